@@ -1,0 +1,41 @@
+# Two commands on a machine that has only Python and make:
+#   make demo    own virtual environment, install, then `mmcache demo`
+#   make test    the same environment, then every check that CI runs
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow lint format typecheck install clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/mmcache demo
+
+test: lint typecheck
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# mypy needs a folder named mmcache; the link gives it one without moving the parts.
+typecheck: $(STAMP)
+	mkdir -p .typecheck && ln -sfn .. .typecheck/mmcache
+	MYPYPATH=.typecheck $(BIN)/mypy -p mmcache.store -p mmcache.extract -p mmcache.fuse -p mmcache.cli
+
+clean:
+	rm -rf $(VENV) .typecheck build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

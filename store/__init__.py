@@ -1,0 +1,17 @@
+"""The cache: a standard Zarr v3 group of tokens, segments and presence. Knows no encoder and no strategy."""
+
+from mmcache.store.errors import ConfigError, FingerprintError, MmcacheError, StoreError
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.kaverage import k_average
+from mmcache.store.layout import Presence, StoreMeta
+
+__all__ = [
+    "ConfigError",
+    "FeatureStore",
+    "FingerprintError",
+    "MmcacheError",
+    "Presence",
+    "StoreError",
+    "StoreMeta",
+    "k_average",
+]

@@ -1,0 +1,171 @@
+"""Open a store and read from it: segments, tokens, presence, labels, batches."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import zarr
+from numpy.typing import NDArray
+
+from mmcache.store import layout
+from mmcache.store.errors import ConfigError, StoreError, unknown_name
+from mmcache.store.layout import Presence, StoreMeta
+from mmcache.store.segments import read_segments
+from mmcache.store.token_array import TokenArray
+from mmcache.store.writer import read_reports, token_arrays
+
+if TYPE_CHECKING:
+    from mmcache.store.loader import Batch
+
+
+class _PerArray(Mapping[str, Any]):
+    """One value per token array; `rgb` is the first encoder of rgb, `rgb/swin3d_t` or `rgb=swin3d_t` a named one."""
+
+    def __init__(self, names: list[tuple[str, str]], make: Any) -> None:
+        self._names = names
+        self._make = make
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def resolve(self, name: str) -> tuple[str, str]:
+        """(modality, encoder) of a name. Raises ConfigError when the store has no such tokens."""
+        modality, _, encoder = name.replace("=", "/").partition("/")
+        for known in self._names:
+            if known[0] == modality and encoder in ("", known[1]):
+                return known
+        allowed = {m for m, _ in self._names} | {f"{m}/{e}" for m, e in self._names}
+        raise ConfigError(unknown_name("tokens", name, allowed))
+
+    def __getitem__(self, name: str) -> Any:
+        key = self.resolve(name)
+        if key not in self._made:
+            self._made[key] = self._make(*key)
+        return self._made[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(modality for modality, _ in self._names))
+
+    def __len__(self) -> int:
+        return len({modality for modality, _ in self._names})
+
+
+class FeatureStore:
+    """A store, open for reading.
+
+    Attributes:
+        path: where it lies.
+        meta: dataset, tasks with their class names, splits.
+        tokens: modality -> TokenArray, (N, V, T, D).
+        present: modality -> (N,) uint8 of Presence values.
+        lengths: modality -> (N, V) int32 true token counts, or None where all are T.
+    """
+
+    def __init__(self, path: Path, meta: StoreMeta) -> None:
+        self.path = path
+        self.meta = meta
+        self.arrays = token_arrays(path)
+        self.tokens: Mapping[str, TokenArray] = _PerArray(
+            self.arrays, lambda modality, encoder: TokenArray(path, modality, encoder)
+        )
+        self.present: Mapping[str, NDArray[np.uint8]] = _PerArray(
+            self.arrays, lambda modality, encoder: self._small_array("present", modality, encoder)
+        )
+        self.lengths: Mapping[str, NDArray[np.int32] | None] = _PerArray(
+            self.arrays, lambda modality, encoder: self._small_array("length", modality, encoder)
+        )
+
+    @classmethod
+    def open(cls, path: str | Path) -> "FeatureStore":
+        """Open the store at `path`. Raises StoreError when there is none or it cannot be read."""
+        path = Path(path)
+        return cls(path, layout.read_meta(path))
+
+    def __repr__(self) -> str:
+        return f"FeatureStore({str(self.path)!r}, {len(self)} segments, {', '.join(self.modalities)})"
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    @cached_property
+    def segments(self) -> pd.DataFrame:
+        """One row a segment; row i of every array is segment i."""
+        return read_segments(self.path / layout.SEGMENTS)
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities with tokens, sorted."""
+        return list(self.tokens)
+
+    @property
+    def tasks(self) -> dict[str, list[str]]:
+        """Task -> class names, index = label."""
+        return self.meta.tasks
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """Id, modality, encoder and reason of every segment that failed."""
+        return read_reports(self.path / layout.FAILURES)
+
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """What was mended or found missing while extracting, in the form of `failures`."""
+        return read_reports(self.path / layout.NOTES)
+
+    def resolve(self, name: str) -> tuple[str, str]:
+        """(modality, encoder) of `rgb`, `rgb/swin3d_t` or `rgb=swin3d_t`. Raises ConfigError when unknown."""
+        return self.tokens.resolve(name)  # type: ignore[attr-defined]
+
+    def rows(self, split: str | None = None, modalities: Sequence[str] | None = None) -> NDArray[np.int64]:
+        """Rows of a split (None = all) that have at least one of the modalities cached, ascending.
+
+        Raises:
+            ConfigError: no such split or modality.
+        """
+        if split is not None and split not in self.meta.splits:
+            raise ConfigError(unknown_name("split", split, self.meta.splits))
+        chosen = np.ones(len(self), bool) if split is None else (self.segments["split"] == split).to_numpy()
+        return np.flatnonzero(chosen & self.presence_matrix(modalities).any(axis=1))
+
+    def presence_matrix(self, modalities: Sequence[str] | None = None) -> NDArray[np.bool_]:
+        """(N, M): which tokens are cached, columns in the order of `modalities` (None = all)."""
+        names = self.modalities if modalities is None else modalities
+        if not names:
+            return np.zeros((len(self), 0), bool)
+        return np.stack([self.present[name] == Presence.CACHED for name in names], axis=1)
+
+    def labels(self, task: str) -> NDArray[np.int64]:
+        """(N,) labels of one task, -1 where unlabelled. Raises ConfigError when unknown."""
+        if task not in self.tasks:
+            raise ConfigError(unknown_name("task", task, self.tasks))
+        return self.segments[task].to_numpy(np.int64)
+
+    def batches(
+        self,
+        split: str | None = "train",
+        modalities: Sequence[str] | None = None,
+        batch_size: int = 32,
+        seed: int = 0,
+        epoch: int = 0,
+        device: str = "cpu",
+    ) -> Iterator["Batch"]:
+        """One epoch of shuffled batches; the order is a function of (seed, epoch) alone.
+
+        Segments with none of the modalities are left out. See loader.Loader for residency and k-Average.
+        """
+        from mmcache.store.loader import Loader  # torch is needed for batches only
+
+        loader = Loader(self, modalities, self.rows(split, modalities), device=device)
+        yield from loader.epoch(batch_size=batch_size, seed=seed, epoch=epoch)
+
+    def _small_array(self, kind: str, modality: str, encoder: str) -> NDArray[Any] | None:
+        path = self.path / kind / modality / encoder
+        if not (path / "zarr.json").exists():
+            if kind == "length":
+                return None
+            raise StoreError(f"{path} is missing; the store is damaged there")
+        try:
+            return np.asarray(zarr.open_array(path, mode="r")[:])
+        except Exception as error:
+            raise StoreError(f"{path} cannot be read ({error}); the store is damaged there") from error

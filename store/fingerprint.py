@@ -1,0 +1,44 @@
+"""What made a token array. Tokens made differently never share an array."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from mmcache.store.errors import FingerprintError
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """Identity of cached tokens; every field is compared before anything is added to an array."""
+
+    encoder: str
+    weights: str  # "pretrained:<name>", "random:<seed>", "file:<name>" or "import"
+    weights_sha256: str
+    preprocessing: dict[str, Any]
+    k: int | None  # the k-Average cap, None = all tokens
+    code_version: int  # the encoder family's own; raised when its tokens change
+
+    def to_attributes(self) -> dict[str, Any]:
+        return {"fingerprint": dataclasses.asdict(self)}
+
+    @classmethod
+    def from_attributes(cls, attributes: dict[str, Any]) -> "Fingerprint":
+        return cls(**attributes["fingerprint"])
+
+    def check_same(self, saved: "Fingerprint", path: Path) -> None:
+        """Raise FingerprintError, naming each field that differs from what the array at `path` was made with."""
+        # Through JSON, because that is what the saved one went through (tuples become lists).
+        ours = json.loads(json.dumps(dataclasses.asdict(self)))
+        theirs = dataclasses.asdict(saved)
+        differing = [
+            f"{name}: the store has {theirs[name]!r}, this run {ours[name]!r}"
+            for name in ours
+            if name != "weights" and ours[name] != theirs[name]
+        ]
+        if differing:
+            raise FingerprintError(
+                f"{path} holds tokens made differently.\n  "
+                + "\n  ".join(differing)
+                + "\nUse the same settings, or write to another store with --store PATH."
+            )

@@ -1,0 +1,209 @@
+"""HDF5 interchange: one file that other tools write and read.
+
+    features/<modality>   (N, T, D)       attrs: encoder, and the fingerprint where one is known
+    lengths/<modality>    (N,)            optional
+    present/<modality>    (N,) 0 or 1     optional, default all 1
+    labels/<task>         (N,) -1 = none
+    split, ids            (N,) strings
+    classes/<task>        (C,) strings    optional
+    segments/<column>     (N,)            optional: video, start_s, stop_s, and the data set's own columns
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from mmcache.store import layout
+from mmcache.store.atomic import TEMPORARY_PREFIX
+from mmcache.store.errors import ConfigError, Problems
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.layout import Presence, StoreMeta
+from mmcache.store.lock import writer_lock
+from mmcache.store.segments import REQUIRED
+from mmcache.store.writer import add_tokens, check_same_segments, create_store, finish_reports
+
+_BLOCK_ROWS = 64
+Progress = Callable[[str, int, int], None]  # modality, rows done, rows in all
+
+
+def _silent(modality: str, done: int, total: int) -> None:
+    return None
+
+
+def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progress = _silent) -> None:
+    """Write the store's tokens (one view), lengths, presence, labels, splits and ids to `path`.
+
+    With several encoders for a modality, the first one's tokens are exported.
+    """
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = h5py.string_dtype()
+    try:
+        with h5py.File(temporary, "w") as file:
+            file.attrs["dataset"] = store.meta.dataset
+            file.attrs["eval_split"] = store.meta.eval_split
+            file.create_dataset("ids", data=store.segments["id"].tolist(), dtype=text)
+            file.create_dataset("split", data=store.segments["split"].tolist(), dtype=text)
+            for task, classes in store.tasks.items():
+                file.create_dataset(f"labels/{task}", data=store.labels(task))
+                file.create_dataset(f"classes/{task}", data=classes, dtype=text)
+            for column in store.segments.columns:
+                if column not in ("id", "split", *store.tasks):
+                    values = store.segments[column]
+                    numeric = pd.api.types.is_numeric_dtype(values)
+                    data = values.to_numpy() if numeric else values.astype(str).tolist()
+                    file.create_dataset(f"segments/{column}", data=data, dtype=None if numeric else text)
+            for modality in store.modalities:
+                _export_tokens(file, store, modality, view, progress)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _export_tokens(file: h5py.File, store: FeatureStore, modality: str, view: int, progress: Progress) -> None:
+    array = store.tokens[modality]
+    n, _, tokens, width = array.shape
+    features = file.create_dataset(f"features/{modality}", (n, tokens, width), array.dtype, chunks=(1, tokens, width))
+    features.attrs["encoder"] = array.encoder
+    features.attrs["fingerprint"] = json.dumps(array.fingerprint.to_attributes()["fingerprint"])
+    file.create_dataset(f"present/{modality}", data=(store.present[modality] == Presence.CACHED).astype(np.uint8))
+    lengths = store.lengths[modality]
+    if lengths is not None:
+        file.create_dataset(f"lengths/{modality}", data=lengths[:, view])
+    for start in range(0, n, _BLOCK_ROWS):
+        rows = np.arange(start, min(start + _BLOCK_ROWS, n))
+        features[start : start + len(rows)] = array.read(rows, view)
+        progress(modality, start + len(rows), n)
+
+
+def import_hdf5(
+    source: Path, root: Path, shard_bytes: int = layout.DEFAULT_SHARD_BYTES, progress: Progress = _silent
+) -> None:
+    """Write the contents of an HDF5 file into the store at `root`, made if need be.
+
+    An interrupted import continues with the same command.
+
+    Raises:
+        ConfigError: the file is no HDF5, or what it holds is not of the documented form; all faults at once.
+        StoreError: `root` holds other segments.
+    """
+    try:
+        file = h5py.File(source, "r")
+    except OSError as error:
+        raise ConfigError(f"{source} cannot be opened as HDF5: {error}") from error
+    with file, writer_lock(root):
+        _check(file, source)
+        segments, meta = _segments(file, source)
+        if root.exists():
+            check_same_segments(root, segments, meta)
+        else:
+            create_store(root, segments, meta)
+        for modality in file["features"]:
+            _import_tokens(file, root, modality, shard_bytes, progress)
+        finish_reports(root)
+
+
+def _check(file: h5py.File, source: Path) -> None:
+    problems = Problems()
+    for name in ("features", "labels", "split", "ids"):
+        if name not in file:
+            problems.add(f"{source} lacks '{name}'; see `mmcache store import --help` for the form")
+    problems.raise_if_any()
+    n = len(file["ids"])
+    expected = {"split": file["split"], **{f"labels/{task}": values for task, values in file["labels"].items()}}
+    for group in ("features", "lengths", "present", "segments"):
+        expected |= {f"{group}/{name}": values for name, values in file.get(group, {}).items()}
+    for name, values in expected.items():
+        if values.shape[:1] != (n,):
+            problems.add(f"'{name}' has shape {values.shape}, but there are {n} ids")
+    for modality, features in file["features"].items():
+        if features.ndim != 3:
+            problems.add(f"'features/{modality}' must be (N, T, D), has shape {features.shape}")
+        elif features.dtype.name not in layout.TOKEN_DTYPES:
+            problems.add(f"'features/{modality}' is {features.dtype}; allowed: {', '.join(layout.TOKEN_DTYPES)}")
+    if not len(file["features"]):
+        problems.add(f"{source} has no modality under 'features'")
+    problems.raise_if_any()
+
+
+def _text(dataset: h5py.Dataset) -> list[str]:
+    return [str(value) for value in dataset.asstr()[:]] if h5py.check_string_dtype(dataset.dtype) else [str(v) for v in dataset[:]]
+
+
+def _segments(file: h5py.File, source: Path) -> tuple[pd.DataFrame, StoreMeta]:
+    """The segments and metadata; where the file has no spans, each segment is its own one-second video."""
+    columns: dict[str, Any] = {"id": _text(file["ids"]), "split": _text(file["split"])}
+    for name, values in file.get("segments", {}).items():
+        columns[name] = _text(values) if h5py.check_string_dtype(values.dtype) else values[:]
+    labels = {task: values[:] for task, values in file["labels"].items()}
+    defaults = {"video": columns["id"], "start_s": 0.0, "stop_s": 1.0}
+    table = pd.DataFrame({**defaults, **columns, **labels})
+    tasks = {}
+    for task, values in labels.items():
+        if f"classes/{task}" in file:
+            tasks[task] = _text(file[f"classes/{task}"])
+        else:
+            tasks[task] = [str(label) for label in range(int(values.max(initial=-1)) + 1)]
+    splits = {str(split): int(count) for split, count in sorted(table["split"].value_counts().items())}
+    eval_split = str(file.attrs.get("eval_split", next((s for s in ("test", "validation", "val") if s in splits), max(splits))))
+    extras = [c for c in table.columns if c not in REQUIRED and c not in tasks]
+    meta = StoreMeta(
+        dataset=str(file.attrs.get("dataset", source.stem)), tasks=tasks, splits=splits, eval_split=eval_split
+    )
+    return table[[*REQUIRED, *tasks, *extras]], meta
+
+
+def _fingerprint(features: h5py.Dataset) -> Fingerprint:
+    """The fingerprint the file carries, else one of the tokens themselves."""
+    if "fingerprint" in features.attrs:
+        return Fingerprint(**json.loads(features.attrs["fingerprint"]))
+    digest = hashlib.sha256()
+    for start in range(0, len(features), _BLOCK_ROWS):
+        digest.update(np.ascontiguousarray(features[start : start + _BLOCK_ROWS]))
+    return Fingerprint(str(features.attrs.get("encoder", "hdf5")), "import", digest.hexdigest(), {}, None, 0)
+
+
+def _import_tokens(file: h5py.File, root: Path, modality: str, shard_bytes: int, progress: Progress) -> None:
+    features = file["features"][modality]
+    n, tokens, width = features.shape
+    lengths = file.get(f"lengths/{modality}")
+    present = file[f"present/{modality}"][:] if f"present/{modality}" in file else np.ones(n, np.uint8)
+    writer = add_tokens(
+        root,
+        modality,
+        _fingerprint(features),
+        tokens,
+        width,
+        dtype=features.dtype.name,
+        shard_bytes=shard_bytes,
+        variable_length=lengths is not None,
+    )
+    to_do = writer.presence() == Presence.TO_DO
+    for shard in range(writer.grid.n_shards):
+        rows = writer.grid.rows(shard)
+        if to_do[rows.start : rows.stop].any():
+            commit = writer.shard(shard)
+            try:
+                for row, values in _rows(features, rows):
+                    if present[row]:
+                        commit.put(row, values[None], None if lengths is None else lengths[row : row + 1])
+                    else:
+                        commit.missing(row)
+                commit.commit()
+            except BaseException:
+                commit.abort()
+                raise
+        progress(modality, rows.stop, n)
+
+
+def _rows(features: h5py.Dataset, rows: range) -> Iterator[tuple[int, np.ndarray]]:
+    for start in range(rows.start, rows.stop, _BLOCK_ROWS):
+        block = features[start : min(start + _BLOCK_ROWS, rows.stop)]
+        yield from zip(range(start, start + len(block)), block, strict=True)

@@ -1,0 +1,172 @@
+"""Names and metadata of a store: what lies where, and what its attributes say.
+
+    epic.zarr/
+      zarr.json                        attrs.mmcache = StoreMeta
+      segments.parquet                 row i = segment i
+      tokens/<modality>/<encoder>      (N, V, T, D), attrs.fingerprint
+      length/<modality>/<encoder>      (N, V), only where token counts vary
+      present/<modality>/<encoder>     (N,), see Presence
+      logits/<teacher>/<task>          (N, V, S, C)
+      failures.jsonl                   one line for every present == FAILED
+      notes.jsonl                      one line for everything mended or found missing on the way
+
+zarr-python composes every zarr.json; this module only puts them in place atomically.
+"""
+
+import dataclasses
+import enum
+import importlib.metadata
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+import zarr.storage
+from zarr.codecs import Crc32cCodec
+
+from mmcache.store.atomic import atomic_write
+from mmcache.store.errors import StoreError
+
+FORMAT_VERSION = 1
+SEGMENTS = "segments.parquet"
+FAILURES = "failures.jsonl"
+NOTES = "notes.jsonl"
+WORK = ".work"  # parts that running workers leave for the driver to merge; empty when nothing runs
+TOKEN_DTYPES = ("float16", "float32")
+DEFAULT_SHARD_BYTES = 128 << 20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
+
+
+class Presence(enum.IntEnum):
+    """What is known of one segment and modality."""
+
+    MISSING = 0  # no media on disk
+    CACHED = 1
+    FAILED = 2  # media there, but unusable: failures.jsonl says why
+    TO_DO = 3  # not yet done
+
+
+@dataclasses.dataclass(frozen=True)
+class StoreMeta:
+    """attrs.mmcache of the root group."""
+
+    dataset: str
+    tasks: dict[str, list[str]]  # task -> class names, index = label
+    splits: dict[str, int]  # split -> number of segments
+    eval_split: str  # the split results are reported on
+    coverage: dict[str, dict[str, dict[str, int]]] = dataclasses.field(default_factory=dict)
+    recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # the data set's own fuse settings
+    format_version: int = FORMAT_VERSION
+    created_by: str = f"mmcache {importlib.metadata.version('mmcache')}"
+
+
+def check_name(what: str, name: str) -> str:
+    """Return `name` if it can safely be a folder name. Raises StoreError otherwise."""
+    if not _NAME.fullmatch(name) or name.endswith("."):
+        raise StoreError(
+            f"{what} '{name}' cannot name a folder: use up to 100 letters, digits, '_', '-' and '.', "
+            "starting with a letter or digit"
+        )
+    return name
+
+
+def _composed(make: Any) -> bytes:
+    """The zarr.json that zarr-python writes for what `make(memory_store)` creates at the root."""
+    files: dict[str, Any] = {}
+    make(zarr.storage.MemoryStore(files))
+    return files["zarr.json"].to_bytes()
+
+
+def write_group(path: Path, attributes: dict[str, Any]) -> None:
+    """Create the group at `path`, or replace its attributes, atomically."""
+    atomic_write(
+        path / "zarr.json",
+        _composed(lambda memory: zarr.create_group(memory, attributes=attributes, zarr_format=3)),
+    )
+
+
+def ensure_group(path: Path) -> None:
+    if not (path / "zarr.json").exists():
+        write_group(path, {})
+
+
+def write_sharded_array(
+    path: Path, shape: tuple[int, int, int, int], dtype: str, rows_per_shard: int, attributes: dict[str, Any]
+) -> None:
+    """Metadata of a token array: chunk (1, 1, T, D), shard (R, V, T, D), bytes + crc32c, index at the end."""
+    _, views, tokens, width = shape
+    write_array(
+        path,
+        shape=shape,
+        dtype=dtype,
+        shards=(rows_per_shard, views, tokens, width),
+        chunks=(1, 1, tokens, width),
+        compressors=Crc32cCodec(),
+        fill_value=0,
+        attributes=attributes,
+    )
+
+
+def write_plain_array(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: str,
+    chunks: tuple[int, ...],
+    fill_value: float,
+    attributes: dict[str, Any] | None = None,
+) -> None:
+    """Metadata of a small array, chunked but not sharded, each chunk with its crc32c."""
+    write_array(
+        path,
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        compressors=Crc32cCodec(),
+        fill_value=fill_value,
+        attributes=attributes or {},
+    )
+
+
+def write_array(path: Path, **spec: Any) -> None:
+    """Put the zarr.json of an array in place; the groups above it must exist."""
+    atomic_write(path / "zarr.json", _composed(lambda memory: zarr.create_array(memory, zarr_format=3, **spec)))
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """The attributes in `path`/zarr.json. Raises StoreError when that file is not readable JSON."""
+    try:
+        return json.loads((path / "zarr.json").read_text())["attributes"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{path}/zarr.json cannot be read ({error}); the store is damaged there") from error
+
+
+def write_meta(root: Path, meta: StoreMeta) -> None:
+    write_group(root, {"mmcache": dataclasses.asdict(meta)})
+
+
+def read_meta(root: Path) -> StoreMeta:
+    """Read and check the root attributes.
+
+    Raises:
+        StoreError: no store there, not one of ours, or written by a newer format than this code knows.
+    """
+    if not (root / "zarr.json").exists():
+        raise StoreError(f"no store at {root} (no zarr.json there). `mmcache extract` or `mmcache store import` makes one.")
+    attributes = read_attributes(root)
+    if "mmcache" not in attributes:
+        raise StoreError(f"{root} is a Zarr group but not an mmcache store: attrs.mmcache is absent")
+    saved = attributes["mmcache"]
+    version = saved.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise StoreError(
+            f"{root} has store format {version}; this mmcache reads up to {FORMAT_VERSION}. Upgrade mmcache to read it."
+        )
+    known = {field.name for field in dataclasses.fields(StoreMeta)}
+    return StoreMeta(**{key: value for key, value in saved.items() if key in known})
+
+
+def token_bytes(tokens: int, width: int, dtype: str) -> int:
+    """Bytes of one cached view of one segment."""
+    return tokens * width * np.dtype(dtype).itemsize

@@ -1,0 +1,38 @@
+"""One writer a store: an advisory lock on a file beside it, released by the kernel when its holder dies."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmcache.store.errors import StoreError
+
+
+@contextlib.contextmanager
+def writer_lock(store: Path) -> Iterator[None]:
+    """Hold the right to write `store`. Raises StoreError at once when another process holds it."""
+    path = store.parent / f".{store.name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StoreError(
+                f"{store} is being written by another process (pid {holder}). "
+                "Wait for it to finish, or stop it; nothing was changed."
+            ) from None
+        # The holder before us may have removed the file between our open and our lock.
+        if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+            break
+        os.close(descriptor)
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)

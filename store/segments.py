@@ -1,0 +1,59 @@
+"""segments.parquet: one row a segment, whose order is the order of every array in the store."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mmcache.store.atomic import atomic_write
+from mmcache.store.errors import StoreError
+
+REQUIRED = ("id", "video", "start_s", "stop_s", "split")
+UNLABELLED = -1
+_TASK = re.compile(r"[a-z][a-z0-9_]{0,49}")
+
+
+def check_segments(segments: pd.DataFrame, tasks: dict[str, list[str]]) -> pd.DataFrame:
+    """Return `segments` with the canonical dtypes and column order.
+
+    Raises:
+        StoreError: a column is missing, an id repeats, a span is not positive, or a label is out of range.
+    """
+    missing = [column for column in (*REQUIRED, *tasks) if column not in segments.columns]
+    if missing:
+        raise StoreError(f"segments lack the columns {', '.join(missing)}")
+    bad_tasks = [task for task in tasks if not _TASK.fullmatch(task) or task in REQUIRED]
+    if bad_tasks:
+        raise StoreError(f"'{bad_tasks[0]}' cannot name a task: use lower-case letters, digits and '_'")
+    repeated = segments["id"][segments["id"].duplicated()]
+    if len(repeated):
+        raise StoreError(f"segment ids must be unique; '{repeated.iloc[0]}' and {len(repeated) - 1} more repeat")
+    backwards = segments["id"][~(segments["stop_s"] > segments["start_s"])]
+    if len(backwards):
+        raise StoreError(f"segment '{backwards.iloc[0]}' does not stop after it starts ({len(backwards)} such)")
+    for task, classes in tasks.items():
+        labels = segments[task]
+        wrong = segments["id"][(labels < UNLABELLED) | (labels >= len(classes))]
+        if len(wrong):
+            raise StoreError(
+                f"segment '{wrong.iloc[0]}' has a {task} label outside -1..{len(classes) - 1} ({len(wrong)} such)"
+            )
+    extras = [column for column in segments.columns if column not in REQUIRED and column not in tasks]
+    table = segments[[*REQUIRED, *tasks, *extras]].reset_index(drop=True)
+    types = {"id": str, "video": str, "split": str, "start_s": np.float64, "stop_s": np.float64}
+    return table.astype({**types, **dict.fromkeys(tasks, np.int32)})
+
+
+def write_segments(path: Path, segments: pd.DataFrame) -> None:
+    buffer = io.BytesIO()
+    segments.to_parquet(buffer, index=False, engine="pyarrow")
+    atomic_write(path, buffer.getvalue())
+
+
+def read_segments(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, engine="pyarrow")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({error}); the store is damaged there") from error
