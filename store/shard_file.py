@@ -23,7 +23,8 @@ CRC_BYTES = 4
 
 def crc32c(data: bytes | memoryview) -> bytes:
     """The four checksum bytes of Zarr's crc32c codec."""
-    return google_crc32c.value(memoryview(data).toreadonly()).to_bytes(CRC_BYTES, "little")
+    # The library takes arrays but no memoryviews; frombuffer wraps without copying.
+    return google_crc32c.value(np.frombuffer(data, np.uint8)).to_bytes(CRC_BYTES, "little")
 
 
 def read_index(path: Path, n_slots: int) -> NDArray[np.uint64] | None:
