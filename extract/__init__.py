@@ -1,0 +1,1 @@
+"""Stage one: run the frozen encoders once and cache their tokens. Datasets -> media -> encoders -> pipeline."""

@@ -1,0 +1,14 @@
+"""The data sets. To add one, write one file beside this one and add its line here."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mmcache.extract.datasets.base import Dataset, Source
+from mmcache.extract.datasets.epic import EpicKitchens
+
+# name -> (class, what it is). Each is opened with (root, annotations folder or None).
+DATASETS: dict[str, tuple[Callable[[Path, Path | None], Dataset], str]] = {
+    "epic": (EpicKitchens, "EPIC-KITCHENS-100 action recognition: verb and noun; rgb, audio, imu"),
+}
+
+__all__ = ["DATASETS", "Dataset", "Source"]

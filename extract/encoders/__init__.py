@@ -1,0 +1,55 @@
+"""The encoders. To add one, add a line here, and a file where its family has none yet.
+
+A family's module offers `info(name)`, cheap, and `build(name, weights)`, which loads a network.
+"""
+
+import dataclasses
+import importlib
+from typing import TYPE_CHECKING
+
+from mmcache.store.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from mmcache.extract.encoders.base import Encoder, EncoderInfo
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderEntry:
+    """One line of the table: where an encoder comes from and which modalities it takes."""
+
+    family: str  # module beside this file
+    modalities: tuple[str, ...]
+    published: str | None  # the data its published weights were trained on, None where there are none
+    about: str
+
+
+ENCODERS: dict[str, EncoderEntry] = {
+    "swin3d_b": EncoderEntry("swin3d", ("rgb",), "Kinetics-400", "Video Swin base, 88 M"),
+    "swin3d_s": EncoderEntry("swin3d", ("rgb",), "Kinetics-400", "Video Swin small, 50 M"),
+    "swin3d_t": EncoderEntry("swin3d", ("rgb",), "Kinetics-400", "Video Swin tiny, 28 M"),
+    "swin3d_demo": EncoderEntry("swin3d", ("rgb",), None, "Video Swin at a size for the demo, 0.4 M"),
+    "mvit_v1_b": EncoderEntry("mvit", ("rgb",), "Kinetics-400", "MViT base, 37 M"),
+    "ast_b": EncoderEntry("ast", ("audio",), "AudioSet", "Audio Spectrogram Transformer base, 86 M"),
+    "ast_t": EncoderEntry("ast", ("audio",), None, "Audio Spectrogram Transformer tiny, 6 M"),
+    "ast_demo": EncoderEntry("ast", ("audio",), None, "Audio Spectrogram Transformer at a size for the demo, 0.2 M"),
+    "imu_transformer": EncoderEntry("imu_transformer", ("imu",), None, "IMU transformer of MMG-Ego4D, 16 M"),
+    "imu_demo": EncoderEntry("imu_transformer", ("imu",), None, "IMU transformer at a size for the demo, 0.1 M"),
+}
+
+DEFAULT_ENCODERS = {"rgb": "swin3d_b", "audio": "ast_b", "imu": "imu_transformer"}
+
+
+def encoder_info(name: str) -> "EncoderInfo":
+    """Shape and preprocessing of an encoder, without loading it. Raises ConfigError for an unknown name."""
+    return importlib.import_module(f"mmcache.extract.encoders.{_entry(name).family}").info(name)
+
+
+def build_encoder(name: str, weights: str) -> "Encoder":
+    """Build an encoder; `weights` as in base.build_model. Raises ConfigError or WeightsError."""
+    return importlib.import_module(f"mmcache.extract.encoders.{_entry(name).family}").build(name, weights)
+
+
+def _entry(name: str) -> EncoderEntry:
+    if name not in ENCODERS:
+        raise ConfigError(unknown_name("encoder", name, ENCODERS))
+    return ENCODERS[name]

@@ -1,0 +1,64 @@
+"""What `mmcache extract` can be told."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from mmcache.extract.datasets import DATASETS
+from mmcache.extract.encoders import DEFAULT_ENCODERS, ENCODERS
+from mmcache.extract.encoders.base import PRETRAINED
+from mmcache.store.errors import Problems
+from mmcache.store.layout import TOKEN_DTYPES
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class ExtractConfig:
+    """Options of stage one. Paths left out: root is $MMCACHE_DATA/NAME or data/NAME, store cache/NAME.zarr."""
+
+    dataset: str
+    root: Path | None = None
+    annotations: Path | None = None
+    store: Path | None = None
+    modalities: list[str] | None = None  # None = all of the data set that are on disk
+    encoder: dict[str, str] = dataclasses.field(default_factory=dict)  # modality -> encoder name
+    weights: str = PRETRAINED
+    k: Annotated[int, Field(ge=1)] | None = None  # k-Average before caching; None = all tokens
+    dtype: str = "float16"
+    splits: list[str] | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None  # segments of each split
+    workers: Annotated[int, Field(ge=1)] | None = None  # None = one a GPU, or one on the CPU
+    batch_size: Annotated[int, Field(ge=1)] = 4
+    shard_mb: Annotated[float, Field(gt=0)] = 128.0
+    max_failures: Annotated[float, Field(ge=0, le=1)] = 0.01
+    retry_failed: bool = False
+
+    def data_root(self) -> Path:
+        return self.root or Path(os.environ.get("MMCACHE_DATA", "data")) / self.dataset
+
+    def store_path(self) -> Path:
+        return self.store or Path("cache") / f"{self.dataset}.zarr"
+
+    def encoder_of(self, modality: str) -> str:
+        return self.encoder.get(modality) or DEFAULT_ENCODERS[modality]
+
+    def check(self) -> None:
+        """Raise ConfigError naming every mistake that can be seen without looking at the data."""
+        problems = Problems()
+        if problems.check_name("data set", self.dataset, DATASETS):
+            offered = list(DATASETS[self.dataset][0].modalities)  # type: ignore[attr-defined]
+            for modality in [*(self.modalities or []), *self.encoder]:
+                problems.check_name(f"modality of {self.dataset}", modality, offered)
+        for modality, name in self.encoder.items():
+            if problems.check_name("encoder", name, ENCODERS) and modality not in ENCODERS[name].modalities:
+                takes = ", ".join(ENCODERS[name].modalities)
+                fitting = ", ".join(n for n, entry in ENCODERS.items() if modality in entry.modalities)
+                problems.add(f"encoder {name} takes {takes}, not {modality}; for {modality} there are: {fitting or 'none'}")
+        if self.dtype not in TOKEN_DTYPES:
+            problems.add(f"--dtype {self.dtype}: allowed are {', '.join(TOKEN_DTYPES)}")
+        if self.modalities is not None and len(set(self.modalities)) < len(self.modalities):
+            problems.add(f"--modalities {','.join(self.modalities)} names one twice")
+        problems.raise_if_any()

@@ -1,0 +1,183 @@
+"""EPIC-KITCHENS-100 action recognition, in the layouts of its official downloader and server.
+
+Annotations: github.com/epic-kitchens/epic-kitchens-100-annotations. A segment is one narration; its span is
+taken from the timestamps, which are the only clock all sensors share (frame numbers count extracted JPEGs at
+60 or 50 per second by the video's era, not frames of the MP4).
+"""
+
+import re
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+
+from mmcache.extract.datasets.base import Source
+from mmcache.store.errors import ConfigError, Problems
+from mmcache.store.segments import UNLABELLED
+
+ANNOTATIONS_URL = "https://github.com/epic-kitchens/epic-kitchens-100-annotations"
+DOWNLOADER_URL = "https://github.com/epic-kitchens/epic-kitchens-download-scripts"
+_ANNOTATION_FOLDERS = (".", "annotations", "epic-kitchens-100-annotations")
+_SPLIT_FILES = {
+    "train": "EPIC_100_train.csv",
+    "validation": "EPIC_100_validation.csv",
+    "test": "EPIC_100_test_timestamps.csv",  # no labels are public
+}
+_CLASS_FILES = {"verb": "EPIC_100_verb_classes.csv", "noun": "EPIC_100_noun_classes.csv"}
+_SPAN_COLUMNS = ["narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp"]
+_VIDEO_ID = re.compile(r"P\d{2}_\d{2,3}")
+_TIMESTAMP = re.compile(r"(\d+):(\d{2}):(\d{2}(?:\.\d+)?)")
+
+
+class EpicKitchens:
+    """See datasets.base.Dataset.
+
+    Args:
+        root: the folder that holds PXX/videos, PXX/meta_data (or EPIC-KITCHENS/PXX/..., or videos/train/PXX).
+        annotations: the folder of the CSV files; None looks in `root` and its usual sub-folders.
+
+    Raises:
+        ConfigError: folders, files or columns are missing; all of them are named at once.
+    """
+
+    name: ClassVar[str] = "epic"
+    modalities: ClassVar[tuple[str, ...]] = ("rgb", "audio", "imu")
+    eval_split: ClassVar[str] = "validation"  # the test split's labels are not public
+
+    def __init__(self, root: Path, annotations: Path | None = None) -> None:
+        self.root = root
+        self.problems: list[str] = []
+        folder = _find_annotations(root, annotations)
+        self.tasks = _read_classes(folder)
+        tables = [self._read_split(folder / name, split) for split, name in _SPLIT_FILES.items()]
+        table = pd.concat([part for part in tables if part is not None], ignore_index=True)
+        repeated = table["id"].duplicated()
+        for segment in table["id"][repeated]:
+            self.problems.append(f"narration '{segment}' appears twice; the first is used")
+        # File order is lexicographic by id; ours is by time, so that neighbours share a video.
+        order = {split: i for i, split in enumerate(_SPLIT_FILES)}
+        table = table[~repeated].assign(_split=lambda t: t["split"].map(order))
+        table = table.sort_values(["_split", "video", "start_s", "stop_s", "id"], kind="stable")
+        self.segments = table.drop(columns="_split").reset_index(drop=True)
+
+    def source(self, modality: str, video: str) -> Source | None:
+        if modality in ("rgb", "audio"):  # sound lies inside the MP4
+            path = self._first(video, ("videos/{v}.MP4", "videos/{v}.mp4"))
+            return Source("video" if modality == "rgb" else "audio", (path,)) if path else None
+        accl = self._first(video, ("meta_data/{v}-accl.csv",))
+        gyro = self._first(video, ("meta_data/{v}-gyro.csv",))
+        if accl is None and gyro is None:
+            return None
+        known = accl or gyro
+        assert known is not None
+        # One of the pair without the other is a broken download, which reading it will report.
+        return Source("imu", (accl or known.with_name(f"{video}-accl.csv"), gyro or known.with_name(f"{video}-gyro.csv")))
+
+    def expected_layout(self) -> str:
+        return (
+            f"Media are looked for as {self.root}/PXX/videos/PXX_YY.MP4 and {self.root}/PXX/meta_data/PXX_YYY-accl.csv "
+            f"(and -gyro.csv), also below {self.root}/EPIC-KITCHENS. The official downloader puts them there: {DOWNLOADER_URL}"
+        )
+
+    def _first(self, video: str, patterns: tuple[str, ...]) -> Path | None:
+        participant = video[:3]
+        for base in (self.root, self.root / "EPIC-KITCHENS"):
+            for pattern in patterns:
+                kind, leaf = pattern.format(v=video).split("/")
+                # The server sorts by the 2018 split, which says nothing about today's.
+                for folder in (f"{participant}/{kind}", f"{kind}/train/{participant}", f"{kind}/test/{participant}", kind):
+                    path = base / folder / leaf
+                    if path.exists():
+                        return path
+        return None
+
+    def _read_split(self, path: Path, split: str) -> pd.DataFrame | None:
+        """The segments of one CSV; rows that cannot be used go to `problems`. None when there is no such file."""
+        if not path.exists():
+            return None
+        labels = [f"{task}_class" for task in _CLASS_FILES] if split != "test" else []
+        raw = _read_csv(path, [*_SPAN_COLUMNS, *labels])
+        out: dict[str, list] = {name: [] for name in ("id", "video", "start_s", "stop_s", "split", "verb", "noun", "participant", "narration")}
+        for line, row in enumerate(raw.to_dict("records"), 2):
+            try:
+                span = _seconds(row["start_timestamp"]), _seconds(row["stop_timestamp"])
+                if not _VIDEO_ID.fullmatch(row["video_id"]):
+                    raise ValueError(f"'{row['video_id']}' is no video id")
+                if not row["narration_id"].startswith(row["video_id"] + "_"):
+                    raise ValueError(f"narration id '{row['narration_id']}' does not belong to video {row['video_id']}")
+                if span[1] <= span[0]:
+                    raise ValueError(f"stops at {span[1]} s, not after its start {span[0]} s")
+                found = {task: _label(row, task, self.tasks[task]) if labels else UNLABELLED for task in self.tasks}
+            except ValueError as error:
+                self.problems.append(f"{path.name} line {line} ({row['narration_id'] or 'no id'}): {error}")
+                continue
+            values = (row["narration_id"], row["video_id"], *span, split, found["verb"], found["noun"])
+            values += (row["participant_id"], row.get("narration", ""))
+            for name, value in zip(out, values, strict=True):
+                out[name].append(value)
+        return pd.DataFrame(out)
+
+
+def _find_annotations(root: Path, annotations: Path | None) -> Path:
+    """The folder that holds the class files and at least one split. Raises ConfigError when there is none."""
+    if not root.is_dir():
+        raise ConfigError(
+            f"no folder {root}. Put EPIC-KITCHENS-100 there (or say where it is with --root): "
+            f"annotations from {ANNOTATIONS_URL}, media with {DOWNLOADER_URL}"
+        )
+    if annotations is not None and not annotations.is_dir():
+        raise ConfigError(f"no folder {annotations} (given as --annotations)")
+    folders = [annotations] if annotations is not None else [root / folder for folder in _ANNOTATION_FOLDERS]
+    needed = [*_CLASS_FILES.values(), _SPLIT_FILES["train"]]
+    for folder in folders:
+        if any((folder / name).exists() for name in needed):
+            problems = Problems()
+            for name in needed:
+                if not (folder / name).exists():
+                    problems.add(f"{folder / name} is missing; it is in {ANNOTATIONS_URL}")
+            problems.raise_if_any()
+            return folder
+    looked = ", ".join(str(folder) for folder in folders)
+    raise ConfigError(
+        f"no EPIC-KITCHENS-100 annotations in {looked}. Clone {ANNOTATIONS_URL} into {root}, "
+        "or say where it is with --annotations DIR"
+    )
+
+
+def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
+    """All columns as text, empty cells as ''. Raises ConfigError when it is no CSV or lacks columns."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, on_bad_lines="error", encoding="utf-8")
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{path} is not a readable CSV: {' '.join(str(error).split())}") from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ConfigError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}")
+    return table
+
+
+def _read_classes(folder: Path) -> dict[str, list[str]]:
+    """Task -> class names. The head's size comes from here, never from the labels present."""
+    tasks = {}
+    for task, name in _CLASS_FILES.items():
+        table = _read_csv(folder / name, ["id", "key"])
+        if table["id"].tolist() != [str(i) for i in range(len(table))]:
+            raise ConfigError(f"{folder / name}: ids must be 0, 1, 2, ... without gaps")
+        tasks[task] = table["key"].tolist()
+    return tasks
+
+
+def _seconds(timestamp: str) -> float:
+    """HH:MM:SS.ss (any number of decimals) to seconds. Raises ValueError otherwise."""
+    match = _TIMESTAMP.fullmatch(timestamp.strip())
+    if match is None:
+        raise ValueError(f"timestamp '{timestamp}' is not HH:MM:SS.ss")
+    hours, minutes, seconds = match.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def _label(row: dict[str, str], task: str, classes: list[str]) -> int:
+    text = row[f"{task}_class"]
+    if not text.isdigit() or int(text) >= len(classes):
+        raise ValueError(f"{task}_class '{text}' is not one of 0..{len(classes) - 1}")
+    return int(text)

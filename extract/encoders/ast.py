@@ -1,0 +1,83 @@
+"""Audio Spectrogram Transformers (Gong et al., Interspeech 2021) from transformers.
+
+`ast_b` has published AudioSet weights; `ast_t` is the same network at the size of DeiT-tiny.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+
+from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
+from mmcache.extract.media.base import AudioRequest
+
+_AST_B_WEIGHTS = "MIT/ast-finetuned-audioset-10-10-0.4593"
+_RATE, _MEL_BINS, _HOP_S = 16000, 128, 0.01
+_PATCH, _STRIDE = 16, 10  # a patch is 16 mel bins x 16 spectrogram frames
+
+# name -> network sizes; max_length is in spectrogram frames of 10 ms
+_CONFIGS: dict[str, dict[str, int]] = {
+    "ast_b": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "max_length": 1024},
+    "ast_t": {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "max_length": 1024},
+    "ast_demo": {
+        "hidden_size": 96,
+        "num_attention_heads": 4,
+        "intermediate_size": 192,
+        "max_length": 128,
+        "num_hidden_layers": 2,
+    },
+}
+
+
+def info(name: str) -> EncoderInfo:
+    check_known(name, _CONFIGS, "ast")
+    frames = _CONFIGS[name]["max_length"]
+    return EncoderInfo(
+        name=name,
+        tokens=2 + _patches(_MEL_BINS) * _patches(frames),  # class and distillation tokens come first
+        width=_CONFIGS[name]["hidden_size"],
+        request=AudioRequest(rate=_RATE, max_seconds=frames * _HOP_S),
+        preprocessing={"mel_bins": _MEL_BINS, "frames": frames, "mean": -4.2677393, "std": 4.5689974},
+        code_version=1,
+    )
+
+
+def _patches(size: int) -> int:
+    return (size - _PATCH) // _STRIDE + 1
+
+
+def build(name: str, weights: str) -> Encoder:
+    def make() -> nn.Module:
+        model = ASTModel(ASTConfig(**_CONFIGS[name]))
+        # The library leaves these zero for a checkpoint to fill; random weights need places told apart.
+        for table in (model.embeddings.position_embeddings, model.embeddings.cls_token, model.embeddings.distillation_token):
+            nn.init.trunc_normal_(table, std=0.02)
+        return model
+
+    published = (_AST_B_WEIGHTS, lambda: ASTModel.from_pretrained(_AST_B_WEIGHTS).state_dict()) if name == "ast_b" else None
+    model, called = build_model(name, weights, make, published)
+    return AST(info(name), model, called)
+
+
+class AST(Encoder):
+    """The tokens after the final norm, (B, 2 + patches, D): class, distillation, then frequency, time."""
+
+    def __init__(self, info: EncoderInfo, model: nn.Module, weights: str) -> None:
+        super().__init__(info, model, weights)
+        with warnings.catch_warnings():
+            # 128 mel bins over 257 frequencies leave the lowest filters empty: so AST was trained.
+            warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
+            self._extractor = ASTFeatureExtractor(
+                sampling_rate=_RATE, num_mel_bins=_MEL_BINS, max_length=info.preprocessing["frames"]
+            )
+
+    def preprocess(self, media: NDArray[Any]) -> torch.Tensor:
+        """(samples,) at 16 kHz -> (frames, 128) normalised log-mel, padded or cut to the network's length."""
+        spectrogram = self._extractor(media, sampling_rate=_RATE, return_tensors="pt")
+        return spectrogram["input_values"][0]
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.model(batch).last_hidden_state

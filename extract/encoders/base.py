@@ -1,0 +1,199 @@
+"""What an encoder is, and how its weights are found, loaded and identified."""
+
+import abc
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mmcache.extract.media.base import MediaRequest
+from mmcache.store.errors import ConfigError, MmcacheError
+from mmcache.store.fingerprint import Fingerprint
+
+PRETRAINED, RANDOM = "pretrained", "random"
+
+
+class WeightsError(MmcacheError):
+    """Weights could not be had; the message names `--weights random|PATH`."""
+
+    exit_code = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderInfo:
+    """What is known of an encoder before any weight is loaded.
+
+    Attributes:
+        tokens, width: T and D of its output.
+        request: the media it wants of a segment.
+        preprocessing: everything done to the media, for the fingerprint.
+        code_version: raised whenever the family's tokens change for the same weights and media.
+    """
+
+    name: str
+    tokens: int
+    width: int
+    request: MediaRequest
+    preprocessing: dict[str, Any]
+    code_version: int
+
+
+class Encoder(abc.ABC):
+    """A frozen encoder on a device. `preprocess` runs on decoding threads, `encode` on the device.
+
+    Args:
+        info: its shape and preprocessing.
+        model: the network, weights loaded.
+        weights: what the weights are called in the fingerprint.
+    """
+
+    def __init__(self, info: EncoderInfo, model: nn.Module, weights: str) -> None:
+        self.info = info
+        self.model = model.eval().requires_grad_(False)
+        self.weights = weights
+        self.device = torch.device("cpu")
+
+    def to(self, device: str) -> "Encoder":
+        self.device = torch.device(device)
+        self.model.to(self.device)
+        return self
+
+    @abc.abstractmethod
+    def preprocess(self, media: NDArray[Any]) -> torch.Tensor:
+        """One segment's media, as `info.request` had it, to what `encode` takes without its batch dimension."""
+
+    @abc.abstractmethod
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """(B, ...) on the device -> (B, T, D)."""
+
+    def encode(self, batch: torch.Tensor) -> NDArray[np.float32]:
+        """(B, ...) preprocessed segments -> (B, T, D) tokens, frozen, in inference mode, bf16 autocast on GPU."""
+        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            tokens = self._forward(batch.to(self.device, non_blocking=True))
+        return tokens.float().cpu().numpy()
+
+    def fingerprint(self, k: int | None) -> Fingerprint:
+        return Fingerprint(
+            encoder=self.info.name,
+            weights=self.weights,
+            weights_sha256=state_sha256(self.model.state_dict()),
+            preprocessing={**dataclasses.asdict(self.info.request), **self.info.preprocessing},
+            k=k,
+            code_version=self.info.code_version,
+        )
+
+
+def capture_output(model: nn.Module, layer: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """Run `model` as its library does and return what `layer` gave on the way."""
+    captured: list[torch.Tensor] = []
+    hook = layer.register_forward_hook(lambda module, inputs, output: captured.append(output))
+    try:
+        model(batch)
+    finally:
+        hook.remove()
+    return captured[0]
+
+
+def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
+    """A digest of names, dtypes, shapes and values: the identity of weights, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def build_model(
+    name: str,
+    choice: str,
+    make: Callable[[], nn.Module],
+    published: tuple[str, Callable[[], Mapping[str, torch.Tensor]]] | None,
+) -> tuple[nn.Module, str]:
+    """Make a model with the weights the user chose.
+
+    Args:
+        choice: `pretrained`, `random`, `random:SEED`, or the path of a file, or of a folder with `<name>.*`.
+        make: builds the network with whatever weights its constructor draws.
+        published: the published weights' name, and how to download them; None where there are none.
+
+    Returns:
+        The model, and what its weights are called in the fingerprint.
+
+    Raises:
+        WeightsError: they cannot be downloaded, found or fitted; the message says which flag to use.
+    """
+    kind, _, seed_text = choice.partition(":")
+    if choice == PRETRAINED and published is None:
+        kind, seed_text = RANDOM, "0"  # the pipeline warns of it
+    if kind == RANDOM:
+        if seed_text and not seed_text.isdigit():
+            raise WeightsError(f"--weights {choice}: the seed after 'random:' must be a whole number")
+        seed = int(seed_text or 0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return make(), f"random:{seed}"
+    model = make()
+    if choice == PRETRAINED:
+        assert published is not None
+        title, download = published
+        try:
+            model.load_state_dict(download())
+        except Exception as error:  # every library fails to download in its own way
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsError(
+                f"the published weights of {name} ({title}) could not be downloaded: {reason}. "
+                "Where there is no network, use --weights random or --weights PATH."
+            ) from error
+        return model, f"pretrained:{title}"
+    path = _weights_file(name, Path(choice))
+    load_weights(model, path, name)
+    return model, f"file:{path.name}"
+
+
+def _weights_file(name: str, path: Path) -> Path:
+    """The file for encoder `name`: `path` itself, or `<name>.safetensors|.pth|.pt` in the folder `path`."""
+    if path.is_file():
+        return path
+    if path.is_dir():
+        for suffix in (".safetensors", ".pth", ".pt"):
+            if (path / f"{name}{suffix}").is_file():
+                return path / f"{name}{suffix}"
+        raise WeightsError(f"no {name}.safetensors, {name}.pth or {name}.pt in the folder {path} given as --weights")
+    raise WeightsError(f"--weights {path}: no such file or folder. Allowed: pretrained, random, random:SEED, PATH.")
+
+
+def load_weights(model: nn.Module, path: Path, name: str) -> None:
+    """Load a state dict from a safetensors or torch file; pickled code is never run.
+
+    Raises:
+        WeightsError: the file cannot be read, or does not fit `model`.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        for wrapper in ("state_dict", "model"):
+            if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+                state = state[wrapper]
+    except Exception as error:  # torch, pickle and safetensors raise without a common base
+        raise WeightsError(f"{path} is no readable weights file: {' '.join(str(error).split())[:200]}") from error
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} does not fit {name}: {' '.join(str(error).split())[:300]}") from error
+
+
+def check_known(name: str, known: Mapping[str, Any], family: str) -> None:
+    if name not in known:
+        raise ConfigError(f"the {family} family has no encoder '{name}'; it has {', '.join(known)}")

@@ -1,0 +1,47 @@
+"""Multiscale Vision Transformers (Fan et al., ICCV 2021) from torchvision, pre-trained on Kinetics-400."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torchvision.models import video as tv
+
+from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, capture_output, check_known
+from mmcache.extract.encoders.pictures import centre_crop, normalised
+from mmcache.extract.media.base import VideoRequest
+
+# name -> (torchvision constructor, its weights)
+_PUBLISHED = {"mvit_v1_b": (tv.mvit_v1_b, tv.MViT_V1_B_Weights.KINETICS400_V1)}
+_MEAN, _STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
+_FRAMES, _SHORT_SIDE, _CROP = 16, 256, 224  # its position table is of this size
+
+
+def info(name: str) -> EncoderInfo:
+    check_known(name, _PUBLISHED, "mvit")
+    return EncoderInfo(
+        name=name,
+        tokens=1 + (_FRAMES // 2) * (_CROP // 32) ** 2,  # the class token comes first
+        width=768,
+        request=VideoRequest(frames=_FRAMES, short_side=_SHORT_SIDE),
+        preprocessing={"crop": _CROP, "mean": list(_MEAN), "std": list(_STD)},
+        code_version=1,
+    )
+
+
+def build(name: str, weights: str) -> Encoder:
+    make, published = _PUBLISHED[name]
+    model, called = build_model(
+        name, weights, make, (str(published), lambda: published.get_state_dict(progress=False, check_hash=True))
+    )
+    return MViT(info(name), model, called)
+
+
+class MViT(Encoder):
+    """The tokens after the final norm, (B, 1 + T/2 * H/32 * W/32, D): class token, then time, height, width."""
+
+    def preprocess(self, media: NDArray[Any]) -> torch.Tensor:
+        """(T, H, W, 3) uint8 -> (T, crop, crop, 3) uint8; normalised later, on the device."""
+        return torch.from_numpy(centre_crop(media, self.info.preprocessing["crop"]))
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return capture_output(self.model, self.model.norm, normalised(batch, _MEAN, _STD))

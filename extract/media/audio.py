@@ -1,0 +1,73 @@
+"""Sound of a segment, by timestamp, as mono samples of the wanted rate."""
+
+from math import gcd
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+
+from mmcache.extract.media.base import TOLERANCE_S, AudioRequest, MediaError, NoMedia, Reading, clamp
+from mmcache.extract.media.container import open_container, stream_duration_s
+
+_PREROLL_S = 0.1  # AAC and Opus need a little sound before a cut to decode it right
+
+
+def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest) -> Reading:
+    """Decode the sound of [start_s, stop_s), mixed to mono and resampled.
+
+    Samples are placed by their timestamps; a gap inside the stream is silence.
+
+    Returns:
+        Reading of (samples,) float32 in [-1, 1].
+
+    Raises:
+        NoMedia: the file has no audio stream.
+        MediaError: it cannot be opened or decoded, or its sound ends before the segment does.
+    """
+    with open_container(path) as container:
+        if not container.streams.audio:
+            raise NoMedia(f"{path.name} has no audio stream")
+        stream = container.streams.audio[0]
+        stop_s, note = clamp(start_s, stop_s, stream_duration_s(stream), "sound")
+        if stop_s - start_s > request.max_seconds:
+            start_s = (start_s + stop_s - request.max_seconds) / 2
+            stop_s = start_s + request.max_seconds
+        samples = _samples_of(container, stream, start_s, stop_s, path.name)
+        rate = stream.rate
+    divisor = gcd(rate, request.rate)
+    resampled = resample_poly(samples, request.rate // divisor, rate // divisor)
+    return Reading(resampled.astype(np.float32), note)
+
+
+def _samples_of(
+    container: av.container.InputContainer,
+    stream: av.audio.stream.AudioStream,
+    start_s: float,
+    stop_s: float,
+    name: str,
+) -> NDArray[np.float64]:
+    """(samples,) at the stream's own rate, from exactly start_s to stop_s."""
+    rate = stream.rate
+    first, count = round(start_s * rate), max(1, round(stop_s * rate) - round(start_s * rate))
+    out = np.zeros(count)
+    heard_until = first
+    to_float = av.AudioResampler(format="fltp")
+    assert stream.time_base is not None
+    origin = stream.start_time or 0
+    container.seek(origin + int(max(0.0, start_s - _PREROLL_S) / stream.time_base), stream=stream, backward=True)
+    for frame in container.decode(stream):
+        if frame.pts is None or frame.time_base is None:
+            continue
+        begin = round(float((frame.pts - origin) * frame.time_base) * rate)
+        if begin >= first + count:
+            break
+        mono = np.concatenate([part.to_ndarray().mean(axis=0) for part in to_float.resample(frame)])
+        low, high = max(begin, first), min(begin + len(mono), first + count)
+        if low < high:
+            out[low - first : high - first] = mono[low - begin : high - begin]
+            heard_until = max(heard_until, high)
+    if (first + count - heard_until) / rate > TOLERANCE_S:
+        raise MediaError(f"{name} is cut off: its sound ends at {heard_until / rate:.2f} s, the segment needs {stop_s:.2f} s")
+    return out

@@ -1,0 +1,154 @@
+"""What an extract would do: which segments, from which files, into which shards, and how many bytes.
+
+Nothing here decodes, loads a network or writes.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmcache.extract.config import ExtractConfig
+from mmcache.extract.datasets import DATASETS, Dataset, Source
+from mmcache.extract.encoders import encoder_info
+from mmcache.extract.encoders.base import EncoderInfo
+from mmcache.store.errors import ConfigError, Problems
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.layout import Presence, StoreMeta, token_bytes
+from mmcache.store.writer import check_same_segments, token_arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class ModalityPlan:
+    """One modality's part of an extract.
+
+    Attributes:
+        sources: video -> its media; videos without any are not in it.
+        status: (N,) Presence values before the run.
+        to_do: (n,) rows this run settles: to be encoded, or marked missing.
+    """
+
+    modality: str
+    info: EncoderInfo
+    tokens: int  # T as stored, after k-Average
+    row_bytes: int
+    sources: dict[str, Source]
+    status: NDArray[np.uint8]
+    on_disk: NDArray[np.bool_]
+    to_do: NDArray[np.int64]
+
+    @property
+    def to_encode(self) -> NDArray[np.int64]:
+        return self.to_do[self.on_disk[self.to_do]]
+
+    @property
+    def bytes_to_write(self) -> int:
+        return len(self.to_encode) * self.row_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All of an extract. `selected` are the rows of the chosen splits, limited."""
+
+    config: ExtractConfig
+    root: Path  # of the store
+    dataset: Dataset
+    meta: StoreMeta
+    selected: NDArray[np.int64]
+    modalities: list[ModalityPlan]
+
+    @property
+    def segments(self) -> pd.DataFrame:
+        return self.dataset.segments
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not any(len(part.to_do) for part in self.modalities)
+
+
+def make_plan(config: ExtractConfig, recommended: dict[str, object] | None = None) -> Plan:
+    """Look at annotations, media and store, and decide what to do.
+
+    Args:
+        recommended: fuse settings that travel with the store.
+
+    Raises:
+        ConfigError: options are wrong, or data are not where they should be.
+        StoreError: the store was made from other annotations.
+    """
+    config.check()
+    make_dataset, _ = DATASETS[config.dataset]
+    dataset = make_dataset(config.data_root(), config.annotations)
+    root = config.store_path().absolute()
+    splits = {str(split): int(n) for split, n in sorted(dataset.segments["split"].value_counts().items())}
+    meta = StoreMeta(config.dataset, dataset.tasks, splits, dataset.eval_split, recommended=dict(recommended or {}))
+    if root.exists():
+        check_same_segments(root, dataset.segments, meta)
+    sources = _find_sources(config, dataset)
+    selected = _select(config, dataset.segments, splits)
+    parts = [_plan_modality(config, root, dataset, modality, found, selected) for modality, found in sources.items()]
+    return Plan(config, root, dataset, meta, selected, parts)
+
+
+def _find_sources(config: ExtractConfig, dataset: Dataset) -> dict[str, dict[str, Source]]:
+    """Modality -> video -> media. Without --modalities, those with nothing on disk are left out."""
+    videos = dataset.segments["video"].unique()
+    sources: dict[str, dict[str, Source]] = {}
+    for modality in config.modalities or dataset.modalities:
+        located = ((video, dataset.source(modality, video)) for video in videos)
+        found = {video: source for video, source in located if source is not None}
+        if found or config.modalities:
+            sources[modality] = found
+    empty = [modality for modality, found in sources.items() if not found]
+    if not sources or empty:
+        what = ", ".join(empty) if empty else "any modality"
+        raise ConfigError(f"no media of {what} found for {len(videos)} videos of {config.dataset}. {dataset.expected_layout()}")
+    return sources
+
+
+def _select(config: ExtractConfig, segments: pd.DataFrame, splits: dict[str, int]) -> NDArray[np.int64]:
+    """Rows of the chosen splits, the first `limit` of each."""
+    problems = Problems()
+    chosen = config.splits or list(splits)
+    for split in chosen:
+        problems.check_name(f"split of {config.dataset}", split, splits)
+    problems.raise_if_any()
+    rows = [np.flatnonzero(segments["split"] == split)[: config.limit] for split in dict.fromkeys(chosen)]
+    return np.sort(np.concatenate(rows))
+
+
+def _plan_modality(
+    config: ExtractConfig,
+    root: Path,
+    dataset: Dataset,
+    modality: str,
+    sources: dict[str, Source],
+    selected: NDArray[np.int64],
+) -> ModalityPlan:
+    info = encoder_info(config.encoder_of(modality))
+    tokens = min(info.tokens, config.k or info.tokens)
+    segments = dataset.segments
+    on_disk = segments["video"].isin(list(sources)).to_numpy(bool)
+    status = np.full(len(segments), Presence.TO_DO, np.uint8)
+    known_missing: set[str] = set()
+    if root.exists() and (modality, info.name) in token_arrays(root):
+        store = FeatureStore.open(root)
+        status = store.present[f"{modality}/{info.name}"]
+        known_missing = {n["id"] for n in store.notes if (n["modality"], n["encoder"]) == (modality, info.name)}
+    # Media that came to the disk since the last run are done too, unless they are known to hold nothing.
+    arrived = (status == Presence.MISSING) & on_disk & ~segments["id"].isin(known_missing).to_numpy(bool)
+    wanted = (status == Presence.TO_DO) | arrived
+    if config.retry_failed:
+        wanted |= (status == Presence.FAILED) | ((status == Presence.MISSING) & on_disk)
+    return ModalityPlan(
+        modality=modality,
+        info=info,
+        tokens=tokens,
+        row_bytes=token_bytes(tokens, info.width, config.dtype),
+        sources=sources,
+        status=status,
+        on_disk=on_disk,
+        to_do=selected[wanted[selected]],
+    )

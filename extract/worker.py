@@ -1,0 +1,178 @@
+"""One extract worker: decodes on threads, encodes on its device, and writes whole shards.
+
+A plain class; the pipeline makes Ray actors of it. Decoding of the next segments overlaps with the encoding of
+the present ones.
+"""
+
+import dataclasses
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmcache.extract.datasets.base import Source
+from mmcache.extract.encoders import build_encoder
+from mmcache.extract.encoders.base import Encoder
+from mmcache.extract.media import MediaError, NoMedia, read_media
+from mmcache.store.errors import StoreError
+from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.kaverage import k_average
+from mmcache.store.layout import Presence
+from mmcache.store.writer import ShardCommit, TokenWriter
+
+_AHEAD = 2  # batches being decoded beyond the one being encoded
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One segment to settle; no source means it is missing."""
+
+    row: int
+    segment: str
+    start_s: float
+    stop_s: float
+    source: Source | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """One shard of one token array: the unit of work."""
+
+    root: Path
+    modality: str
+    encoder: str
+    weights: str
+    k: int | None
+    shard: int
+    batch_size: int
+    jobs: tuple[Job, ...]  # rows ascending
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of one job: media ready to encode, or the reason there are none."""
+
+    job: Job
+    status: Presence
+    media: torch.Tensor | None = None
+    note: str | None = None
+
+
+class ExtractWorker:
+    """Runs shard tasks, one after another; keeps the last encoder loaded.
+
+    Args:
+        threads: CPU threads for decoding, and for the network when there is no GPU.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        torch.set_num_threads(threads)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._loaded: tuple[tuple[str, str], Encoder] | None = None
+        self._done = 0  # segments of the running task, for the progress bar
+
+    def prepare(self, encoder: str, weights: str, k: int | None) -> Fingerprint:
+        """Load an encoder and say what its tokens will be. Raises WeightsError when its weights cannot be had."""
+        return self._encoder(encoder, weights).fingerprint(k)
+
+    def progress(self) -> int:
+        """Segments done of the task that is running."""
+        return self._done
+
+    def process_id(self) -> int:
+        return os.getpid()
+
+    def run(self, task: ShardTask) -> int:
+        """Encode and commit one shard; how many segments were settled."""
+        self._done = 0
+        encoder = self._encoder(task.encoder, task.weights)
+        writer = TokenWriter(task.root, task.modality, task.encoder)
+        encoder.fingerprint(task.k).check_same(writer.fingerprint, writer.path)
+        commit = writer.shard(task.shard)
+        try:
+            for window in self._windows(task, encoder):
+                tokens = self._encode(encoder, task.k, window)
+                self._settle(commit, window, tokens, writer.dtype)
+                self._done += len(window)
+            commit.commit()
+        except BaseException:
+            commit.abort()
+            raise
+        return len(task.jobs)
+
+    def _encoder(self, name: str, weights: str) -> Encoder:
+        if self._loaded is None or self._loaded[0] != (name, weights):
+            self._loaded = None  # free the last one first
+            self._loaded = (name, weights), build_encoder(name, weights).to(self._device)
+        return self._loaded[1]
+
+    def _windows(self, task: ShardTask, encoder: Encoder) -> Iterator[list[Outcome]]:
+        """Outcomes in row order, cut so that each window has at most `batch_size` segments to encode."""
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="mmcache-decode") as pool:
+            pending: deque[Future[Outcome]] = deque()
+            window: list[Outcome] = []
+            jobs = iter(task.jobs)
+            try:
+                while True:
+                    while len(pending) < task.batch_size * (1 + _AHEAD) and (job := next(jobs, None)) is not None:
+                        pending.append(pool.submit(_load, job, encoder))
+                    if not pending:
+                        break
+                    window.append(pending.popleft().result())
+                    if sum(outcome.media is not None for outcome in window) == task.batch_size:
+                        yield window
+                        window = []
+                if window:
+                    yield window
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _encode(self, encoder: Encoder, k: int | None, window: list[Outcome]) -> NDArray[np.floating] | None:
+        """(b, T, D) tokens of the window's segments that have media, k-averaged."""
+        ready = [outcome.media for outcome in window if outcome.media is not None]
+        if not ready:
+            return None
+        tokens = encoder.encode(torch.stack(ready))
+        return tokens if k is None else k_average(tokens, k)[0]
+
+    def _settle(
+        self, commit: ShardCommit, window: list[Outcome], tokens: NDArray[np.floating] | None, dtype: np.dtype
+    ) -> None:
+        encoded = iter(tokens if tokens is not None else ())
+        for outcome in window:
+            job = outcome.job
+            if outcome.media is not None:
+                with np.errstate(over="ignore"):  # an overflow becomes infinity, which the check finds
+                    value = next(encoded).astype(dtype)
+                if np.isfinite(value).all():
+                    commit.put(job.row, value[None])
+                else:
+                    outcome.status, outcome.note = Presence.FAILED, f"the encoder gave values that {dtype} cannot hold"
+            if outcome.status == Presence.FAILED:
+                commit.failed(job.row)
+            elif outcome.status == Presence.MISSING:
+                commit.missing(job.row)
+            if outcome.note is not None:
+                commit.report(job.segment, outcome.status, outcome.note)
+
+
+def _load(job: Job, encoder: Encoder) -> Outcome:
+    """Read and preprocess one segment. Whatever is wrong with its media becomes its reason, never an exception."""
+    if job.source is None:
+        return Outcome(job, Presence.MISSING)
+    try:
+        reading = read_media(job.source, job.start_s, job.stop_s, encoder.info.request)
+        return Outcome(job, Presence.CACHED, encoder.preprocess(reading.array), reading.note)
+    except NoMedia as reason:
+        return Outcome(job, Presence.MISSING, note=str(reason))
+    except (MediaError, StoreError) as reason:
+        return Outcome(job, Presence.FAILED, note=str(reason))
+    except Exception as error:  # a decoder's own surprise: one segment's loss, with its name
+        return Outcome(job, Presence.FAILED, note=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
