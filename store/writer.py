@@ -218,14 +218,14 @@ class ShardCommit:
         if self._lengths is not None:
             padded = np.zeros((array.grid.rows_per_shard, array.grid.n_views), "<i4")
             padded[: len(self.rows)] = self._lengths
-            _write_chunk(root / "length" / array.modality / array.encoder / "c" / str(self.shard) / "0", padded)
+            write_chunk(root / "length" / array.modality / array.encoder / "c" / str(self.shard) / "0", padded)
         for file, lines in self._reports.items():
             if lines:
                 name = f"{array.modality}-{array.encoder}-{self.shard}-{file}"
                 atomic_write(root / layout.WORK / name, _json_lines(lines))
         padded_status = np.full(array.grid.rows_per_shard, Presence.TO_DO, np.uint8)
         padded_status[: len(self.rows)] = self._status
-        _write_chunk(root / "present" / array.modality / array.encoder / "c" / str(self.shard), padded_status)
+        write_chunk(root / "present" / array.modality / array.encoder / "c" / str(self.shard), padded_status)
         self._close_old()
 
     def abort(self) -> None:
@@ -267,7 +267,7 @@ class ShardCommit:
             self._old_file.close()
 
 
-def _write_chunk(path: Path, data: NDArray[Any]) -> None:
+def write_chunk(path: Path, data: NDArray[Any]) -> None:
     """One chunk of a plain array: its bytes and their crc32c."""
     raw = data.tobytes()
     atomic_write(path, raw + crc32c(raw))

@@ -1,0 +1,162 @@
+"""The model: projectors, fill, fusion, heads. Tokens and masks in, logits out."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import nn
+
+from mmcache.fuse.config import FuseConfig
+from mmcache.fuse.fills import FILLS, KarmmaFill
+from mmcache.fuse.fusion import FUSIONS
+from mmcache.fuse.heads import HEADS, Outputs
+from mmcache.store.errors import ConfigError
+
+CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """The shapes a model is built for.
+
+    Attributes:
+        modalities: name -> (encoder, tokens after k-Average, encoder width).
+        tasks: task -> class names.
+    """
+
+    modalities: dict[str, tuple[str, int, int]]
+    tasks: dict[str, list[str]]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.modalities)
+
+
+class Model(nn.Module):
+    """A fusion model over cached tokens.
+
+    Absent modalities, whether they were never there or are dropped, are blanked before the projector: their tokens
+    may hold anything, NaN included, without changing a bit of the output or of any gradient.
+    """
+
+    def __init__(self, spec: ModelSpec, config: FuseConfig) -> None:
+        super().__init__()
+        self.spec = spec
+        lengths = [tokens for _, tokens, _ in spec.modalities.values()]
+        width = config.width
+        self.projectors = nn.ModuleList([nn.Linear(d, width) for _, _, d in spec.modalities.values()])
+        fill = FILLS[config.fill]
+        self.fill = fill(lengths, width, config.s_mode) if fill is KarmmaFill else fill(lengths, width)
+        self.positions = (
+            nn.ParameterList([torch.randn(n, width) * 0.02 for n in lengths]) if config.positions else None
+        )
+        self.modality_embedding = (
+            nn.Parameter(torch.randn(len(lengths), width) * 0.02) if config.modality_embedding else None
+        )
+        self.fusion = FUSIONS[config.fusion](
+            width, config.depth, config.heads, config.ffn_ratio, config.dropout, config.attention_dropout
+        )
+        classes = {task: len(names) for task, names in spec.tasks.items()}
+        self.head = HEADS[config.head](width, len(lengths), classes, config.token_dropout)
+
+    def forward(
+        self,
+        tokens: Mapping[str, torch.Tensor],
+        present: torch.Tensor,
+        keep: torch.Tensor | None = None,
+        lengths: Mapping[str, torch.Tensor] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Predict.
+
+        Args:
+            tokens: modality -> (B, T, D); a modality that no segment has may be left out.
+            present: (B, M) bool, columns in the order of `spec.names`.
+            keep: (B, M) bool, which of the present ones to look at; None = all.
+            lengths: modality -> (B,) true token counts; None = all.
+
+        Returns:
+            Task -> (B, C) logits.
+
+        Raises:
+            ValueError: a segment has no modality to look at, or `present` has the wrong shape.
+        """
+        kept = present.bool() if keep is None else present.bool() & keep.bool()
+        if kept.ndim != 2 or kept.shape[1] != len(self.spec.names):
+            raise ValueError(f"present must be (B, {len(self.spec.names)}), got {tuple(present.shape)}")
+        if not bool(kept.any(dim=1).all()):
+            raise ValueError("every segment needs at least one modality that is present and kept")
+        return self.outputs(tokens, kept, lengths).mean()
+
+    def outputs(
+        self,
+        tokens: Mapping[str, torch.Tensor],
+        kept: torch.Tensor,
+        lengths: Mapping[str, torch.Tensor] | None = None,
+    ) -> Outputs:
+        """As forward, for masks known to be sound; logits of every vector, for the losses."""
+        embedded, masks = [], []
+        for m, (name, (_, full, width)) in enumerate(self.spec.modalities.items()):
+            here = kept[:, m]
+            raw = tokens.get(name)
+            if raw is None:
+                here = torch.zeros_like(here)
+                raw = self.projectors[m].weight.new_zeros(len(here), full, width)
+            blank = torch.zeros((), dtype=raw.dtype, device=raw.device)
+            x = self.projectors[m](torch.where(here[:, None, None], raw, blank).to(self.projectors[m].weight.dtype))
+            x = self.fill(m, x, here)
+            if self.positions is not None:
+                x = x + self.positions[m][: x.shape[1]]
+            if self.modality_embedding is not None:
+                x = x + self.modality_embedding[m]
+            embedded.append(x)
+            masks.append(self._mask(x.shape[1], here, None if lengths is None else lengths.get(name)))
+        return self.head(self.fusion(embedded, masks))
+
+    def _mask(self, count: int, here: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        """(B, n): a present modality has its true tokens; an absent one all its fill's, or none."""
+        absent = torch.full_like(here, self.fill.occupies)[:, None]
+        if lengths is None:
+            return torch.where(here[:, None], torch.ones_like(absent), absent).expand(-1, count)
+        real = torch.arange(count, device=here.device) < lengths[:, None]
+        return torch.where(here[:, None], real, absent)
+
+    @classmethod
+    def load(cls, run: str | Path, device: str = "cpu") -> "Model":
+        """The trained model of a run folder, in eval mode. Raises ConfigError when there is none."""
+        run = Path(run)
+        saved = read_run_config(run)
+        model = cls(spec_of(saved), config_of(saved))
+        model.load_state_dict(load_file(run / WEIGHTS_FILE))
+        return model.to(device).eval()
+
+
+def read_run_config(run: Path) -> dict[str, Any]:
+    """config.yaml of a finished run. Raises ConfigError when `run` is none."""
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (run / name).is_file():
+            where = "no such folder" if not run.is_dir() else f"{name} is not in it"
+            raise ConfigError(f"{run} is not a finished run ({where}). `mmcache fuse` makes one, under runs/ by default.")
+    return yaml.safe_load((run / CONFIG_FILE).read_text())
+
+
+def config_of(saved: Mapping[str, Any]) -> FuseConfig:
+    return FuseConfig(**saved["options"])
+
+
+def spec_of(saved: Mapping[str, Any]) -> ModelSpec:
+    return ModelSpec(
+        modalities={name: tuple(shape) for name, shape in saved["model"]["modalities"].items()},
+        tasks=saved["model"]["tasks"],
+    )
+
+
+def to_yaml(config: FuseConfig, spec: ModelSpec, extra: Mapping[str, Any]) -> str:
+    """What `read_run_config` reads back: the resolved options, the model's shapes, and where it comes from."""
+    plain = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    model = {"modalities": {name: list(shape) for name, shape in spec.modalities.items()}, "tasks": spec.tasks}
+    return yaml.safe_dump({**extra, "options": plain, "model": model}, sort_keys=False, width=120)

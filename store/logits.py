@@ -1,0 +1,68 @@
+"""A teacher's cached answers: logits/<teacher>/<task>, (N, V, S, C) float16, for every modality subset.
+
+The S = 2^M - 1 subsets are numbered by the bits of s + 1, bit j being the teacher's j-th modality; the group's
+attributes name them. NaN stands where a segment has nothing of a subset.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from mmcache.store import layout
+from mmcache.store.writer import write_chunk
+
+_CHUNK_BYTES = 8 << 20
+
+
+class LogitsCache:
+    """One teacher's logits in one store.
+
+    Args:
+        root: the store.
+        teacher: its name; it must change when the teacher does, so it carries a digest.
+        tasks: task -> number of classes.
+        attributes: saved with the group: the teacher's modalities, at least.
+    """
+
+    def __init__(
+        self, root: Path, teacher: str, n_rows: int, views: int, subsets: int, tasks: dict[str, int], attributes: dict[str, Any]
+    ) -> None:
+        self.path = root / "logits" / layout.check_name("teacher", teacher)
+        self.tasks = tasks
+        self._shape = (n_rows, views, subsets)
+        row_bytes = views * subsets * max(tasks.values()) * 2
+        self.rows_per_chunk = max(1, min(n_rows, _CHUNK_BYTES // row_bytes))
+        layout.ensure_group(root / "logits")
+        if not (self.path / "zarr.json").exists():
+            for task, classes in tasks.items():
+                shape = (*self._shape, classes)
+                chunks = (self.rows_per_chunk, views, subsets, classes)
+                layout.write_plain_array(self.path / task, shape, "float16", chunks, fill_value=float("nan"))
+            layout.write_group(self.path, attributes)
+
+    def missing_blocks(self) -> list[range]:
+        """The blocks of rows not written yet, in order."""
+        n_rows = self._shape[0]
+        starts = range(0, n_rows, self.rows_per_chunk)
+        return [
+            range(start, min(start + self.rows_per_chunk, n_rows))
+            for start in starts
+            if not all(self._chunk(task, start).exists() for task in self.tasks)
+        ]
+
+    def write_block(self, rows: range, logits: dict[str, NDArray[np.floating]]) -> None:
+        """Write one block: task -> (len(rows), V, S, C)."""
+        for task, classes in self.tasks.items():
+            padded = np.full((self.rows_per_chunk, *self._shape[1:], classes), np.nan, np.float16)
+            padded[: len(rows)] = logits[task]
+            write_chunk(self._chunk(task, rows.start), padded)
+
+    def read(self, task: str, view: int = 0) -> NDArray[np.float16]:
+        """(N, S, C) of one view."""
+        return np.asarray(zarr.open_array(self.path / task, mode="r")[:, view])
+
+    def _chunk(self, task: str, start: int) -> Path:
+        return self.path / task / "c" / str(start // self.rows_per_chunk) / "0" / "0" / "0"
