@@ -9,8 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mmcache.extract.datasets import DATASETS
-from mmcache.extract.encoders import DEFAULT_ENCODERS, ENCODERS
-from mmcache.extract.encoders.base import PRETRAINED
+from mmcache.extract.encoders import DEFAULT_ENCODERS, ENCODERS, PRETRAINED
 from mmcache.store.errors import Problems
 from mmcache.store.layout import TOKEN_DTYPES
 
@@ -56,7 +55,9 @@ class ExtractConfig:
             if problems.check_name("encoder", name, ENCODERS) and modality not in ENCODERS[name].modalities:
                 takes = ", ".join(ENCODERS[name].modalities)
                 fitting = ", ".join(n for n, entry in ENCODERS.items() if modality in entry.modalities)
-                problems.add(f"encoder {name} takes {takes}, not {modality}; for {modality} there are: {fitting or 'none'}")
+                problems.add(
+                    f"encoder {name} takes {takes}, not {modality}; for {modality} there are: {fitting or 'none'}"
+                )
         if self.dtype not in TOKEN_DTYPES:
             problems.add(f"--dtype {self.dtype}: allowed are {', '.join(TOKEN_DTYPES)}")
         if self.modalities is not None and len(set(self.modalities)) < len(self.modalities):

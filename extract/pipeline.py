@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mmcache.extract.encoders import ENCODERS
-from mmcache.extract.encoders.base import PRETRAINED, RANDOM
+from mmcache.extract.encoders import ENCODERS, PRETRAINED, RANDOM
 from mmcache.extract.plan import ModalityPlan, Plan
 from mmcache.extract.worker import ExtractWorker, Job, ShardTask
 from mmcache.store.atomic import remove_leftovers
@@ -34,6 +33,9 @@ class Progress(Protocol):
 
     def update(self, done: dict[str, int]) -> None:
         """Modality -> segments settled so far."""
+
+    def stop(self) -> None:
+        """No more will come, whether the run ended well or not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +86,10 @@ def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:
             with _workers(plan) as crew:
                 tasks = _prepare(plan, crew)
                 progress.start({part.modality: len(part.to_do) for part in plan.modalities})
-                _run_tasks(crew, tasks, progress)
+                try:
+                    _run_tasks(crew, tasks, progress)
+                finally:
+                    progress.stop()
         finish_reports(plan.root)
     return _summarise(plan, time.perf_counter() - began)
 
@@ -106,11 +111,15 @@ def _surely_same(plan: Plan, part: ModalityPlan) -> bool:
     wanted = plan.config.weights
     if wanted == PRETRAINED and ENCODERS[part.info.name].published is None:
         wanted = RANDOM
-    same_weights = kind == PRETRAINED == wanted or (wanted.partition(":")[0] == RANDOM == kind and (wanted.partition(":")[2] or "0") == rest)
+    same_weights = kind == PRETRAINED == wanted or (
+        wanted.partition(":")[0] == RANDOM == kind and (wanted.partition(":")[2] or "0") == rest
+    )
     if same_weights:
         info = part.info
         preprocessing = {**dataclasses.asdict(info.request), **info.preprocessing}
-        ours = Fingerprint(info.name, saved.weights, saved.weights_sha256, preprocessing, plan.config.k, info.code_version)
+        ours = Fingerprint(
+            info.name, saved.weights, saved.weights_sha256, preprocessing, plan.config.k, info.code_version
+        )
         ours.check_same(saved, plan.root / "tokens" / part.modality / info.name)
     return same_weights
 
@@ -180,7 +189,14 @@ def _prepare(plan: Plan, crew: _Crew) -> deque[ShardTask]:
             jobs = tuple(_job(plan, part, int(row)) for row in rows)
             tasks.append(
                 ShardTask(
-                    plan.root, part.modality, part.info.name, config.weights, config.k, shard, config.batch_size, jobs
+                    plan.root,
+                    part.modality,
+                    part.info.name,
+                    config.weights,
+                    config.k,
+                    shard,
+                    config.batch_size,
+                    jobs,
                 )
             )
     return tasks

@@ -104,7 +104,9 @@ def _find_sources(config: ExtractConfig, dataset: Dataset) -> dict[str, dict[str
     empty = [modality for modality, found in sources.items() if not found]
     if not sources or empty:
         what = ", ".join(empty) if empty else "any modality"
-        raise ConfigError(f"no media of {what} found for {len(videos)} videos of {config.dataset}. {dataset.expected_layout()}")
+        raise ConfigError(
+            f"no media of {what} found for {len(videos)} videos of {config.dataset}. {dataset.expected_layout()}"
+        )
     return sources
 
 

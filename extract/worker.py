@@ -154,7 +154,10 @@ class ExtractWorker:
                 if np.isfinite(value).all():
                     commit.put(job.row, value[None])
                 else:
-                    outcome.status, outcome.note = Presence.FAILED, f"the encoder gave values that {dtype} cannot hold"
+                    outcome.status, outcome.note = (
+                        Presence.FAILED,
+                        f"the encoder gave values that {dtype} cannot hold",
+                    )
             if outcome.status == Presence.FAILED:
                 commit.failed(job.row)
             elif outcome.status == Presence.MISSING:

@@ -58,6 +58,7 @@ class FuseConfig:
     law: str = "none"
     drop: Share = 0.0  # p
     target: str | None = None  # the one modality that may be missing; the law becomes target_only
+    train_on: str = "all"  # or only the segments that are complete by nature
     # the losses
     label_smoothing: Share = 0.0
     alpha: Annotated[float, Field(ge=0, le=1)] = 1.0  # weight of CE; 1 - alpha is the teacher's
@@ -94,6 +95,7 @@ class FuseConfig:
             ("head", self.head, HEADS),
             ("law", self.law, LAWS),
             ("resident", self.resident, RESIDENT),
+            ("train_on", self.train_on, ("all", "complete")),
             ("s_mode", self.s_mode, ("always", "missing")),
             ("teacher_mask", self.teacher_mask, ("same", "full")),
         ):
@@ -107,7 +109,9 @@ class FuseConfig:
         if self.target is not None and self.drop == 0:
             problems.add(f"--target {self.target} with --drop 0 never drops it: give --drop P")
         if self.alpha < 1 and self.teacher is None and STRATEGIES[self.strategy].teacher is None:
-            problems.add(f"alpha {self.alpha:g} asks for distillation, but {self.strategy} has no teacher: give --teacher RUN")
+            problems.add(
+                f"alpha {self.alpha:g} asks for distillation, but {self.strategy} has no teacher: give --teacher RUN"
+            )
         problems.raise_if_any()
 
 

@@ -24,7 +24,11 @@ _TOP = 5
 
 
 def evaluate(
-    run: str | Path, split: str | None = None, store: str | Path | None = None, device: str = "cpu", fresh: bool = False
+    run: str | Path,
+    split: str | None = None,
+    store: str | Path | None = None,
+    device: str = "cpu",
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """The results of a run: accuracies for every subset, curves and summaries, in the form of `--json`.
 
@@ -139,7 +143,11 @@ def _correctness(logits: dict[str, torch.Tensor], batch: Batch, index: torch.Ten
         top[task] = best, classes
         hit = classes == label[:, None]
         out |= {f"{task}_label": label, f"{task}_pred": classes[:, 0]}
-        out |= {f"{task}_top1": hit[:, 0], f"{task}_top5": hit.any(dim=1), f"{task}_confidence": best[:, 0].exp()}
+        out |= {
+            f"{task}_top1": hit[:, 0],
+            f"{task}_top5": hit.any(dim=1),
+            f"{task}_confidence": best[:, 0].exp(),
+        }
     if {"verb", "noun"} <= set(logits):
         # The best pairs of two independent heads lie among the pairs of their best classes.
         joint = (top["verb"][0][:, :, None] + top["noun"][0][:, None, :]).flatten(1)
@@ -200,7 +208,10 @@ def natural_accuracy(table: pd.DataFrame) -> dict[str, Any]:
     complete = table[table["subset"] != NATURAL]
     full = max(complete["subset"].unique(), key=lambda name: len(protocols.parts(name)))
     as_is = table[table["subset"].isin([full, NATURAL])]
-    return {"n": len(as_is), **{task: protocols.accuracy(as_is[f"{task}_top1"].to_numpy(bool)) for task in task_names(table)}}
+    return {
+        "n": len(as_is),
+        **{task: protocols.accuracy(as_is[f"{task}_top1"].to_numpy(bool)) for task in task_names(table)},
+    }
 
 
 def write_summary(run: Path, result: dict[str, Any], extra: dict[str, Any]) -> None:

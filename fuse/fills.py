@@ -82,4 +82,9 @@ class KarmmaFill(Fill):
         return torch.where(kept, projected, torch.zeros_like(projected)) + self.modality_token[modality] + specific
 
 
-FILLS: dict[str, type[Fill]] = {"zeros": ZerosFill, "skip": SkipFill, "token": TokenFill, "karmma": KarmmaFill}
+FILLS: dict[str, type[Fill]] = {
+    "zeros": ZerosFill,
+    "skip": SkipFill,
+    "token": TokenFill,
+    "karmma": KarmmaFill,
+}

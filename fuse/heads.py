@@ -84,4 +84,7 @@ class PerModalityHead(nn.Module):
         return mask & (torch.rand(mask.shape, device=mask.device) >= self.token_dropout)
 
 
-HEADS: dict[str, type[SharedHead] | type[PerModalityHead]] = {"shared": SharedHead, "per_modality": PerModalityHead}
+HEADS: dict[str, type[SharedHead] | type[PerModalityHead]] = {
+    "shared": SharedHead,
+    "per_modality": PerModalityHead,
+}

@@ -6,9 +6,7 @@ from torch.nn import functional
 from mmcache.fuse.heads import Outputs
 
 
-def cross_entropy(
-    outputs: Outputs, labels: dict[str, torch.Tensor], smoothing: float, each: bool
-) -> torch.Tensor:
+def cross_entropy(outputs: Outputs, labels: dict[str, torch.Tensor], smoothing: float, each: bool) -> torch.Tensor:
     """Cross-entropy, summed over tasks, averaged over labelled segments.
 
     Args:

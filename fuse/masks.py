@@ -16,14 +16,24 @@ _CHOICE_STREAM = 1 << 20  # apart from the streams 0..M-1 of the modalities' own
 
 
 def no_drop(
-    present: NDArray[np.bool_], keys: NDArray[np.uint64], seed: int, epoch: int, drop: float, target: int | None
+    present: NDArray[np.bool_],
+    keys: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    drop: float,
+    target: int | None,
 ) -> NDArray[np.bool_]:
     """P(full) = 1: every present modality is kept."""
     return present.copy()
 
 
 def target_only(
-    present: NDArray[np.bool_], keys: NDArray[np.uint64], seed: int, epoch: int, drop: float, target: int | None
+    present: NDArray[np.bool_],
+    keys: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    drop: float,
+    target: int | None,
 ) -> NDArray[np.bool_]:
     """P(full) = 1 - p, P(full minus the target) = p. Segments that lack a modality already are left as they are (MMT)."""
     assert target is not None, "the law target_only needs a target modality"
@@ -34,7 +44,12 @@ def target_only(
 
 
 def bernoulli_keep_one(
-    present: NDArray[np.bool_], keys: NDArray[np.uint64], seed: int, epoch: int, drop: float, target: int | None
+    present: NDArray[np.bool_],
+    keys: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    drop: float,
+    target: int | None,
 ) -> NDArray[np.bool_]:
     """P(S) = (1-p)^k p^(M-k) + [k=1] p^M / M with k = |S|: each dropped with p; if none is left, one at random stays."""
     count, modalities = present.shape

@@ -52,9 +52,7 @@ class Model(nn.Module):
         self.projectors = nn.ModuleList([nn.Linear(d, width) for _, _, d in spec.modalities.values()])
         fill = FILLS[config.fill]
         self.fill = fill(lengths, width, config.s_mode) if fill is KarmmaFill else fill(lengths, width)
-        self.positions = (
-            nn.ParameterList([torch.randn(n, width) * 0.02 for n in lengths]) if config.positions else None
-        )
+        self.positions = nn.ParameterList([torch.randn(n, width) * 0.02 for n in lengths]) if config.positions else None
         self.modality_embedding = (
             nn.Parameter(torch.randn(len(lengths), width) * 0.02) if config.modality_embedding else None
         )
@@ -140,7 +138,9 @@ def read_run_config(run: Path) -> dict[str, Any]:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (run / name).is_file():
             where = "no such folder" if not run.is_dir() else f"{name} is not in it"
-            raise ConfigError(f"{run} is not a finished run ({where}). `mmcache fuse` makes one, under runs/ by default.")
+            raise ConfigError(
+                f"{run} is not a finished run ({where}). `mmcache fuse` makes one, under runs/ by default."
+            )
     return yaml.safe_load((run / CONFIG_FILE).read_text())
 
 
@@ -158,5 +158,8 @@ def spec_of(saved: Mapping[str, Any]) -> ModelSpec:
 def to_yaml(config: FuseConfig, spec: ModelSpec, extra: Mapping[str, Any]) -> str:
     """What `read_run_config` reads back: the resolved options, the model's shapes, and where it comes from."""
     plain = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    model = {"modalities": {name: list(shape) for name, shape in spec.modalities.items()}, "tasks": spec.tasks}
+    model = {
+        "modalities": {name: list(shape) for name, shape in spec.modalities.items()},
+        "tasks": spec.tasks,
+    }
     return yaml.safe_dump({**extra, "options": plain, "model": model}, sort_keys=False, width=120)

@@ -73,7 +73,9 @@ class TeacherAnswers:
             if name in modalities:
                 seen[:, j] = kept[:, modalities.index(name)]
         index = subset_index(seen)
-        answers = {task: torch.from_numpy(logits[rows, index].astype(np.float32)) for task, logits in self.logits.items()}
+        answers = {
+            task: torch.from_numpy(logits[rows, index].astype(np.float32)) for task, logits in self.logits.items()
+        }
         known = torch.from_numpy(index >= 0)
         for values in answers.values():
             known = known & values.isfinite().all(dim=1)
@@ -81,7 +83,10 @@ class TeacherAnswers:
 
 
 def cached_answers(
-    run: Path, store: FeatureStore, device: str, progress: Callable[[int, int], None] = lambda done, total: None
+    run: Path,
+    store: FeatureStore,
+    device: str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TeacherAnswers:
     """The teacher's logits for every segment and subset, computed where the store does not have them yet.
 
@@ -96,7 +101,11 @@ def cached_answers(
     names = model.spec.names
     masks = subsets(len(names))
     classes = {task: len(labels) for task, labels in model.spec.tasks.items() if task in store.tasks}
-    attributes = {"modalities": names, "subsets": [subset_name(mask, names) for mask in masks], "run": run.name}
+    attributes = {
+        "modalities": names,
+        "subsets": [subset_name(mask, names) for mask in masks],
+        "run": run.name,
+    }
     with writer_lock(store.path):
         cache = LogitsCache(store.path, teacher_name(run), len(store), 1, len(masks), classes, attributes)
         blocks = cache.missing_blocks()

@@ -28,7 +28,6 @@ from mmcache.fuse.losses import cross_entropy, distillation
 from mmcache.fuse.masks import LAWS
 from mmcache.fuse.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, to_yaml
 from mmcache.fuse.run import RunFolder, own_randomness, write_model
-from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.teacher import TeacherAnswers, cached_answers, teacher_name
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError, Problems
@@ -82,20 +81,33 @@ def train(strategy: str, options: Mapping[str, Any] | None = None, progress: Pro
     return train_layers(strategy, {"flags": options or {}}, progress or Silent())
 
 
+def resolve_run(
+    strategy: str, layers: Mapping[str, Mapping[str, Any]]
+) -> tuple[FuseConfig, FeatureStore, Mapping[str, Mapping[str, Any]]]:
+    """Resolve options against the store, whose own recommendations come below all layers but the preset.
+
+    Returns:
+        The options, the store, and the layers with the store's.
+    """
+    chosen = make_config(strategy, layers).store or newest_store()
+    store = FeatureStore.open(chosen)
+    layers = {f"{chosen} (recommended)": store.meta.recommended, **layers}
+    config = make_config(strategy, layers)
+    config.store = chosen
+    return config, store, layers
+
+
 def train_layers(strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress) -> TrainedRun:
-    """As `train`, with options in layers (see settings.resolve); the store's recommendations are added below them."""
-    config = make_config(strategy, layers)
-    store = FeatureStore.open(config.store or newest_store())
-    layers = {f"{store.path} (recommended)": store.meta.recommended, **layers}
-    config = make_config(strategy, layers)
-    config.store = store.path
-    needs_teacher = config.alpha < 1
-    if not needs_teacher:
+    """As `train`, with options in layers (see settings.resolve)."""
+    config, store, layers = resolve_run(strategy, layers)
+    if config.alpha == 1:
         return train_run(config, store, None, progress)
     if config.teacher is not None:
         return train_run(config, store, config.teacher, progress)
     first = teacher_config(config, layers)
-    first.store = store.path
+    first.store = config.store
+    if config.out is not None:
+        first.out = config.out.with_name(f"{config.out.name}-teacher")
     teacher = train_run(first, store, None, progress)
     return dataclasses.replace(train_run(config, store, teacher.path, progress), teacher=teacher)
 
@@ -104,7 +116,9 @@ def newest_store() -> Path:
     """The store under cache/ that was changed last. Raises ConfigError when there is none."""
     found = sorted(Path("cache").glob("*.zarr"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise ConfigError("no store under cache/. Make one with `mmcache extract --dataset NAME`, or name one with --store PATH.")
+        raise ConfigError(
+            "no store under cache/. Make one with `mmcache extract --dataset NAME`, or name one with --store PATH."
+        )
     return found[-1]
 
 
@@ -197,6 +211,8 @@ class _Training:
         self.eval_split = config.eval_split or store.meta.eval_split
         rows = self._labelled(store.rows("train", self.sources))
         self.train_rows, self.holdout_rows = split_holdout(store, rows, config.holdout, config.seed)
+        if config.train_on == "complete":
+            self.train_rows = self._complete(self.train_rows)
         self.eval_rows, _ = evaluated_rows(store, self.eval_split, self.sources)
         every = np.concatenate([self.train_rows, self.holdout_rows, self.eval_rows])
         self.loader = Loader(store, self.sources, every, k=config.k, resident=config.resident, device=device)
@@ -305,7 +321,11 @@ class _Training:
         path = self.folder.path
         result = results(table, run=str(path), split=self.eval_split)
         write_model(path, WEIGHTS_FILE, self.model)
-        origin = {"eval_split": self.eval_split, "store": str(self.store.path.absolute()), "dataset": self.store.meta.dataset}
+        origin = {
+            "eval_split": self.eval_split,
+            "store": str(self.store.path.absolute()),
+            "dataset": self.store.meta.dataset,
+        }
         atomic_write(path / CONFIG_FILE, to_yaml(self.config, self.spec, origin).encode())
         table.to_parquet(path / SUBSETS_FILE, index=False)
         parameters = sum(p.numel() for p in self.model.parameters())
@@ -337,9 +357,21 @@ class _Training:
             )
         return labelled
 
+    def _complete(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows that lack no modality by nature."""
+        complete = rows[self.store.presence_matrix(self.sources)[rows].all(axis=1)]
+        if not len(complete):
+            raise ConfigError(
+                f"no training segment of {self.store.path} has all of {', '.join(self.names)}, and this strategy trains "
+                "on complete ones: choose fewer --modalities, or --train-on all"
+            )
+        return complete
+
     def _details(self) -> list[str]:
         loader, config = self.loader, self.config
-        tokens = ", ".join(f"{name} {count}x{width} ({encoder})" for name, (encoder, count, width) in self.spec.modalities.items())
+        tokens = ", ".join(
+            f"{name} {count}x{width} ({encoder})" for name, (encoder, count, width) in self.spec.modalities.items()
+        )
         millions = sum(p.numel() for p in self.model.parameters()) / 1e6
         return [
             f"tokens: {tokens}",

@@ -1,12 +1,12 @@
 """HDF5 interchange: one file that other tools write and read.
 
-    features/<modality>   (N, T, D)       attrs: encoder, and the fingerprint where one is known
-    lengths/<modality>    (N,)            optional
-    present/<modality>    (N,) 0 or 1     optional, default all 1
-    labels/<task>         (N,) -1 = none
-    split, ids            (N,) strings
-    classes/<task>        (C,) strings    optional
-    segments/<column>     (N,)            optional: video, start_s, stop_s, and the data set's own columns
+features/<modality>   (N, T, D)       attrs: encoder, and the fingerprint where one is known
+lengths/<modality>    (N,)            optional
+present/<modality>    (N,) 0 or 1     optional, default all 1
+labels/<task>         (N,) -1 = none
+split, ids            (N,) strings
+classes/<task>        (C,) strings    optional
+segments/<column>     (N,)            optional: video, start_s, stop_s, and the data set's own columns
 """
 
 import hashlib
@@ -117,7 +117,10 @@ def _check(file: h5py.File, source: Path) -> None:
             problems.add(f"{source} lacks '{name}'; see `mmcache store import --help` for the form")
     problems.raise_if_any()
     n = len(file["ids"])
-    expected = {"split": file["split"], **{f"labels/{task}": values for task, values in file["labels"].items()}}
+    expected = {
+        "split": file["split"],
+        **{f"labels/{task}": values for task, values in file["labels"].items()},
+    }
     for group in ("features", "lengths", "present", "segments"):
         expected |= {f"{group}/{name}": values for name, values in file.get(group, {}).items()}
     for name, values in expected.items():
@@ -134,7 +137,11 @@ def _check(file: h5py.File, source: Path) -> None:
 
 
 def _text(dataset: h5py.Dataset) -> list[str]:
-    return [str(value) for value in dataset.asstr()[:]] if h5py.check_string_dtype(dataset.dtype) else [str(v) for v in dataset[:]]
+    return (
+        [str(value) for value in dataset.asstr()[:]]
+        if h5py.check_string_dtype(dataset.dtype)
+        else [str(v) for v in dataset[:]]
+    )
 
 
 def _segments(file: h5py.File, source: Path) -> tuple[pd.DataFrame, StoreMeta]:
@@ -152,7 +159,9 @@ def _segments(file: h5py.File, source: Path) -> tuple[pd.DataFrame, StoreMeta]:
         else:
             tasks[task] = [str(label) for label in range(int(values.max(initial=-1)) + 1)]
     splits = {str(split): int(count) for split, count in sorted(table["split"].value_counts().items())}
-    eval_split = str(file.attrs.get("eval_split", next((s for s in ("test", "validation", "val") if s in splits), max(splits))))
+    eval_split = str(
+        file.attrs.get("eval_split", next((s for s in ("test", "validation", "val") if s in splits), max(splits)))
+    )
     extras = [c for c in table.columns if c not in REQUIRED and c not in tasks]
     meta = StoreMeta(
         dataset=str(file.attrs.get("dataset", source.stem)), tasks=tasks, splits=splits, eval_split=eval_split

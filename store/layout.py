@@ -153,7 +153,9 @@ def read_meta(root: Path) -> StoreMeta:
         StoreError: no store there, not one of ours, or written by a newer format than this code knows.
     """
     if not (root / "zarr.json").exists():
-        raise StoreError(f"no store at {root} (no zarr.json there). `mmcache extract` or `mmcache store import` makes one.")
+        raise StoreError(
+            f"no store at {root} (no zarr.json there). `mmcache extract` or `mmcache store import` makes one."
+        )
     attributes = read_attributes(root)
     if "mmcache" not in attributes:
         raise StoreError(f"{root} is a Zarr group but not an mmcache store: attrs.mmcache is absent")

@@ -105,7 +105,13 @@ class Loader:
         )
 
     def epoch(
-        self, *, batch_size: int, seed: int, epoch: int, rows: NDArray[np.integer] | None = None, start: int = 0
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        rows: NDArray[np.integer] | None = None,
+        start: int = 0,
     ) -> Iterator[Batch]:
         """Shuffled batches of `rows` (None = the loader's), the order a function of (seed, epoch) alone.
 

@@ -28,7 +28,14 @@ class LogitsCache:
     """
 
     def __init__(
-        self, root: Path, teacher: str, n_rows: int, views: int, subsets: int, tasks: dict[str, int], attributes: dict[str, Any]
+        self,
+        root: Path,
+        teacher: str,
+        n_rows: int,
+        views: int,
+        subsets: int,
+        tasks: dict[str, int],
+        attributes: dict[str, Any],
     ) -> None:
         self.path = root / "logits" / layout.check_name("teacher", teacher)
         self.tasks = tasks

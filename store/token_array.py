@@ -59,9 +59,7 @@ class TokenArray:
     def attributes(self) -> dict[str, Any]:
         return dict(self._array.attrs)
 
-    def read(
-        self, rows: NDArray[np.integer], view: int = 0, out: NDArray[Any] | None = None
-    ) -> NDArray[np.floating]:
+    def read(self, rows: NDArray[np.integer], view: int = 0, out: NDArray[Any] | None = None) -> NDArray[np.floating]:
         """Gather the tokens of `rows`.
 
         Args:
@@ -104,7 +102,9 @@ class TokenArray:
             file, index = opened
             offset, stored = index[slot].tolist()
             if stored != size + CRC_BYTES:
-                raise StoreError(f"shard {shard} of {self.path} has a chunk of {stored} bytes, expected {size + CRC_BYTES}")
+                raise StoreError(
+                    f"shard {shard} of {self.path} has a chunk of {stored} bytes, expected {size + CRC_BYTES}"
+                )
             target = flat[i * size : (i + 1) * size]
             done = os.preadv(file, [target], offset)
             while done < size:  # the kernel may deliver less than was asked

@@ -204,7 +204,12 @@ class ShardCommit:
 
     def report(self, segment_id: str, status: Presence, reason: str) -> None:
         """Have a line in failures.jsonl when the segment FAILED, else in notes.jsonl."""
-        line = {"id": segment_id, "modality": self._array.modality, "encoder": self._array.encoder, "reason": reason}
+        line = {
+            "id": segment_id,
+            "modality": self._array.modality,
+            "encoder": self._array.encoder,
+            "reason": reason,
+        }
         if status == Presence.FAILED:
             self._reports[layout.FAILURES].append(line)
         else:
@@ -259,7 +264,9 @@ class ShardCommit:
         self._old_file.seek(offset)
         raw = self._old_file.read(size)
         if crc32c(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:]:
-            raise StoreError(f"shard {self.shard} of {self._array.path} has a damaged chunk; run `mmcache store verify`")
+            raise StoreError(
+                f"shard {self.shard} of {self._array.path} has a damaged chunk; run `mmcache store verify`"
+            )
         return raw[:-CRC_BYTES]
 
     def _close_old(self) -> None:
@@ -309,9 +316,7 @@ def finish_reports(root: Path) -> None:
     _update_coverage(root, segments, presence)
 
 
-def _update_coverage(
-    root: Path, segments: pd.DataFrame, presence: dict[tuple[str, str], NDArray[np.uint8]]
-) -> None:
+def _update_coverage(root: Path, segments: pd.DataFrame, presence: dict[tuple[str, str], NDArray[np.uint8]]) -> None:
     coverage: dict[str, dict[str, dict[str, int]]] = {}
     for split in sorted(segments["split"].unique()):
         rows = (segments["split"] == split).to_numpy()

@@ -71,7 +71,10 @@ class EpicKitchens:
         known = accl or gyro
         assert known is not None
         # One of the pair without the other is a broken download, which reading it will report.
-        return Source("imu", (accl or known.with_name(f"{video}-accl.csv"), gyro or known.with_name(f"{video}-gyro.csv")))
+        return Source(
+            "imu",
+            (accl or known.with_name(f"{video}-accl.csv"), gyro or known.with_name(f"{video}-gyro.csv")),
+        )
 
     def expected_layout(self) -> str:
         return (
@@ -85,7 +88,12 @@ class EpicKitchens:
             for pattern in patterns:
                 kind, leaf = pattern.format(v=video).split("/")
                 # The server sorts by the 2018 split, which says nothing about today's.
-                for folder in (f"{participant}/{kind}", f"{kind}/train/{participant}", f"{kind}/test/{participant}", kind):
+                for folder in (
+                    f"{participant}/{kind}",
+                    f"{kind}/train/{participant}",
+                    f"{kind}/test/{participant}",
+                    kind,
+                ):
                     path = base / folder / leaf
                     if path.exists():
                         return path
@@ -97,7 +105,20 @@ class EpicKitchens:
             return None
         labels = [f"{task}_class" for task in _CLASS_FILES] if split != "test" else []
         raw = _read_csv(path, [*_SPAN_COLUMNS, *labels])
-        out: dict[str, list] = {name: [] for name in ("id", "video", "start_s", "stop_s", "split", "verb", "noun", "participant", "narration")}
+        out: dict[str, list] = {
+            name: []
+            for name in (
+                "id",
+                "video",
+                "start_s",
+                "stop_s",
+                "split",
+                "verb",
+                "noun",
+                "participant",
+                "narration",
+            )
+        }
         for line, row in enumerate(raw.to_dict("records"), 2):
             try:
                 span = _seconds(row["start_timestamp"]), _seconds(row["stop_timestamp"])

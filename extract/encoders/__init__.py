@@ -12,6 +12,8 @@ from mmcache.store.errors import ConfigError, unknown_name
 if TYPE_CHECKING:
     from mmcache.extract.encoders.base import Encoder, EncoderInfo
 
+PRETRAINED, RANDOM = "pretrained", "random"  # what --weights takes besides a path
+
 
 @dataclasses.dataclass(frozen=True)
 class EncoderEntry:

@@ -53,11 +53,17 @@ def build(name: str, weights: str) -> Encoder:
     def make() -> nn.Module:
         model = ASTModel(ASTConfig(**_CONFIGS[name]))
         # The library leaves these zero for a checkpoint to fill; random weights need places told apart.
-        for table in (model.embeddings.position_embeddings, model.embeddings.cls_token, model.embeddings.distillation_token):
+        for table in (
+            model.embeddings.position_embeddings,
+            model.embeddings.cls_token,
+            model.embeddings.distillation_token,
+        ):
             nn.init.trunc_normal_(table, std=0.02)
         return model
 
-    published = (_AST_B_WEIGHTS, lambda: ASTModel.from_pretrained(_AST_B_WEIGHTS).state_dict()) if name == "ast_b" else None
+    published = (
+        (_AST_B_WEIGHTS, lambda: ASTModel.from_pretrained(_AST_B_WEIGHTS).state_dict()) if name == "ast_b" else None
+    )
     model, called = build_model(name, weights, make, published)
     return AST(info(name), model, called)
 

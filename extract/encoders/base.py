@@ -13,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mmcache.extract.encoders import PRETRAINED, RANDOM
 from mmcache.extract.media.base import MediaRequest
 from mmcache.store.errors import ConfigError, MmcacheError
 from mmcache.store.fingerprint import Fingerprint
-
-PRETRAINED, RANDOM = "pretrained", "random"
 
 
 class WeightsError(MmcacheError):
@@ -75,7 +74,10 @@ class Encoder(abc.ABC):
 
     def encode(self, batch: torch.Tensor) -> NDArray[np.float32]:
         """(B, ...) preprocessed segments -> (B, T, D) tokens, frozen, in inference mode, bf16 autocast on GPU."""
-        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+        with (
+            torch.inference_mode(),
+            torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"),
+        ):
             tokens = self._forward(batch.to(self.device, non_blocking=True))
         return tokens.float().cpu().numpy()
 

@@ -31,7 +31,10 @@ def info(name: str) -> EncoderInfo:
 def build(name: str, weights: str) -> Encoder:
     make, published = _PUBLISHED[name]
     model, called = build_model(
-        name, weights, make, (str(published), lambda: published.get_state_dict(progress=False, check_hash=True))
+        name,
+        weights,
+        make,
+        (str(published), lambda: published.get_state_dict(progress=False, check_hash=True)),
     )
     return MViT(info(name), model, called)
 

@@ -49,7 +49,10 @@ def build(name: str, weights: str) -> Encoder:
     else:
         make, published = _PUBLISHED[name]
         model, called = build_model(
-            name, weights, make, (str(published), lambda: published.get_state_dict(progress=False, check_hash=True))
+            name,
+            weights,
+            make,
+            (str(published), lambda: published.get_state_dict(progress=False, check_hash=True)),
         )
     return Swin3D(info(name), model, called)
 

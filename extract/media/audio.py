@@ -69,5 +69,7 @@ def _samples_of(
             out[low - first : high - first] = mono[low - begin : high - begin]
             heard_until = max(heard_until, high)
     if (first + count - heard_until) / rate > TOLERANCE_S:
-        raise MediaError(f"{name} is cut off: its sound ends at {heard_until / rate:.2f} s, the segment needs {stop_s:.2f} s")
+        raise MediaError(
+            f"{name} is cut off: its sound ends at {heard_until / rate:.2f} s, the segment needs {stop_s:.2f} s"
+        )
     return out

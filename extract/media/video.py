@@ -62,7 +62,9 @@ def _pictures_at(
     if len(pictures) < len(moments):
         frame_duration = float(1 / stream.average_rate) if stream.average_rate else 0.0
         if moments[-1] - shown_s > TOLERANCE_S + 2 * frame_duration:
-            raise MediaError(f"{name} is cut off: its pictures end at {shown_s:.2f} s, the segment needs {moments[-1]:.2f} s")
+            raise MediaError(
+                f"{name} is cut off: its pictures end at {shown_s:.2f} s, the segment needs {moments[-1]:.2f} s"
+            )
         pictures.extend([_to_array(shown, short_side)] * (len(moments) - len(pictures)))
     return np.stack(pictures)
 

@@ -41,7 +41,11 @@ class Block(nn.Module):
         batch, length, width = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask[:, None, None, :], dropout_p=self.attention_dropout if self.training else 0.0
+            q,
+            k,
+            v,
+            attn_mask=mask[:, None, None, :],
+            dropout_p=self.attention_dropout if self.training else 0.0,
         )
         x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(batch, length, width)))
         return x + self.dropout(self.mlp(self.norm2(x)))
@@ -55,9 +59,7 @@ class TransformerFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.cls = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self.blocks = nn.ModuleList(
-            [Block(width, heads, ffn_ratio, dropout, attention_dropout) for _ in range(depth)]
-        )
+        self.blocks = nn.ModuleList([Block(width, heads, ffn_ratio, dropout, attention_dropout) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: list[torch.Tensor], masks: list[torch.Tensor]) -> Fused:

@@ -9,5 +9,5 @@ from mmcache.fuse.strategies.base import Strategy
 STRATEGY = Strategy(
     about="train complete, zeros for what is missing at test: the control",
     source="MMT, CVPR-W 2025 (Test-zeros)",
-    options={"fill": "zeros", "law": "none"},
+    options={"fill": "zeros", "law": "none", "train_on": "complete"},
 )

@@ -1,0 +1,99 @@
+"""What every command shows: status and progress on stderr, results on stdout, tables in between."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line of status, on stderr."""
+    err.print(escape(message))
+
+
+def warn(message: str) -> None:
+    err.print(f"[yellow]warning:[/] {escape(message)}")
+
+
+def print_json(value: Any) -> None:
+    """Machine output: one JSON document on stdout, nothing else."""
+    print(json.dumps(value, indent=1, default=str))  # noqa: T201
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], text_columns: int = 1) -> Table:
+    """A table whose first `text_columns` columns are text and the others numbers."""
+    built = Table(title=title or None, title_justify="left", title_style="bold", header_style="")
+    for i, column in enumerate(columns):
+        built.add_column(column, justify="left" if i < text_columns else "right", no_wrap=i >= text_columns)
+    for row in rows:
+        built.add_row(*(escape(str(cell)) for cell in row))
+    return built
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {task.fields.get('unit', '')}/s" if speed else "")
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Bars with count, rate and time left, on stderr; gone from the screen of a log file until they end."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=err,
+    ) as bars:
+        yield bars
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def accuracies(runs: Mapping[str, Mapping[str, Any]], chance: Mapping[str, float] | None = None) -> Table:
+    """Top-1 of every modality subset: one row a subset, one group of columns a run.
+
+    Args:
+        runs: title -> results in the form of `evaluate --json`.
+        chance: task -> percent, shown in the last row.
+    """
+    first = next(iter(runs.values()))
+    names = sorted(first["subsets"], key=lambda name: (-len(name.split("+")), name))
+    tasks = list(first["summary"])
+    columns = ["sensors"]
+    for title in runs:
+        columns += [f"{title if i == 0 else ''}\n{task}" for i, task in enumerate(tasks)]
+    rows = []
+    for name in names:
+        figures = [run["subsets"].get(name, {}).get(task, {}).get("top1") for run in runs.values() for task in tasks]
+        rows.append([name, *("-" if value is None else f"{value:.1f}" for value in figures)])
+    if chance:
+        rows.append(["(chance)", *(f"{chance[task]:.1f}" for _ in runs for task in tasks)])
+    return table("", columns, rows)

@@ -1,0 +1,171 @@
+"""mmcache extract: run the frozen encoders once."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mmcache.extract.pipeline import ExtractSummary
+    from mmcache.extract.plan import Plan
+
+EXAMPLE = (
+    "Example: mmcache extract --dataset epic --root /data/EPIC-KITCHENS --modalities rgb,audio --encoder rgb=swin3d_t"
+)
+
+
+def extract(
+    dataset: Annotated[str, typer.Option(help="Data set; see `mmcache list datasets`.", rich_help_panel="Data")],
+    root: Annotated[Path | None, typer.Option(help="Its folder [$MMCACHE_DATA/NAME or data/NAME].", rich_help_panel="Data")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="Folder of its annotations [looked for in root].", rich_help_panel="Data")] = None,
+    splits: Annotated[str | None, typer.Option(help="Only these splits, e.g. train,validation [all].", rich_help_panel="Data")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N segments of each split.", rich_help_panel="Data")] = None,
+    store: Annotated[Path | None, typer.Option(help="Store to write [cache/NAME.zarr].", rich_help_panel="Store")] = None,
+    k: Annotated[int | None, typer.Option(help="k-Average: cache at most K tokens a segment [all].", rich_help_panel="Store")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float16 or float32 [float16].", rich_help_panel="Store")] = None,
+    shard_mb: Annotated[float | None, typer.Option(help="About how large a shard gets, in MiB [128].", rich_help_panel="Store")] = None,
+    modalities: Annotated[str | None, typer.Option(help="E.g. rgb,audio [those on disk].", rich_help_panel="Encoders")] = None,
+    encoder: Annotated[list[str] | None, typer.Option(help="MODALITY=NAME, repeatable; see `mmcache list encoders`.", rich_help_panel="Encoders")] = None,
+    weights: Annotated[str | None, typer.Option(help="pretrained, random, random:SEED, or PATH [pretrained].", rich_help_panel="Encoders")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Segments encoded at a time [4].", rich_help_panel="Run")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes [one a GPU, or one].", rich_help_panel="Run")] = None,
+    max_failures: Annotated[float | None, typer.Option(help="Share of segments that may fail [0.01].", rich_help_panel="Run")] = None,
+    retry_failed: Annotated[bool | None, typer.Option("--retry-failed", help="Try again what failed before.", rich_help_panel="Run")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file [ROOT/mmcache.yaml, if there].", rich_help_panel="Run")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.", rich_help_panel="Run")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel="Run")] = False,
+) -> None:  # fmt: skip
+    """Run the frozen encoders once and cache their tokens in a Zarr store.
+
+    Killed or stopped at any moment, the same command goes on with what is missing.
+    """
+    from mmcache.cli.options import comma_list, pairs
+
+    flags = {
+        "root": root, "annotations": annotations, "splits": comma_list(splits), "limit": limit, "store": store, "k": k,
+        "dtype": dtype, "shard_mb": shard_mb, "modalities": comma_list(modalities), "weights": weights,
+        "encoder": pairs("--encoder", encoder) or None, "batch_size": batch_size, "workers": workers,
+        "max_failures": max_failures, "retry_failed": retry_failed,
+    }  # fmt: skip
+    run_extract_command(dataset, flags, config, dry_run=dry_run, as_json=as_json)
+
+
+def run_extract_command(
+    dataset: str, flags: dict[str, Any], config_file: Path | None, *, dry_run: bool, as_json: bool
+) -> None:
+    """The whole command, for the command line and for the demo."""
+    from mmcache.cli.console import print_json, say, warn
+    from mmcache.cli.options import settings_layer
+    from mmcache.extract.config import ExtractConfig
+    from mmcache.store.settings import SETTINGS_FILE, read_settings, resolve
+
+    named = {"dataset": dataset, **flags}
+    root = resolve(ExtractConfig, {"flags": {"dataset": dataset, "root": flags.get("root")}}).data_root()
+    settings = settings_layer("extract", config_file, root / SETTINGS_FILE)
+    config = resolve(ExtractConfig, {**settings, "flags": named})
+    config.check()
+
+    from mmcache.extract.pipeline import check_failures, run_extract, warnings_of
+    from mmcache.extract.plan import make_plan
+
+    recommended = read_settings(Path(next(iter(settings)))).get("fuse", {}) if settings else {}
+    plan = make_plan(config, recommended)
+    if settings:
+        say(f"settings from {next(iter(settings))}")
+    _show_plan(plan)
+    for message in warnings_of(plan):
+        warn(message)
+    if dry_run:
+        if as_json:
+            print_json(
+                {part.modality: {"segments": len(part.to_do), "bytes": part.bytes_to_write} for part in plan.modalities}
+            )
+        say("dry run: nothing was written")
+        return
+    summary = run_extract(plan, _Bars())
+    if as_json:
+        print_json(vars(summary))
+    else:
+        _show_summary(summary)
+    check_failures(summary, config.max_failures)
+
+
+class _Bars:
+    """One bar a modality, shown while a run goes on."""
+
+    def __init__(self) -> None:
+        from mmcache.cli.console import progress_bars
+
+        self._context = progress_bars()
+        self._tasks: dict[str, Any] = {}
+
+    def start(self, totals: dict[str, int]) -> None:
+        self._bars = self._context.__enter__()
+        for modality, total in totals.items():
+            if total:
+                self._tasks[modality] = self._bars.add_task(
+                    modality, total=total, unit="segments", note="", start=False
+                )
+
+    def update(self, done: dict[str, int]) -> None:
+        for modality, count in done.items():
+            task = self._tasks[modality]
+            if count and not self._bars.tasks[task].started:
+                self._bars.start_task(task)
+            self._bars.update(task, completed=count)
+
+    def stop(self) -> None:
+        if self._tasks:
+            self._context.__exit__(None, None, None)
+
+
+def _show_plan(plan: "Plan") -> None:
+    """Coverage by split and modality before anything starts: media that is not on disk is missing, not an error."""
+    from mmcache.cli.console import err, say, size, table
+    from mmcache.store.layout import Presence
+
+    splits = plan.segments["split"].iloc[plan.selected]
+    rows = []
+    for split in dict.fromkeys(splits):
+        chosen = plan.selected[(splits == split).to_numpy()]
+        cells = []
+        for part in plan.modalities:
+            cached = int((part.status[chosen] == Presence.CACHED).sum())
+            cells += [int(part.on_disk[chosen].sum()), cached]
+        rows.append([split, len(chosen), *cells])
+    columns = ["split", "segments"]
+    for part in plan.modalities:
+        columns += [f"{part.modality}\non disk", "\ncached"]
+    err.print(table(f"{plan.dataset.name}: {plan.config.data_root()} -> {plan.config.store_path()}", columns, rows))
+    for part in plan.modalities:
+        if len(part.to_do):
+            say(
+                f"{part.modality}: {part.info.name}, {len(part.to_encode)} segments to encode, "
+                f"{part.tokens} x {part.info.width} tokens each, {size(part.bytes_to_write)} to write"
+            )
+    for problem in plan.dataset.problems[:5]:
+        say(f"annotation not used: {problem}")
+    if len(plan.dataset.problems) > 5:
+        say(f"... and {len(plan.dataset.problems) - 5} more annotations not used")
+
+
+def _show_summary(summary: "ExtractSummary") -> None:
+    from mmcache.cli.console import out, table
+
+    if summary.settled == 0:
+        out.print(f"Nothing to do: {summary.store} has everything this command asks for.")
+    else:
+        rate = summary.settled / summary.seconds
+        out.print(
+            f"{summary.settled} segments and modalities in {summary.seconds:.1f} s ({rate:.1f}/s) -> {summary.store}"
+        )
+    names = ("cached", "missing", "failed", "to_do")
+    rows = [[modality, *(counts[name] for name in names)] for modality, counts in summary.counts.items()]
+    out.print(table("", ["modality", "cached", "missing", "failed", "to do"], rows))
+    for title, lines in (("Failed", summary.failures), ("Noted", summary.notes)):
+        groups: dict[tuple[str, str], list[str]] = {}
+        for line in lines:
+            groups.setdefault((line["modality"], line["reason"]), []).append(line["id"])
+        for (modality, reason), ids in groups.items():
+            more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+            out.print(f"{title}: {modality} of {ids[0]}{more}: {reason}", markup=False)

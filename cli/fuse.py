@@ -1,0 +1,134 @@
+"""mmcache fuse: train one strategy on a store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mmcache.fuse.train import TrainedRun
+
+EXAMPLE = "Example: mmcache fuse --strategy karmma --store cache/epic.zarr --epochs 50 --set alpha=0.5"
+
+
+def fuse(
+    strategy: Annotated[str, typer.Option(help="How missing modalities are handled; see `mmcache list strategies`.", rich_help_panel="What")],
+    store: Annotated[Path | None, typer.Option(help="Store to train on [the newest under cache/].", rich_help_panel="What")] = None,
+    modalities: Annotated[str | None, typer.Option(help="E.g. rgb,audio or rgb=swin3d_t,audio [all].", rich_help_panel="What")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder [runs/STORE/STRATEGY-ID].", rich_help_panel="What")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="A run to learn from [trained first, if the strategy has one].", rich_help_panel="What")] = None,
+    k: Annotated[int | None, typer.Option(help="k-Average: at most K tokens a modality [300].", rich_help_panel="Network")] = None,
+    fusion: Annotated[str | None, typer.Option(help="See `mmcache list fusions`.", rich_help_panel="Network")] = None,
+    fill: Annotated[str | None, typer.Option(help="What stands in for absent tokens: zeros, skip, token, karmma.", rich_help_panel="Network")] = None,
+    width: Annotated[int | None, typer.Option(help="Fusion width d.", rich_help_panel="Network")] = None,
+    depth: Annotated[int | None, typer.Option(help="Blocks.", rich_help_panel="Network")] = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads.", rich_help_panel="Network")] = None,
+    drop: Annotated[float | None, typer.Option(help="Chance that a modality is dropped in training.", rich_help_panel="Training")] = None,
+    target: Annotated[str | None, typer.Option(help="The one modality that may be missing [any].", rich_help_panel="Training")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.", rich_help_panel="Training")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Segments a step.", rich_help_panel="Training")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel="Training")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, masks and dropout.", rich_help_panel="Training")] = None,
+    eval_split: Annotated[str | None, typer.Option(help="Split to report on [the data set's own].", rich_help_panel="Run")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 ... [auto].", rich_help_panel="Run")] = None,
+    resident: Annotated[str | None, typer.Option(help="Where tokens lie: auto, gpu, ram, disk [auto].", rich_help_panel="Run")] = None,
+    set_option: Annotated[list[str] | None, typer.Option("--set", help="Any other option as NAME=VALUE, repeatable; --dry-run shows all.", rich_help_panel="Run")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file; its section 'fuse' is read.", rich_help_panel="Run")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the resolved options, and stop.", rich_help_panel="Run")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, as `mmcache evaluate --json`.", rich_help_panel="Run")] = False,
+) -> None:  # fmt: skip
+    """Train a fusion model on cached tokens and show what each missing sensor costs.
+
+    The same command on the same store finds its run finished; an interrupted one continues after its last epoch.
+    """
+    import yaml
+
+    from mmcache.cli.options import comma_list, pairs, settings_layer
+
+    flags = {name: yaml.safe_load(value) for name, value in pairs("--set", set_option).items()}
+    named = {
+        "store": store, "modalities": comma_list(modalities), "out": out, "teacher": teacher, "k": k, "fusion": fusion,
+        "fill": fill, "width": width, "depth": depth, "heads": heads, "drop": drop, "target": target, "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "seed": seed, "eval_split": eval_split, "device": device, "resident": resident,
+    }  # fmt: skip
+    flags |= {name: value for name, value in named.items() if value is not None}
+    layers = {**settings_layer("fuse", config, None), "flags": flags}
+    run_fuse_command(strategy, layers, dry_run=dry_run, as_json=as_json)
+
+
+def run_fuse_command(
+    strategy: str, layers: dict[str, dict[str, Any]], *, dry_run: bool, as_json: bool
+) -> "TrainedRun | None":
+    """The whole command, for the command line and for the demo."""
+    from mmcache.cli.console import print_json
+    from mmcache.fuse.config import make_config
+
+    make_config(strategy, layers)  # wrong options are reported before torch is imported
+
+    from mmcache.fuse.train import resolve_run, train_layers
+
+    if dry_run:
+        _show_options(resolve_run(strategy, layers)[0])
+        return None
+    bars = _Bars()
+    try:
+        trained = train_layers(strategy, layers, bars)
+    finally:
+        bars.stop()
+    if as_json:
+        print_json(trained.result)
+    else:
+        _show(strategy, trained)
+    return trained
+
+
+class _Bars:
+    """A heading a stage, and one bar under it."""
+
+    def __init__(self) -> None:
+        self._context: Any = None
+
+    def stage(self, title: str, details: list[str]) -> None:
+        from mmcache.cli.console import err, escape, progress_bars, say
+
+        self.stop()
+        err.print(f"[bold]{escape(title)}[/]")
+        for line in details:
+            say(f"  {line}")
+        self._context = progress_bars()
+        self._bars = self._context.__enter__()
+        self._task = self._bars.add_task("  ", total=None, unit="", note="")
+
+    def advance(self, done: int, total: int, unit: str, note: str = "") -> None:
+        self._bars.update(self._task, completed=done, total=total, unit=unit, note=note)
+
+    def stop(self) -> None:
+        if self._context is not None:
+            self._context.__exit__(None, None, None)
+            self._context = None
+
+
+def _show_options(config: Any) -> None:
+    import dataclasses
+    import json
+
+    import yaml
+
+    from mmcache.cli.console import out
+
+    out.print(
+        yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(config), default=str)), sort_keys=False),
+        markup=False,
+    )
+
+
+def _show(strategy: str, trained: "TrainedRun") -> None:
+    from mmcache.cli.console import accuracies, out
+
+    if trained.was_finished:
+        out.print(f"Finished earlier: {trained.path}")
+    runs = {f"{strategy} teacher": trained.teacher.result} if trained.teacher else {}
+    result = trained.result
+    out.print(f"Top-1 accuracy on '{result['split']}', {result['n']} segments with every sensor:", markup=False)
+    out.print(accuracies({**runs, strategy: result}))
+    out.print(f"Run: {trained.path}   Again, as JSON: mmcache evaluate {trained.path} --json", markup=False)

@@ -1,0 +1,55 @@
+"""The command line. One thin file a command; torch, ray and pandas are imported inside commands only."""
+
+import os
+import sys
+
+import typer
+
+from mmcache.cli import demo, evaluate, extract, fuse, listing, store
+from mmcache.store.errors import MmcacheError
+
+app = typer.Typer(
+    name="mmcache",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Cache the tokens of frozen encoders once, then train fusion models that survive missing sensors.",
+    epilog="Start with: mmcache demo. Exit codes: 0 good, 2 usage or configuration, 3 too many failures, 1 other.",
+)
+# The commands, in the order of the work.
+app.command("demo", rich_help_panel="Start here", epilog=demo.EXAMPLE)(demo.demo)
+app.command("extract", rich_help_panel="Stage one: encoders to cache", epilog=extract.EXAMPLE)(extract.extract)
+app.command("fuse", rich_help_panel="Stage two: cache to models", epilog=fuse.EXAMPLE)(fuse.fuse)
+app.command("evaluate", rich_help_panel="Stage two: cache to models", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.add_typer(store.app, name="store", rich_help_panel="The cache")
+app.command("list", rich_help_panel="The cache", epilog=listing.EXAMPLE)(listing.list_names)
+
+
+def main() -> None:
+    """Run the command line; everything a user can cause ends in a message and an exit code, not a traceback."""
+    try:
+        app()
+    except MmcacheError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped. What was finished is kept; the same command goes on from there.", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
+        sys.exit(1)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(
+            f"{error.strerror or error}{where}. What was finished is kept; the same command goes on from there.",
+            1,
+        )
+    except Exception as error:
+        if os.environ.get("MMCACHE_DEBUG"):
+            raise
+        _fail(f"unexpected {type(error).__name__}: {error}. A bug: MMCACHE_DEBUG=1 shows where.", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    from mmcache.cli.console import err, escape
+
+    err.print(f"[red]error:[/] {escape(message)}")
+    sys.exit(code)

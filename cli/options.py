@@ -1,0 +1,31 @@
+"""Small shared pieces of the commands: parsing lists and pairs, and finding the settings file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmcache.store.errors import ConfigError
+
+
+def comma_list(text: str | None) -> list[str] | None:
+    """'a,b' -> ['a', 'b']; None stays None."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def pairs(flag: str, values: Sequence[str] | None) -> dict[str, str]:
+    """['rgb=swin3d_t'] -> {'rgb': 'swin3d_t'}. Raises ConfigError for anything else."""
+    out = {}
+    for value in values or ():
+        name, separator, rest = value.partition("=")
+        if not separator or not name or not rest:
+            raise ConfigError(f"{flag} {value}: expected NAME=VALUE")
+        out[name] = rest
+    return out
+
+
+def settings_layer(section: str, given: Path | None, default: Path | None) -> dict[str, dict[str, Any]]:
+    """{file: its section} of the settings file given, else of the default one if it is there, else nothing."""
+    from mmcache.store.settings import read_settings
+
+    path = given or (default if default is not None and default.is_file() else None)
+    return {} if path is None else {str(path): read_settings(path).get(section, {})}
