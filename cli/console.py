@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -39,9 +40,11 @@ def print_json(value: Any) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], text_columns: int = 1) -> Table:
     """A table whose first `text_columns` columns are text and the others numbers."""
-    built = Table(title=title or None, title_justify="left", title_style="bold", header_style="")
+    built = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
+    built.padding = (0, 1, 0, 0)
     for i, column in enumerate(columns):
-        built.add_column(column, justify="left" if i < text_columns else "right", no_wrap=i >= text_columns)
+        text = i < text_columns
+        built.add_column(column, justify="left" if text else "right", no_wrap=text_columns == 1 or not text)
     for row in rows:
         built.add_row(*(escape(str(cell)) for cell in row))
     return built

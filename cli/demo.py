@@ -34,7 +34,7 @@ def demo(
             f"\n[bold]$ mmcache fuse --strategy {strategy} --store {store} --out {runs / strategy} --seed {seed}[/]"
         )
         layers = {"flags": {"store": store, "out": runs / strategy, "seed": seed}}
-        trained[strategy] = run_fuse_command(strategy, layers, dry_run=False, as_json=False)
+        trained[strategy] = run_fuse_command(strategy, layers, show=False)
     _show(out, store, runs, {strategy: run.result for strategy, run in trained.items()})
 
 

@@ -57,7 +57,7 @@ def fuse(
 
 
 def run_fuse_command(
-    strategy: str, layers: dict[str, dict[str, Any]], *, dry_run: bool, as_json: bool
+    strategy: str, layers: dict[str, dict[str, Any]], *, dry_run: bool = False, as_json: bool = False, show: bool = True
 ) -> "TrainedRun | None":
     """The whole command, for the command line and for the demo."""
     from mmcache.cli.console import print_json
@@ -77,7 +77,7 @@ def run_fuse_command(
         bars.stop()
     if as_json:
         print_json(trained.result)
-    else:
+    elif show:
         _show(strategy, trained)
     return trained
 

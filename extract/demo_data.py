@@ -155,12 +155,11 @@ def _write_annotations(folder: Path, videos: list[DemoVideo], events: list[list[
     for video, found in zip(videos, events, strict=True):
         for i, event in enumerate(found):
             verb, noun, rate = VERBS[event.verb], NOUNS[event.noun], video.jpeg_rate
+            clip = (f"{video.name}_{i}", video.name[:3], video.name, _timestamp(event.start_s, 3))
+            times = (_timestamp(event.start_s, 2), _timestamp(event.stop_s, 2))
             frames = (max(1, math.floor(event.start_s * rate)), math.floor(event.stop_s * rate))
-            rows[video.split].append(
-                (f"{video.name}_{i}", video.name[:3], video.name, _timestamp(event.start_s, 3))
-                + (_timestamp(event.start_s, 2), _timestamp(event.stop_s, 2), *frames)
-                + (f"{verb} {noun}", verb, event.verb, noun, event.noun, f"['{noun}']", f"[{event.noun}]")
-            )
+            labels = (f"{verb} {noun}", verb, event.verb, noun, event.noun, f"['{noun}']", f"[{event.noun}]")
+            rows[video.split].append((*clip, *times, *frames, *labels))
     names = {
         "train": "EPIC_100_train.csv",
         "validation": "EPIC_100_validation.csv",

@@ -1,6 +1,7 @@
 """Run a plan: Ray workers take shards until none is left. Killed at any moment, the same command goes on."""
 
 import dataclasses
+import logging
 import os
 import time
 from collections import Counter, deque
@@ -98,7 +99,7 @@ def check_failures(summary: ExtractSummary, allowed: float) -> None:
     """Raise TooManyFailures when more than `allowed` of the segments with media failed."""
     if summary.failed_share > allowed:
         raise TooManyFailures(
-            f"{summary.failed_share:.1%} of the segments failed, more than the {allowed:.1%} that --max-failures allows. "
+            f"{summary.failed_share:.1%} of the segments failed, more than --max-failures allows ({allowed:.1%}). "
             f"What could be used is cached; the reasons are in {summary.store}/failures.jsonl. "
             "Put the files right, then run the same command with --retry-failed."
         )
@@ -152,7 +153,7 @@ def _workers(plan: Plan) -> Iterator[_Crew]:
         _node_ip_address="127.0.0.1",
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         object_store_memory=128 << 20,  # tokens never pass through it
     )
     try:

@@ -45,14 +45,16 @@ def evaluate(
     else:
         split = split or own_split
         opened = FeatureStore.open(store or saved["store"])
-        table = score(Model.load(run, device), opened, split, config_of(saved).k, device)
+        model = Model.load(run, device)
+        rows = evaluated_rows(opened, split, model_sources(model))
+        table = score(model, opened, rows, config_of(saved).k, device)
         if store is None and split == own_split:
             table.to_parquet(run / SUBSETS_FILE, index=False)
     return results(table, run=str(run), split=split)
 
 
-def evaluated_rows(store: FeatureStore, split: str, modalities: list[str]) -> tuple[NDArray[np.int64], list[str]]:
-    """The labelled rows of a split that have anything, and which modalities occur among them at all.
+def evaluated_rows(store: FeatureStore, split: str, modalities: list[str]) -> NDArray[np.int64]:
+    """The labelled rows of a split that have any of the modalities.
 
     Raises:
         ConfigError: the split is unknown, or no segment of it is labelled and cached.
@@ -64,16 +66,14 @@ def evaluated_rows(store: FeatureStore, split: str, modalities: list[str]) -> tu
             f"split '{split}' of {store.path} has no labelled segment with cached tokens; "
             f"its splits are {', '.join(store.meta.splits)}. Choose one with --eval-split, or extract more."
         )
-    rows = rows[labelled]
-    occurring = store.presence_matrix(modalities)[rows].any(axis=0)
-    return rows, [name for name, occurs in zip(modalities, occurring, strict=True) if occurs]
+    return rows[labelled]
 
 
 @torch.inference_mode()
 def score(
     model: Model,
     store: FeatureStore,
-    split: str | NDArray[np.int64],
+    rows: NDArray[np.int64],
     k: int,
     device: str = "cpu",
     loader: Loader | None = None,
@@ -81,11 +81,11 @@ def score(
 ) -> pd.DataFrame:
     """Run every subset of every segment once.
 
-    Segments that have all modalities (of those that occur in the split) are run for each subset; the others once,
+    Segments that have all modalities (of those that occur among the rows) are run for each subset; the others once,
     with what they have, under the subset name 'natural'.
 
     Args:
-        split: its name, or the rows themselves.
+        rows: of the store, labelled.
         loader: reuse this one, which must hold the rows and the model's modalities; None = make one.
 
     Returns:
@@ -93,16 +93,11 @@ def score(
         a task 'action' (verb and noun both right) where both exist, without label and pred.
     """
     names = model.spec.names
-    if isinstance(split, str):
-        rows, occurring = evaluated_rows(store, split, _sources(model))
-        occurring = [names[i] for i, source in enumerate(_sources(model)) if source in occurring]
-    else:
-        rows = split
-        matrix = store.presence_matrix(_sources(model))[rows].any(axis=0)
-        occurring = [name for name, occurs in zip(names, matrix, strict=True) if occurs]
-    loader = loader or Loader(store, _sources(model), rows, k=k, device=device)
+    sources = model_sources(model)
+    occurring = np.flatnonzero(store.presence_matrix(sources)[rows].any(axis=0))
+    loader = loader or Loader(store, sources, rows, k=k, device=device)
     masks = np.zeros((2 ** len(occurring) - 1, len(names)), bool)
-    masks[:, [names.index(name) for name in occurring]] = subsets(len(occurring))
+    masks[:, occurring] = subsets(len(occurring))
     full = torch.from_numpy(masks[-1]).to(device)
     ids = store.segments["id"].to_numpy()
     pieces, done = [], 0
@@ -128,9 +123,9 @@ def score(
     return pd.concat(pieces, ignore_index=True)
 
 
-def _sources(model: Model) -> list[str]:
+def model_sources(model: Model) -> list[str]:
     """The model's modalities as names of token arrays, encoder included."""
-    return [f"{name.partition('/')[0]}/{encoder}" for name, (encoder, _, _) in model.spec.modalities.items()]
+    return [f"{name}/{encoder}" for name, (encoder, _, _) in model.spec.modalities.items()]
 
 
 def _correctness(logits: dict[str, torch.Tensor], batch: Batch, index: torch.Tensor) -> dict[str, NDArray[Any]]:

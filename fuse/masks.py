@@ -35,7 +35,7 @@ def target_only(
     drop: float,
     target: int | None,
 ) -> NDArray[np.bool_]:
-    """P(full) = 1 - p, P(full minus the target) = p. Segments that lack a modality already are left as they are (MMT)."""
+    """P(full) = 1 - p, P(full minus the target) = p. Incomplete segments stay as they are (MMT)."""
     assert target is not None, "the law target_only needs a target modality"
     keep = present.copy()
     dropped = keyed_uniform(keys, seed, epoch, target) < drop
@@ -51,9 +51,8 @@ def bernoulli_keep_one(
     drop: float,
     target: int | None,
 ) -> NDArray[np.bool_]:
-    """P(S) = (1-p)^k p^(M-k) + [k=1] p^M / M with k = |S|: each dropped with p; if none is left, one at random stays."""
-    count, modalities = present.shape
-    draws = np.stack([keyed_uniform(keys, seed, epoch, m) for m in range(modalities)], axis=1)
+    """P(S) = (1-p)^k p^(M-k) + [k=1] p^M / M, k = |S|: each dropped with p; if none is left, one at random stays."""
+    draws = np.stack([keyed_uniform(keys, seed, epoch, m) for m in range(present.shape[1])], axis=1)
     keep = present & (draws >= drop)
     emptied = np.flatnonzero(~keep.any(axis=1) & present.any(axis=1))
     if len(emptied):

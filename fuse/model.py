@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.fills import FILLS, KarmmaFill
+from mmcache.fuse.fills import FILLS, Fill, KarmmaFill
 from mmcache.fuse.fusion import FUSIONS
 from mmcache.fuse.heads import HEADS, Outputs
 from mmcache.store.errors import ConfigError
@@ -51,7 +51,7 @@ class Model(nn.Module):
         width = config.width
         self.projectors = nn.ModuleList([nn.Linear(d, width) for _, _, d in spec.modalities.values()])
         fill = FILLS[config.fill]
-        self.fill = fill(lengths, width, config.s_mode) if fill is KarmmaFill else fill(lengths, width)
+        self.fill: Fill = KarmmaFill(lengths, width, config.s_mode) if fill is KarmmaFill else fill(lengths, width)
         self.positions = nn.ParameterList([torch.randn(n, width) * 0.02 for n in lengths]) if config.positions else None
         self.modality_embedding = (
             nn.Parameter(torch.randn(len(lengths), width) * 0.02) if config.modality_embedding else None
@@ -98,14 +98,15 @@ class Model(nn.Module):
     ) -> Outputs:
         """As forward, for masks known to be sound; logits of every vector, for the losses."""
         embedded, masks = [], []
+        dtype = next(self.parameters()).dtype
         for m, (name, (_, full, width)) in enumerate(self.spec.modalities.items()):
             here = kept[:, m]
             raw = tokens.get(name)
             if raw is None:
                 here = torch.zeros_like(here)
-                raw = self.projectors[m].weight.new_zeros(len(here), full, width)
+                raw = torch.zeros(len(here), full, width, dtype=dtype, device=here.device)
             blank = torch.zeros((), dtype=raw.dtype, device=raw.device)
-            x = self.projectors[m](torch.where(here[:, None, None], raw, blank).to(self.projectors[m].weight.dtype))
+            x = self.projectors[m](torch.where(here[:, None, None], raw, blank).to(dtype))
             x = self.fill(m, x, here)
             if self.positions is not None:
                 x = x + self.positions[m][: x.shape[1]]

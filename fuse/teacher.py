@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmcache.fuse.evaluate import model_sources
 from mmcache.fuse.masks import subset_index, subset_name, subsets
 from mmcache.fuse.model import WEIGHTS_FILE, Model, config_of, read_run_config
 from mmcache.store.errors import Problems
@@ -31,10 +32,9 @@ def check_fits(run: Path, store: FeatureStore) -> None:
     saved = read_run_config(run)
     problems = Problems()
     for name, (encoder, _, width) in saved["model"]["modalities"].items():
-        matching = [e for m, e in store.arrays if m == name.partition("/")[0] and e == encoder]
-        if not matching:
+        if (name, encoder) not in store.arrays:
             problems.add(f"teacher {run} needs {name} tokens of {encoder}, which {store.path} does not have")
-        elif store.tokens[f"{name.partition('/')[0]}/{encoder}"].shape[3] != width:
+        elif store.tokens[f"{name}/{encoder}"].shape[3] != width:
             problems.add(f"teacher {run} needs {name} tokens of width {width}")
     for task, classes in saved["model"]["tasks"].items():
         if task in store.tasks and store.tasks[task] != classes:
@@ -110,7 +110,7 @@ def cached_answers(
         cache = LogitsCache(store.path, teacher_name(run), len(store), 1, len(masks), classes, attributes)
         blocks = cache.missing_blocks()
         if blocks:
-            sources = [f"{name.partition('/')[0]}/{encoder}" for name, (encoder, _, _) in model.spec.modalities.items()]
+            sources = model_sources(model)
             rows = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
             loader = Loader(store, sources, rows, k=config_of(read_run_config(run)).k, device=device)
             for i, block in enumerate(blocks):

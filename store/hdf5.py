@@ -175,7 +175,7 @@ def _fingerprint(features: h5py.Dataset) -> Fingerprint:
         return Fingerprint(**json.loads(features.attrs["fingerprint"]))
     digest = hashlib.sha256()
     for start in range(0, len(features), _BLOCK_ROWS):
-        digest.update(np.ascontiguousarray(features[start : start + _BLOCK_ROWS]))
+        digest.update(np.ascontiguousarray(features[start : start + _BLOCK_ROWS]).data)
     return Fingerprint(str(features.attrs.get("encoder", "hdf5")), "import", digest.hexdigest(), {}, None, 0)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,9 @@ def epoch_order(rows: NDArray[np.integer], seed: int, epoch: int) -> NDArray[np.
     return np.random.default_rng((seed, epoch)).permutation(np.sort(np.asarray(rows, np.int64)))
 
 
-def batch_rows(order: NDArray[np.integer], batch_size: int) -> list[NDArray[np.int64]]:
+def batch_rows(order: NDArray[Any], batch_size: int) -> list[NDArray[np.int64]]:
     """Cut an order into batches; the last may be smaller, none is empty."""
-    order = np.asarray(order, np.int64)
+    order = np.array(order, np.int64)
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 

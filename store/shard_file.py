@@ -74,7 +74,7 @@ class ShardWriter:
 
     def put(self, slot: int, chunk: NDArray | bytes) -> None:
         """Append the chunk of `slot`: an array, or its raw bytes without checksum."""
-        data = memoryview(chunk if isinstance(chunk, bytes) else np.ascontiguousarray(chunk)).cast("B")
+        data = memoryview(chunk if isinstance(chunk, bytes) else np.ascontiguousarray(chunk).data).cast("B")
         if data.nbytes != self._chunk_bytes:
             raise ValueError(f"chunk has {data.nbytes} bytes, this array's chunks have {self._chunk_bytes}")
         if slot <= self._last:

@@ -1,6 +1,7 @@
 """Which rows lie in which shard, and where in it. Index arithmetic only: nothing here touches a disk."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +29,9 @@ class ShardGrid:
         start = shard * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, self.n_rows))
 
-    def locate(self, rows: NDArray[np.integer], view: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def locate(self, rows: NDArray[Any], view: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(shard, slot) of each row's chunk for one view."""
-        rows = np.asarray(rows, np.int64)
+        rows = np.array(rows, np.int64)
         return rows // self.rows_per_shard, (rows % self.rows_per_shard) * self.n_views + view
 
     def shards_of(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:

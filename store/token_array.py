@@ -92,7 +92,7 @@ class TokenArray:
 
     def _read_direct(self, rows: NDArray[np.int64], view: int, out: NDArray[Any]) -> None:
         shards, slots = self.grid.locate(rows, view)
-        flat = memoryview(out.reshape(-1).view(np.uint8))
+        flat = out.reshape(-1).view(np.uint8).data
         size = self._chunk_bytes
         for i, (shard, slot) in enumerate(zip(shards.tolist(), slots.tolist(), strict=True)):
             opened = self._shard(shard)
@@ -149,7 +149,7 @@ def _is_direct(array: Any) -> bool:
     if len(codecs) != 1 or codecs[0]["name"] != "sharding_indexed":
         return False
     sharding = codecs[0]["configuration"]
-    n, views, tokens, width = array.shape
+    _, views, tokens, width = array.shape
     separator = document["chunk_key_encoding"].get("configuration", {}).get("separator", "/")
     return (
         separator == "/"

@@ -82,7 +82,8 @@ def _verify_shard(store: FeatureStore, array: TokenArray, shard: int) -> list[Fi
                     said = Presence(present[row]).name.lower() if present[row] in list(Presence) else present[row]
                     problem = f"presence says {said}, but view {view} has {'' if filled else 'no '}tokens"
                 elif filled:
-                    assert file is not None and index is not None
+                    assert file is not None
+                    assert index is not None
                     file.seek(int(index[slot, 0]))
                     problem = _chunk_problem(file.read(int(index[slot, 1])), chunk_bytes, array.dtype)
                 if problem is None and filled and lengths is not None and not 0 < lengths[row, view] <= array.shape[2]:

@@ -6,6 +6,7 @@ taken from the timestamps, which are the only clock all sensors share (frame num
 """
 
 import re
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -78,8 +79,9 @@ class EpicKitchens:
 
     def expected_layout(self) -> str:
         return (
-            f"Media are looked for as {self.root}/PXX/videos/PXX_YY.MP4 and {self.root}/PXX/meta_data/PXX_YYY-accl.csv "
-            f"(and -gyro.csv), also below {self.root}/EPIC-KITCHENS. The official downloader puts them there: {DOWNLOADER_URL}"
+            f"Media are looked for as {self.root}/PXX/videos/PXX_YY.MP4 and "
+            f"{self.root}/PXX/meta_data/PXX_YYY-accl.csv (and -gyro.csv), also below {self.root}/EPIC-KITCHENS. "
+            f"The official downloader puts them there: {DOWNLOADER_URL}"
         )
 
     def _first(self, video: str, patterns: tuple[str, ...]) -> Path | None:
@@ -132,8 +134,9 @@ class EpicKitchens:
             except ValueError as error:
                 self.problems.append(f"{path.name} line {line} ({row['narration_id'] or 'no id'}): {error}")
                 continue
-            values = (row["narration_id"], row["video_id"], *span, split, found["verb"], found["noun"])
-            values += (row["participant_id"], row.get("narration", ""))
+            labelled = (found["verb"], found["noun"])
+            extras = (row["participant_id"], row.get("narration", ""))
+            values = (row["narration_id"], row["video_id"], *span, split, *labelled, *extras)
             for name, value in zip(out, values, strict=True):
                 out[name].append(value)
         return pd.DataFrame(out)
@@ -197,7 +200,7 @@ def _seconds(timestamp: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-def _label(row: dict[str, str], task: str, classes: list[str]) -> int:
+def _label(row: Mapping[Hashable, str], task: str, classes: list[str]) -> int:
     text = row[f"{task}_class"]
     if not text.isdigit() or int(text) >= len(classes):
         raise ValueError(f"{task}_class '{text}' is not one of 0..{len(classes) - 1}")

@@ -19,7 +19,7 @@ _RATE, _MEL_BINS, _HOP_S = 16000, 128, 0.01
 _PATCH, _STRIDE = 16, 10  # a patch is 16 mel bins x 16 spectrogram frames
 
 # name -> network sizes; max_length is in spectrogram frames of 10 ms
-_CONFIGS: dict[str, dict[str, int]] = {
+_CONFIGS: dict[str, dict[str, Any]] = {
     "ast_b": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "max_length": 1024},
     "ast_t": {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "max_length": 1024},
     "ast_demo": {

@@ -92,10 +92,10 @@ class Encoder(abc.ABC):
         )
 
 
-def capture_output(model: nn.Module, layer: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    """Run `model` as its library does and return what `layer` gave on the way."""
+def capture_output(model: nn.Module, layer: str, batch: torch.Tensor) -> torch.Tensor:
+    """Run `model` as its library does and return what its layer of that name gave on the way."""
     captured: list[torch.Tensor] = []
-    hook = layer.register_forward_hook(lambda module, inputs, output: captured.append(output))
+    hook = model.get_submodule(layer).register_forward_hook(lambda module, inputs, output: captured.append(output))
     try:
         model(batch)
     finally:
@@ -182,7 +182,7 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
         for wrapper in ("state_dict", "model"):

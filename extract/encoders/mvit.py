@@ -47,4 +47,4 @@ class MViT(Encoder):
         return torch.from_numpy(centre_crop(media, self.info.preprocessing["crop"]))
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
-        return capture_output(self.model, self.model.norm, normalised(batch, _MEAN, _STD))
+        return capture_output(self.model, "norm", normalised(batch, _MEAN, _STD))

@@ -66,5 +66,5 @@ class Swin3D(Encoder):
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         pictures = normalised(batch, _MEAN, _STD)  # (B, 3, T, H, W)
-        tokens = capture_output(self.model, self.model.norm, pictures)  # (B, T', H', W', D)
+        tokens = capture_output(self.model, "norm", pictures)  # (B, T', H', W', D)
         return tokens.flatten(1, 3)

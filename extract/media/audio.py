@@ -30,7 +30,7 @@ def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest)
         if not container.streams.audio:
             raise NoMedia(f"{path.name} has no audio stream")
         stream = container.streams.audio[0]
-        stop_s, note = clamp(start_s, stop_s, stream_duration_s(stream), "sound")
+        stop_s, note = clamp(start_s, stop_s, stream_duration_s(container, stream), "sound")
         if stop_s - start_s > request.max_seconds:
             start_s = (start_s + stop_s - request.max_seconds) / 2
             stop_s = start_s + request.max_seconds

@@ -30,9 +30,10 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
 
 
-def stream_duration_s(stream: av.video.stream.VideoStream | av.audio.stream.AudioStream) -> float | None:
+def stream_duration_s(
+    container: InputContainer, stream: av.video.stream.VideoStream | av.audio.stream.AudioStream
+) -> float | None:
     """A stream's declared duration, the container's where the stream has none (webm), or None."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    container = stream.container
     return container.duration / av.time_base if container.duration is not None else None

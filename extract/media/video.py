@@ -28,7 +28,7 @@ def read_video(path: Path, start_s: float, stop_s: float, request: VideoRequest)
             raise NoMedia(f"{path.name} has no video stream")
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"  # frame threads would decode far past what a short segment needs
-        stop_s, note = clamp(start_s, stop_s, stream_duration_s(stream), "video")
+        stop_s, note = clamp(start_s, stop_s, stream_duration_s(container, stream), "video")
         moments = start_s + (np.arange(request.frames) + 0.5) * (stop_s - start_s) / request.frames
         return Reading(_pictures_at(container, stream, moments, request.short_side, path.name), note)
 
@@ -72,4 +72,8 @@ def _pictures_at(
 def _to_array(frame: av.VideoFrame, short_side: int) -> NDArray[np.uint8]:
     scale = short_side / min(frame.width, frame.height)
     width, height = round(frame.width * scale), round(frame.height * scale)
-    return frame.reformat(width, height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+    return (
+        frame.reformat(width, height, format="rgb24", interpolation="BILINEAR")
+        .to_ndarray()
+        .astype(np.uint8, copy=False)
+    )
