@@ -20,7 +20,7 @@ def evaluate(
 ) -> None:
     """Show a run's accuracy for every modality subset, missing rate and drop rate."""
     from mmcache.cli.console import accuracies, out, print_json, table
-    from mmcache.fuse.evaluate import evaluate as evaluate_run
+    from mmcache.fuse.evaluation import evaluate as evaluate_run
 
     result = evaluate_run(run, split=split, store=store, device=device, fresh=fresh)
     if as_json:

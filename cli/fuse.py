@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from mmcache.fuse.train import TrainedRun
+    from mmcache.fuse.training import TrainedRun
 
 EXAMPLE = "Example: mmcache fuse --strategy karmma --store cache/epic.zarr --epochs 50 --set alpha=0.5"
 
@@ -65,7 +65,7 @@ def run_fuse_command(
 
     make_config(strategy, layers)  # wrong options are reported before torch is imported
 
-    from mmcache.fuse.train import resolve_run, train_layers
+    from mmcache.fuse.training import resolve_run, train_layers
 
     if dry_run:
         _show_options(resolve_run(strategy, layers)[0])

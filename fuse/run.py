@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.evaluate import SUMMARY_FILE
+from mmcache.fuse.evaluation import SUMMARY_FILE
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore

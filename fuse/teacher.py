@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmcache.fuse.evaluate import model_sources
+from mmcache.fuse.evaluation import model_sources
 from mmcache.fuse.masks import subset_index, subset_name, subsets
 from mmcache.fuse.model import WEIGHTS_FILE, Model, config_of, read_run_config
 from mmcache.store.errors import Problems

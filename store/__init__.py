@@ -1,9 +1,14 @@
 """The cache: a standard Zarr v3 group of tokens, segments and presence. Knows no encoder and no strategy."""
 
+from typing import TYPE_CHECKING
+
 from mmcache.store.errors import ConfigError, FingerprintError, MmcacheError, StoreError
-from mmcache.store.feature_store import FeatureStore
-from mmcache.store.kaverage import k_average
-from mmcache.store.layout import Presence, StoreMeta
+from mmcache.store.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from mmcache.store.feature_store import FeatureStore
+    from mmcache.store.kaverage import k_average
+    from mmcache.store.layout import Presence, StoreMeta
 
 __all__ = [
     "ConfigError",
@@ -15,3 +20,12 @@ __all__ = [
     "StoreMeta",
     "k_average",
 ]
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "FeatureStore": "mmcache.store.feature_store",
+        "Presence": "mmcache.store.layout",
+        "StoreMeta": "mmcache.store.layout",
+        "k_average": "mmcache.store.kaverage",
+    },
+)

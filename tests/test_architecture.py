@@ -1,0 +1,81 @@
+"""The house rules that a machine can check: imports go down only, and the tables agree with the names in configs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+# part -> the parts it may import
+ALLOWED = {
+    "store": {"store"},
+    "extract": {"extract", "store"},
+    "fuse": {"fuse", "store"},
+    "cli": {"cli", "extract", "fuse", "store"},
+}
+
+
+def imported_parts(path: Path) -> set[str]:
+    """The mmcache parts a file imports, anywhere in it; a bare import of a part counts as 'bare'."""
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+        for name in names:
+            head, _, rest = name.partition(".")
+            if head == "mmcache":
+                parts.add(rest.split(".")[0])
+            elif head in ALLOWED:
+                parts.add("bare")
+    return parts
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_imports_go_down_only(part: str) -> None:
+    files = sorted((REPOSITORY / part).rglob("*.py"))
+    assert len(files) >= 5
+    for path in files:
+        assert imported_parts(path) <= ALLOWED[part], path
+
+
+def test_every_package_is_installed() -> None:
+    """A folder with Python files that pyproject.toml does not list would be missing from a wheel."""
+    import tomllib
+
+    listed = set(tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {path.parent for part in ALLOWED for path in (REPOSITORY / part).rglob("*.py")}
+    assert {"mmcache." + ".".join(f.relative_to(REPOSITORY).parts) for f in folders} == listed
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["fuse", "--help"], ["list", "strategies"]])
+def test_help_does_not_import_the_heavy_ones(arguments: list[str]) -> None:
+    code = (
+        "import sys; sys.argv = ['mmcache', *%r]\n"
+        "from mmcache.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'ray', 'transformers', 'torchvision', 'zarr'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n" % (arguments,)
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_in_the_config_are_those_of_the_tables() -> None:
+    from mmcache.fuse import config
+    from mmcache.fuse.fills import FILLS
+    from mmcache.fuse.fusion import FUSIONS
+    from mmcache.fuse.heads import HEADS
+    from mmcache.fuse.masks import LAWS
+    from mmcache.store.loader import RESIDENCIES
+
+    assert config.FILLS == tuple(FILLS)
+    assert config.FUSIONS == tuple(FUSIONS)
+    assert config.HEADS == tuple(HEADS)
+    assert config.LAWS == tuple(LAWS)
+    assert config.RESIDENT == RESIDENCIES
