@@ -9,10 +9,10 @@ import torch
 
 from mmcache.fuse.config import FuseConfig, make_config, teacher_config
 from mmcache.fuse.evaluation import evaluate
+from mmcache.fuse.loop import Training
 from mmcache.fuse.progress import Progress, Silent
 from mmcache.fuse.run import RunFolder, own_randomness
 from mmcache.fuse.teacher import cached_answers, teacher_name
-from mmcache.fuse.loop import Training
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
 

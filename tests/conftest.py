@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from mmcache.extract.demo_data import DemoVideo, write_epic_demo
 
 SEED = 3

@@ -55,13 +55,17 @@ def test_every_package_is_installed() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["fuse", "--help"], ["list", "strategies"]])
 def test_help_does_not_import_the_heavy_ones(arguments: list[str]) -> None:
-    code = (
-        "import sys; sys.argv = ['mmcache', *%r]\n"
-        "from mmcache.cli.main import main\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
-        "heavy = {'torch', 'ray', 'transformers', 'torchvision', 'zarr'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n" % (arguments,)
-    )
+    code = f"""
+import sys
+sys.argv = ["mmcache", *{arguments!r}]
+from mmcache.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {{"torch", "ray", "transformers", "torchvision", "zarr"}} & set(sys.modules)
+assert not heavy, heavy
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -74,8 +78,8 @@ def test_names_in_the_config_are_those_of_the_tables() -> None:
     from mmcache.fuse.masks import LAWS
     from mmcache.store.loader import RESIDENCIES
 
-    assert config.FILLS == tuple(FILLS)
-    assert config.FUSIONS == tuple(FUSIONS)
-    assert config.HEADS == tuple(HEADS)
-    assert config.LAWS == tuple(LAWS)
+    assert tuple(FILLS) == config.FILLS
+    assert tuple(FUSIONS) == config.FUSIONS
+    assert tuple(HEADS) == config.HEADS
+    assert tuple(LAWS) == config.LAWS
     assert config.RESIDENT == RESIDENCIES
