@@ -130,7 +130,6 @@ fuse:
   epochs: 30
   batch_size: 32
   lr: 0.001
-  warmup_epochs: 3
 """
 
 

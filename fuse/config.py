@@ -67,9 +67,9 @@ class FuseConfig:
     # the optimiser
     epochs: Count = 100
     batch_size: Count = 32
-    lr: Annotated[float, Field(gt=0)] = 1e-4
+    lr: Annotated[float, Field(gt=0, le=1e4)] = 1e-4
     lr_end: Annotated[float, Field(ge=0)] = 1e-6  # where warm-up starts and the cosine ends
-    warmup_epochs: Annotated[float, Field(ge=0)] = 10.0
+    warmup: Share = 0.1  # share of the run in which the learning rate rises; KARMMA: 10 of 100 epochs
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     clip: Annotated[float, Field(ge=0)] = 1.0  # gradient norm; 0 = no clipping
     # the run
@@ -102,8 +102,6 @@ class FuseConfig:
             problems.check_name(what, name, allowed)
         if self.width % self.heads:
             problems.add(f"--width {self.width} is not a multiple of --heads {self.heads}")
-        if self.warmup_epochs > self.epochs:
-            problems.add(f"warmup_epochs {self.warmup_epochs:g} is longer than the run's {self.epochs} epochs")
         if self.law == "target_only" and self.target is None:
             problems.add("the law target_only needs --target M")
         if self.target is not None and self.drop == 0:
@@ -125,9 +123,6 @@ def make_config(strategy: str, layers: Mapping[str, Mapping[str, Any]]) -> FuseC
         raise ConfigError(unknown_name("strategy", strategy, STRATEGIES))
     preset = {"strategy": strategy, **STRATEGIES[strategy].options}
     config = resolve(FuseConfig, {f"strategy {strategy}": preset, **layers})
-    # A run shorter than its warm-up was meant to be short; only a warm-up asked for by name is held to.
-    if config.warmup_epochs > config.epochs and not any("warmup_epochs" in layer for layer in layers.values()):
-        config.warmup_epochs = config.epochs / 10
     if config.target is not None and not any("law" in layer for layer in layers.values()):
         config.law = "target_only"
     config.check()

@@ -186,8 +186,8 @@ class Training:
     def _learning_rate(self, step: int) -> float:
         """Linear warm-up from lr_end to lr, then a cosine back to lr_end."""
         config = self.config
-        warmup = config.warmup_epochs * self.steps_per_epoch
         total = config.epochs * self.steps_per_epoch
+        warmup = config.warmup * total
         if step < warmup:
             return config.lr_end + (config.lr - config.lr_end) * step / warmup
         progress = min(1.0, (step - warmup) / max(1.0, total - warmup))

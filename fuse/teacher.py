@@ -23,8 +23,9 @@ _BATCH = 128
 
 def teacher_name(run: Path) -> str:
     """The strategy and a digest of the weights: another teacher never answers in this one's name."""
+    strategy = read_run_config(run)["options"]["strategy"]
     digest = hashlib.sha256((run / WEIGHTS_FILE).read_bytes()).hexdigest()[:12]
-    return f"{read_run_config(run)['options']['strategy']}-{digest}"
+    return f"{strategy}-{digest}"
 
 
 def check_fits(run: Path, store: FeatureStore) -> None:

@@ -1,0 +1,119 @@
+"""Cached teacher answers, and the student that learns from them."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from mmcache.fuse import Model, train
+from mmcache.fuse.masks import subset_index, subsets
+from mmcache.fuse.teacher import TeacherAnswers, cached_answers, teacher_name
+from mmcache.fuse.training import TrainedRun
+from mmcache.store import ConfigError, FeatureStore
+from mmcache.store.loader import Loader
+
+QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
+
+
+@pytest.fixture
+def teacher(store_copy: Path, tmp_path: Path) -> TrainedRun:
+    return train("karmma-teacher", {**QUICK, "store": store_copy, "out": tmp_path / "teacher"})
+
+
+def test_answers_are_those_of_the_teacher_run_on_the_spot(teacher: TrainedRun, store_copy: Path) -> None:
+    store = FeatureStore.open(store_copy)
+    answers = cached_answers(teacher.path, store, "cpu")
+    assert answers.modalities == ["audio", "imu", "rgb"]
+    model = Model.load(teacher.path)
+    rows = np.arange(len(store))
+    present = store.presence_matrix()
+    batch = Loader(store, None, rows, k=6).batch(rows)
+    for s, mask in enumerate(subsets(3)):
+        has = (present | ~mask).all(axis=1)
+        tokens = {name: values[torch.from_numpy(has)] for name, values in batch.tokens.items()}
+        with torch.inference_mode():
+            logits = model(tokens, torch.from_numpy(np.tile(mask, (has.sum(), 1))))
+        for task in ("verb", "noun"):
+            cached = answers.logits[task][:, s]
+            np.testing.assert_allclose(cached[has].astype(np.float32), logits[task].numpy(), atol=2e-3, rtol=2e-3)
+            assert np.isnan(cached[~has]).all()
+
+
+def test_the_cache_has_the_documented_layout(teacher: TrainedRun, store_copy: Path) -> None:
+    store = FeatureStore.open(store_copy)
+    cached_answers(teacher.path, store, "cpu")
+    group = zarr.open_group(store_copy / "logits" / teacher_name(teacher.path), mode="r")
+    assert group.attrs["modalities"] == ["audio", "imu", "rgb"]
+    assert group.attrs["subsets"][0] == "audio"
+    assert group.attrs["subsets"][-1] == "audio+imu+rgb"
+    for task in ("verb", "noun"):
+        assert group[task].shape == (len(store), 1, 7, 6)
+        assert group[task].dtype == np.float16
+
+
+def test_answers_are_computed_once(teacher: TrainedRun, store_copy: Path) -> None:
+    store = FeatureStore.open(store_copy)
+    blocks = []
+    cached_answers(teacher.path, store, "cpu", lambda done, total: blocks.append(done))
+    assert blocks
+    blocks.clear()
+    cached_answers(teacher.path, store, "cpu", lambda done, total: blocks.append(done))
+    assert not blocks
+
+
+def test_look_up_finds_the_subset_that_is_kept() -> None:
+    logits = np.arange(2 * 7 * 3, dtype=np.float16).reshape(2, 7, 3)
+    logits[1, 3] = math.nan
+    answers = TeacherAnswers(["audio", "imu", "rgb"], {"verb": logits})
+    rows = np.array([1, 0, 1, 0])
+    kept = np.array([[True, False, True], [False, True, False], [False, False, True], [False, False, False]])
+    found, known = answers.look_up(rows, kept, ["rgb", "flow", "audio"])  # the student's order; no imu, flow is new
+    assert known.tolist() == [True, False, True, False]
+    np.testing.assert_array_equal(found["verb"][0], logits[1, subset_index(np.array([[True, False, True]]))[0]])
+    np.testing.assert_array_equal(found["verb"][2], logits[1, subset_index(np.array([[True, False, False]]))[0]])
+
+
+def test_alpha_one_needs_no_teacher_and_none_is_trained(store_copy: Path, tmp_path: Path) -> None:
+    trained = train("karmma", {**QUICK, "store": store_copy, "out": tmp_path / "run", "alpha": 1.0})
+    assert trained.teacher is None
+    assert not (tmp_path / "run-teacher").exists()
+    assert not (store_copy / "logits").exists()
+
+
+def test_a_given_teacher_is_used_and_named_in_the_identity(
+    teacher: TrainedRun, store_copy: Path, tmp_path: Path
+) -> None:
+    options = {**QUICK, "store": store_copy, "teacher": teacher.path}
+    trained = train("karmma", {**options, "out": tmp_path / "student"})
+    assert trained.teacher is None
+    other = train("karmma-teacher", {**QUICK, "store": store_copy, "out": tmp_path / "other", "seed": 1})
+    with pytest.raises(ConfigError, match="holds another run"):
+        train("karmma", {**options, "out": tmp_path / "student", "teacher": other.path})
+
+
+def test_a_teacher_of_full_sight_answers_with_everything(teacher: TrainedRun, store_copy: Path, tmp_path: Path) -> None:
+    options = {**QUICK, "store": store_copy, "teacher": teacher.path}
+    same = train("karmma", {**options, "out": tmp_path / "same"})
+    full = train("karmma", {**options, "out": tmp_path / "full", "teacher_mask": "full"})
+    assert (same.path / "model.safetensors").read_bytes() != (full.path / "model.safetensors").read_bytes()
+
+
+def test_a_teacher_that_does_not_fit_is_refused_with_reasons(
+    teacher: TrainedRun, store_copy: Path, tmp_path: Path
+) -> None:
+    import json
+
+    group = store_copy / "tokens" / "imu" / "zarr.json"
+    metadata = json.loads(group.read_text())
+    metadata["attributes"]["encoders"] = []
+    group.write_text(json.dumps(metadata))
+    with pytest.raises(ConfigError, match="needs imu tokens of imu_demo"):
+        train("karmma", {**QUICK, "store": store_copy, "out": tmp_path / "run", "teacher": teacher.path})
+
+
+def test_a_folder_that_is_no_run_is_refused(store_copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a finished run"):
+        train("karmma", {**QUICK, "store": store_copy, "out": tmp_path / "run", "teacher": tmp_path / "nowhere"})
