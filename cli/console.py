@@ -1,8 +1,7 @@
 """What every command shows: status and progress on stderr, results on stdout, tables in between."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -14,6 +13,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -56,19 +56,33 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f} {task.fields.get('unit', '')}/s" if speed else "")
 
 
-@contextmanager
-def progress_bars() -> Iterator[Progress]:
-    """Bars with count, rate and time left, on stderr; gone from the screen of a log file until they end."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=err,
-    ) as bars:
-        yield bars
+class Bars:
+    """Progress bars with count, rate and time left, on stderr. Nothing is drawn before the first update."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def update(self, name: str, done: int, total: int, unit: str, note: str = "") -> None:
+        """Set the bar of that name, which appears when it is first spoken of."""
+        if self._progress is None:
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), _Rate())
+            self._progress = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=err)
+            self._progress.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total, unit=unit, note=note)
+        self._progress.update(self._tasks[name], completed=done, note=note)
+
+    def stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress, self._tasks = None, {}
+
+    def __enter__(self) -> "Bars":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
 
 
 def size(count: float) -> str:

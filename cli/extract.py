@@ -82,7 +82,7 @@ def run_extract_command(
             )
         say("dry run: nothing was written")
         return
-    summary = run_extract(plan, _Bars())
+    summary = run_extract(plan, _Progress())
     if as_json:
         print_json(vars(summary))
     else:
@@ -90,33 +90,25 @@ def run_extract_command(
     check_failures(summary, config.max_failures)
 
 
-class _Bars:
-    """One bar a modality, shown while a run goes on."""
+class _Progress:
+    """One bar a modality, which appears when its first segment is done."""
 
     def __init__(self) -> None:
-        from mmcache.cli.console import progress_bars
+        from mmcache.cli.console import Bars
 
-        self._context = progress_bars()
-        self._tasks: dict[str, Any] = {}
+        self._bars = Bars()
+        self._totals: dict[str, int] = {}
 
     def start(self, totals: dict[str, int]) -> None:
-        self._bars = self._context.__enter__()
-        for modality, total in totals.items():
-            if total:
-                self._tasks[modality] = self._bars.add_task(
-                    modality, total=total, unit="segments", note="", start=False
-                )
+        self._totals = totals
 
     def update(self, done: dict[str, int]) -> None:
         for modality, count in done.items():
-            task = self._tasks[modality]
-            if count and not self._bars.tasks[task].started:
-                self._bars.start_task(task)
-            self._bars.update(task, completed=count)
+            if count:
+                self._bars.update(modality, count, self._totals[modality], "segments")
 
     def stop(self) -> None:
-        if self._tasks:
-            self._context.__exit__(None, None, None)
+        self._bars.stop()
 
 
 def _show_plan(plan: "Plan") -> None:

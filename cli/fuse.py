@@ -41,11 +41,9 @@ def fuse(
 
     The same command on the same store finds its run finished; an interrupted one continues after its last epoch.
     """
-    import yaml
+    from mmcache.cli.options import comma_list, pairs, settings_layer, yaml_value
 
-    from mmcache.cli.options import comma_list, pairs, settings_layer
-
-    flags = {name: yaml.safe_load(value) for name, value in pairs("--set", set_option).items()}
+    flags = {name: yaml_value("--set", name, value) for name, value in pairs("--set", set_option).items()}
     named = {
         "store": store, "modalities": comma_list(modalities), "out": out, "teacher": teacher, "k": k, "fusion": fusion,
         "fill": fill, "width": width, "depth": depth, "heads": heads, "drop": drop, "target": target, "epochs": epochs,
@@ -70,11 +68,11 @@ def run_fuse_command(
     if dry_run:
         _show_options(resolve_run(strategy, layers)[0])
         return None
-    bars = _Bars()
+    progress = _Progress()
     try:
-        trained = train_layers(strategy, layers, bars)
+        trained = train_layers(strategy, layers, progress)
     finally:
-        bars.stop()
+        progress.stop()
     if as_json:
         print_json(trained.result)
     elif show:
@@ -82,30 +80,27 @@ def run_fuse_command(
     return trained
 
 
-class _Bars:
+class _Progress:
     """A heading a stage, and one bar under it."""
 
     def __init__(self) -> None:
-        self._context: Any = None
+        from mmcache.cli.console import Bars
+
+        self._bars = Bars()
 
     def stage(self, title: str, details: list[str]) -> None:
-        from mmcache.cli.console import err, escape, progress_bars, say
+        from mmcache.cli.console import err, escape, say
 
         self.stop()
         err.print(f"[bold]{escape(title)}[/]")
         for line in details:
             say(f"  {line}")
-        self._context = progress_bars()
-        self._bars = self._context.__enter__()
-        self._task = self._bars.add_task("  ", total=None, unit="", note="")
 
     def advance(self, done: int, total: int, unit: str, note: str = "") -> None:
-        self._bars.update(self._task, completed=done, total=total, unit=unit, note=note)
+        self._bars.update("  ", done, total, unit, note)
 
     def stop(self) -> None:
-        if self._context is not None:
-            self._context.__exit__(None, None, None)
-            self._context = None
+        self._bars.stop()
 
 
 def _show_options(config: Any) -> None:

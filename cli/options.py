@@ -23,6 +23,16 @@ def pairs(flag: str, values: Sequence[str] | None) -> dict[str, str]:
     return out
 
 
+def yaml_value(flag: str, name: str, text: str) -> Any:
+    """The value of 'NAME=TEXT' as a settings file would have it. Raises ConfigError when it is no YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{flag} {name}={text}: not a value ({' '.join(str(error).split())})") from error
+
+
 def settings_layer(section: str, given: Path | None, default: Path | None) -> dict[str, dict[str, Any]]:
     """{file: its section} of the settings file given, else of the default one if it is there, else nothing."""
     from mmcache.store.settings import read_settings

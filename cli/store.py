@@ -1,5 +1,6 @@
 """mmcache store: look at a store, check it, and exchange it with HDF5."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -45,12 +46,11 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Read all of a store and check it: checksums, presence, values, lengths. Exit code 1 if anything is wrong."""
-    from mmcache.cli.console import out, print_json, progress_bars
+    from mmcache.cli.console import Bars, out, print_json
     from mmcache.store.verify import verify as verify_store
 
-    with progress_bars() as bars:
-        task = bars.add_task("checking", total=None, unit="shards", note="")
-        findings = verify_store(path, lambda done, total: bars.update(task, completed=done, total=total))
+    with Bars() as bars:
+        findings = verify_store(path, lambda done, total: bars.update("checking", done, total, "shards"))
     if as_json:
         print_json([vars(finding) for finding in findings])
     for finding in findings if not as_json else []:
@@ -73,11 +73,13 @@ def import_(
     Form: features/<modality> (N, T, D), optional lengths/<modality> and present/<modality>; labels/<task>; split;
     ids; optional classes/<task>.
     """
-    from mmcache.cli.console import out, progress_bars
+    from mmcache.cli.console import Bars, out
     from mmcache.store.hdf5 import import_hdf5
 
-    with progress_bars() as bars:
-        import_hdf5(file, store, int(shard_mb * 2**20), _bar_of(bars))
+    with Bars() as bars:
+        import_hdf5(
+            file, store, int(shard_mb * 2**20), lambda name, done, total: bars.update(name, done, total, "segments")
+        )
     out.print(f"{file} -> {store}", markup=False)
 
 
@@ -88,22 +90,12 @@ def export(
     view: Annotated[int, typer.Option(help="Which cached view.")] = 0,
 ) -> None:
     """Write a store's tokens, labels, splits and presence to one HDF5 file, in the form that import reads."""
-    from mmcache.cli.console import out, progress_bars
+    from mmcache.cli.console import Bars, out
     from mmcache.store.feature_store import FeatureStore
     from mmcache.store.hdf5 import export_hdf5
 
-    with progress_bars() as bars:
-        export_hdf5(FeatureStore.open(path), file, view, _bar_of(bars))
+    with Bars() as bars:
+        export_hdf5(
+            FeatureStore.open(path), file, view, lambda name, done, total: bars.update(name, done, total, "segments")
+        )
     out.print(f"{path} -> {file}", markup=False)
-
-
-def _bar_of(bars):  # type: ignore[no-untyped-def]
-    """A progress callback (modality, done, total) that draws one bar a modality."""
-    tasks: dict[str, int] = {}
-
-    def update(modality: str, done: int, total: int) -> None:
-        if modality not in tasks:
-            tasks[modality] = bars.add_task(modality, total=total, unit="segments", note="")
-        bars.update(tasks[modality], completed=done)
-
-    return update

@@ -51,6 +51,8 @@ def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progre
             file.attrs["eval_split"] = store.meta.eval_split
             file.create_dataset("ids", data=store.segments["id"].tolist(), dtype=text)
             file.create_dataset("split", data=store.segments["split"].tolist(), dtype=text)
+            for group in ("features", "present", "lengths", "labels", "classes", "segments"):
+                file.create_group(group, track_order=True)  # else names come back in alphabetical order
             for task, classes in store.tasks.items():
                 file.create_dataset(f"labels/{task}", data=store.labels(task))
                 file.create_dataset(f"classes/{task}", data=classes, dtype=text)

@@ -1,0 +1,100 @@
+"""The commands on real data: what they print, and that what they print is so."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmcache.store import FeatureStore
+
+QUICK = ["--epochs", "1", "--width", "16", "--heads", "2", "--k", "4"]
+
+
+def test_the_two_short_lines_work_as_typed(mmcache: Callable, epic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """extract with $MMCACHE_DATA, then fuse without --store; the second extract does nothing and says so."""
+    monkeypatch.setenv("MMCACHE_DATA", str(epic_root.parent))
+    plan = mmcache("extract", "--dataset", "epic", "--dry-run", "--json")
+    assert {m: v["segments"] for m, v in json.loads(plan.out).items()} == {"rgb": 52, "audio": 52, "imu": 52}
+    assert "dry run: nothing was written" in plan.err
+    assert not Path("cache").exists()
+
+    first = mmcache("extract", "--dataset", "epic")
+    assert first.code == 0
+    assert "Noted: audio of P02_102_0 and 5 more: P02_102.MP4 has no audio stream" in first.out
+    assert "seeded random weights" in first.err
+    store = FeatureStore.open("cache/epic.zarr")
+    assert {m: int((store.present[m] == 1).sum()) for m in store.modalities} == {"audio": 40, "imu": 40, "rgb": 46}
+
+    second = mmcache("extract", "--dataset", "epic", "--json")
+    assert json.loads(second.out)["settled"] == 0
+    assert "Nothing to do" in mmcache("extract", "--dataset", "epic").out
+
+    fused = mmcache("fuse", "--strategy", "karmma", *QUICK)
+    assert fused.code == 0
+    assert "audio+imu+rgb" in fused.out
+    assert mmcache("fuse", "--strategy", "karmma", *QUICK).out.startswith("Finished earlier: runs/epic/karmma-")
+
+    run = next(path for path in Path("runs/epic").iterdir() if "teacher" not in path.name)
+    shown = mmcache("evaluate", run)
+    assert "Each sensor missing with this chance" in shown.out
+    result = json.loads(mmcache("evaluate", run, "--json").out)
+    assert result["subsets"]["audio+imu+rgb"]["action"]["top1"] == result["drop"]["action"]["0"]
+
+
+def test_dry_run_of_fuse_shows_every_option(mmcache: Callable, epic_store: Path) -> None:
+    import yaml
+
+    done = mmcache("fuse", "--strategy", "karmma", "--store", epic_store, "--set", "alpha=0.4", "--dry-run")
+    options = yaml.safe_load(done.out)
+    assert (options["alpha"], options["fill"], options["epochs"]) == (0.4, "karmma", 30)  # 30: the data set's own
+    assert not Path("runs").exists()
+
+
+def test_extract_with_too_many_failures_exits_with_3(mmcache: Callable, epic_copy: Path) -> None:
+    (epic_copy / "P01" / "videos" / "P01_101.MP4").write_bytes(b"")
+    done = mmcache("extract", "--dataset", "epic", "--root", epic_copy, "--modalities", "rgb", "--limit", "20")
+    assert done.code == 3
+    assert "Failed: rgb of P01_101_0 and 7 more: P01_101.MP4 is empty (0 bytes)" in done.out
+    assert "--retry-failed" in done.err
+    arguments = ["--modalities", "rgb", "--limit", "20", "--max-failures", "0.5"]
+    allowed = mmcache("extract", "--dataset", "epic", "--root", epic_copy, *arguments)
+    assert allowed.code == 0
+
+
+def test_store_info_and_verify(mmcache: Callable, store_copy: Path) -> None:
+    described = json.loads(mmcache("store", "info", store_copy, "--json").out)
+    assert described["segments"] == 52
+    coverage = {array["name"]: array["coverage"]["train"] for array in described["arrays"]}
+    assert coverage["audio/ast_demo"] == {"cached": 24, "missing": 12, "failed": 0, "to_do": 0}
+    assert "rgb/swin3d_demo" in mmcache("store", "info", store_copy).out
+    assert mmcache("store", "verify", store_copy).out.strip().endswith("sound")
+    shard = store_copy / "tokens" / "rgb" / "swin3d_demo" / "c" / "0" / "0" / "0" / "0"
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    found = mmcache("store", "verify", store_copy)
+    assert found.code == 1
+    assert "rgb/swin3d_demo segment P01_101_0: tokens fail their checksum" in found.out
+    assert len(json.loads(mmcache("store", "verify", store_copy, "--json").out)) == 1
+
+
+def test_hdf5_round_trip(mmcache: Callable, epic_store: Path) -> None:
+    assert mmcache("store", "export", epic_store, "features.h5").code == 0
+    assert mmcache("store", "import", "features.h5", "--store", "cache/again.zarr").code == 0
+    one, other = FeatureStore.open(epic_store), FeatureStore.open("cache/again.zarr")
+    rows = np.arange(len(one))
+    assert one.modalities == other.modalities
+    for name in one.modalities:
+        np.testing.assert_array_equal(one.tokens[name].read(rows), other.tokens[name].read(rows))
+    assert one.segments.equals(other.segments)
+    assert one.tasks == other.tasks
+
+
+@pytest.mark.parametrize("kind", ["datasets", "encoders", "fusions", "strategies"])
+def test_lists_are_not_empty(kind: str, mmcache: Callable) -> None:
+    names = [line["name"] for line in json.loads(mmcache("list", kind, "--json").out)]
+    assert names
+    shown = mmcache("list", kind).out
+    assert all(name in shown for name in names)
