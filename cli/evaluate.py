@@ -15,7 +15,7 @@ def evaluate(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run the model again, even where its answers are kept.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Show a run's accuracy for every modality subset, missing rate and drop rate."""

@@ -1,6 +1,5 @@
 """mmcache store: look at a store, check it, and exchange it with HDF5."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
