@@ -25,23 +25,26 @@ app.add_typer(store.app, name="store", rich_help_panel="The cache")
 app.command("list", rich_help_panel="The cache", epilog=listing.EXAMPLE)(listing.list_names)
 
 
+_INTERRUPTED = 130  # what Typer makes of Ctrl-C
+_GOES_ON = "What was finished is kept; the same command goes on from there."
+
+
 def main() -> None:
     """Run the command line; everything a user can cause ends in a message and an exit code, not a traceback."""
     try:
         app()
     except MmcacheError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped. What was finished is kept; the same command goes on from there.", 1)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            _fail(f"stopped. {_GOES_ON}", 1)
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
         sys.exit(1)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        _fail(
-            f"{error.strerror or error}{where}. What was finished is kept; the same command goes on from there.",
-            1,
-        )
+        _fail(f"{error.strerror or error}{where}. {_GOES_ON}", 1)
     except Exception as error:
         if os.environ.get("MMCACHE_DEBUG"):
             raise

@@ -28,13 +28,15 @@ def info(
     )
     tasks = ", ".join(f"{task} ({count} classes)" for task, count in described["tasks"].items())
     out.print(f"tasks: {tasks}; results are reported on '{described['eval_split']}'", markup=False)
-    columns = ["tokens", "T x D", "dtype", "weights", "split", "cached", "missing", "failed", "to do"]
+    for a in described["arrays"]:
+        shape = f"{a['views']} x {a['tokens']} x {a['width']} {a['dtype']}"
+        out.print(f"{a['name']}: {shape} a segment (views, tokens, width), weights {a['weights']}", markup=False)
     rows = [
-        [a["name"], f"{a['tokens']} x {a['width']}", a["dtype"], a["weights"], split, *counts.values()]
+        [a["name"].partition("/")[0], split, *counts.values()]
         for a in described["arrays"]
         for split, counts in a["coverage"].items()
     ]
-    out.print(table("", columns, rows, text_columns=5))
+    out.print(table("", ["modality", "split", "cached", "missing", "failed", "to do"], rows, text_columns=2))
     for reason, count in described["failures"].items():
         out.print(f"failed: {count} x {reason}", markup=False)
 
