@@ -38,10 +38,12 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, default=str))  # noqa: T201
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], text_columns: int = 1) -> Table:
-    """A table whose first `text_columns` columns are text and the others numbers."""
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], text_columns: int = 1, gap: int = 2
+) -> Table:
+    """A table whose first `text_columns` columns are text and the others numbers, `gap` spaces apart."""
     built = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
-    built.padding = (0, 1, 0, 0)
+    built.padding = (0, gap - 1, 0, 0)
     for i, column in enumerate(columns):
         text = i < text_columns
         built.add_column(column, justify="left" if text else "right", no_wrap=text_columns == 1 or not text)
@@ -113,4 +115,4 @@ def accuracies(runs: Mapping[str, Mapping[str, Any]], chance: Mapping[str, float
         rows.append([name, *("-" if value is None else f"{value:.1f}" for value in figures)])
     if chance:
         rows.append(["(chance)", *(f"{chance[task]:.1f}" for _ in runs for task in tasks)])
-    return table("", columns, rows)
+    return table("", columns, rows, gap=1)
