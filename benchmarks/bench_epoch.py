@@ -45,7 +45,7 @@ class Silent:
 
 def train_step(model: Model, optimiser: torch.optim.Optimizer, tokens: dict[str, torch.Tensor], labels: Any) -> None:
     kept = torch.ones(len(labels["verb"]), len(tokens), dtype=torch.bool)
-    loss = cross_entropy(model.outputs(tokens, kept), labels, smoothing=0.0, each=False)
+    loss = cross_entropy(model.outputs(tokens, None, kept), labels, smoothing=0.0, each=False)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()

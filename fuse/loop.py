@@ -139,7 +139,7 @@ class Training:
         tokens = dict(zip(self.names, batch.tokens.values(), strict=True))
         lengths = dict(zip(self.names, batch.lengths.values(), strict=True))
         with torch.autocast("cuda", torch.bfloat16, enabled=self.autocast):
-            outputs = self.model.outputs(tokens, mask, lengths)
+            outputs = self.model.outputs(tokens, lengths, mask)
         ce = cross_entropy(outputs, batch.labels, self.config.label_smoothing, self.model.head.each)
         if self.answers is None:
             return {"loss": ce}

@@ -16,6 +16,7 @@ from mmcache.fuse.fills import FILLS, Fill, KarmmaFill
 from mmcache.fuse.fusion import FUSIONS
 from mmcache.fuse.heads import HEADS, Outputs
 from mmcache.store.errors import ConfigError
+from mmcache.store.kaverage import k_average
 
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
 
@@ -72,7 +73,8 @@ class Model(nn.Module):
         """Predict.
 
         Args:
-            tokens: modality -> (B, T, D); a modality that no segment has may be left out.
+            tokens: modality -> (B, T, D), k-averaged here if longer than the model was trained on; a modality that no
+                segment has may be left out.
             present: (B, M) bool, columns in the order of `spec.names`.
             keep: (B, M) bool, which of the present ones to look at; None = all.
             lengths: modality -> (B,) true token counts; None = all.
@@ -88,15 +90,15 @@ class Model(nn.Module):
             raise ValueError(f"present must be (B, {len(self.spec.names)}), got {tuple(present.shape)}")
         if not bool(kept.any(dim=1).all()):
             raise ValueError("every segment needs at least one modality that is present and kept")
-        return self.outputs(tokens, kept, lengths).mean()
+        return self.outputs(*self._shortened(tokens, lengths), kept).mean()
 
     def outputs(
         self,
         tokens: Mapping[str, torch.Tensor],
+        lengths: Mapping[str, torch.Tensor] | None,
         kept: torch.Tensor,
-        lengths: Mapping[str, torch.Tensor] | None = None,
     ) -> Outputs:
-        """As forward, for masks known to be sound; logits of every vector, for the losses."""
+        """As forward, for tokens and masks known to be sound; logits of every vector, for the losses."""
         embedded, masks = [], []
         dtype = next(self.parameters()).dtype
         for m, (name, (_, full, width)) in enumerate(self.spec.modalities.items()):
@@ -115,6 +117,21 @@ class Model(nn.Module):
             embedded.append(x)
             masks.append(self._mask(x.shape[1], here, None if lengths is None else lengths.get(name)))
         return self.head(self.fusion(embedded, masks))
+
+    def _shortened(
+        self, tokens: Mapping[str, torch.Tensor], lengths: Mapping[str, torch.Tensor] | None
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor] | None]:
+        """Tokens and lengths as in training, where the loader has k-averaged them already."""
+        short, short_lengths = dict(tokens), dict(lengths or {})
+        for name, (_, k, _) in self.spec.modalities.items():
+            values = tokens.get(name)
+            if values is not None and values.shape[1] > k:
+                given = short_lengths.get(name)
+                averaged, counts = k_average(values.cpu().numpy(), k, None if given is None else given.cpu().numpy())
+                short[name] = torch.from_numpy(averaged).to(values.device)
+                if given is not None:
+                    short_lengths[name] = torch.from_numpy(counts).to(values.device)
+        return short, short_lengths or None
 
     def _mask(self, count: int, here: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """(B, n): a present modality has its true tokens; an absent one all its fill's, or none."""

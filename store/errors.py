@@ -20,10 +20,20 @@ class StoreError(MmcacheError):
     """A store cannot be read or written: damaged, foreign, newer than this code, or in use."""
 
 
-class FingerprintError(StoreError):
-    """Tokens made one way were about to be mixed with tokens made another way."""
+class NoStoreError(StoreError):
+    """There is no store where one was asked for."""
 
     exit_code = 2
+
+
+class StoreMismatchError(StoreError):
+    """A sound store holds something else than what was to be written to it: other segments, shapes or types."""
+
+    exit_code = 2
+
+
+class FingerprintError(StoreMismatchError):
+    """Tokens made one way were about to be mixed with tokens made another way."""
 
 
 class TooManyFailures(MmcacheError):

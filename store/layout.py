@@ -27,7 +27,7 @@ import zarr.storage
 from zarr.codecs import Crc32cCodec
 
 from mmcache.store.atomic import atomic_write
-from mmcache.store.errors import StoreError
+from mmcache.store.errors import NoStoreError, StoreError
 
 FORMAT_VERSION = 1
 SEGMENTS = "segments.parquet"
@@ -150,10 +150,11 @@ def read_meta(root: Path) -> StoreMeta:
     """Read and check the root attributes.
 
     Raises:
-        StoreError: no store there, not one of ours, or written by a newer format than this code knows.
+        NoStoreError: nothing is there.
+        StoreError: not one of ours, or written by a newer format than this code knows.
     """
     if not (root / "zarr.json").exists():
-        raise StoreError(
+        raise NoStoreError(
             f"no store at {root} (no zarr.json there). `mmcache extract` or `mmcache store import` makes one."
         )
     attributes = read_attributes(root)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mmcache.store import layout
 from mmcache.store.atomic import TEMPORARY_PREFIX, atomic_write, fsync_folder
-from mmcache.store.errors import StoreError
+from mmcache.store.errors import StoreError, StoreMismatchError
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.segments import check_segments, read_segments, write_segments
@@ -48,19 +48,19 @@ def create_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
 
 
 def check_same_segments(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
-    """Raise StoreError, saying what differs, unless the store at `root` was made of these very segments."""
+    """Raise StoreMismatchError, saying what differs, unless the store at `root` was made of these very segments."""
     saved_meta = layout.read_meta(root)
     for field in ("dataset", "tasks", "splits"):
         ours, theirs = getattr(meta, field), getattr(saved_meta, field)
         if ours != theirs:
             shown = f": the store has {theirs}, the annotations give {ours}" if field != "tasks" else ""
-            raise StoreError(
+            raise StoreMismatchError(
                 f"{root} was made from other annotations ({field} differs{shown}). "
                 "Write to another store with --store PATH, or remove this one."
             )
     table = check_segments(segments, meta.tasks)
     if not table.equals(read_segments(root / layout.SEGMENTS)):
-        raise StoreError(
+        raise StoreMismatchError(
             f"{root} was made from other annotations (some segments differ). "
             "Write to another store with --store PATH, or remove this one."
         )
@@ -86,7 +86,8 @@ def add_tokens(
 
     Raises:
         FingerprintError: the array holds tokens made differently.
-        StoreError: its shape or dtype differs, or a name cannot be a folder.
+        StoreMismatchError: its shape or dtype differs.
+        StoreError: a name cannot be a folder.
     """
     layout.check_name("modality", modality)
     layout.check_name("encoder", fingerprint.encoder)
@@ -102,7 +103,7 @@ def add_tokens(
     writer = TokenWriter(root, modality, encoder)
     fingerprint.check_same(writer.fingerprint, path)
     if (writer.shape, writer.dtype) != (shape, np.dtype(dtype)):
-        raise StoreError(
+        raise StoreMismatchError(
             f"{path} holds {writer.dtype} tokens of shape {writer.shape}; this run makes {dtype} {shape}. "
             "Use the same settings, or another store with --store PATH."
         )

@@ -10,13 +10,14 @@ from mmcache.fuse.fills import FILLS
 from mmcache.fuse.losses import cross_entropy
 from mmcache.fuse.model import Model, ModelSpec
 from mmcache.fuse.strategies import STRATEGIES
+from mmcache.store import k_average
 
 NAMES = ["audio", "imu", "rgb"]
 
 
 def gradients(model: Model, tokens: dict[str, torch.Tensor], kept: torch.Tensor, labels: dict) -> list[torch.Tensor]:
     model.zero_grad(set_to_none=True)
-    outputs = model.outputs(tokens, kept)
+    outputs = model.outputs(tokens, None, kept)
     cross_entropy(outputs, labels, smoothing=0.1, each=model.head.each).backward()
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters()]
 
@@ -198,8 +199,16 @@ def test_karmma_s_mode_missing_adds_nothing_to_what_is_there(small_model: Callab
 
 def test_karmma_keeps_the_number_of_tokens(small_model: Callable, random_batch) -> None:
     """A missing modality is fed as n_m tokens: every vector counts in the average, whatever is missing."""
-    outputs = small_model("karmma").outputs(random_batch.tokens, random_batch.present)
+    outputs = small_model("karmma").outputs(random_batch.tokens, None, random_batch.present)
     assert outputs.valid.all()
     assert outputs.valid.shape == (7, 1 + 3)
-    skipped = small_model("karmma-teacher").outputs(random_batch.tokens, random_batch.present)
+    skipped = small_model("karmma-teacher").outputs(random_batch.tokens, None, random_batch.present)
     assert torch.equal(skipped.valid[:, 1:], random_batch.present)
+
+
+def test_longer_tokens_are_averaged_as_in_training(small_model: Callable, random_batch) -> None:
+    model, present = small_model("mmt"), torch.ones_like(random_batch.present)
+    longer = {**random_batch.tokens, "rgb": torch.randn(7, 30, 8, generator=torch.Generator().manual_seed(2))}
+    averaged = {**longer, "rgb": torch.from_numpy(k_average(longer["rgb"].numpy(), 7)[0])}
+    for task, expected in model(averaged, present).items():
+        assert torch.equal(expected, model(longer, present)[task])
