@@ -6,6 +6,7 @@ file whose name starts with `.tmp-`, which the next writer of the same folder ma
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -46,8 +47,15 @@ def fsync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files that killed writers left anywhere below `folder`; how many there were."""
-    leftovers = list(folder.rglob(f"{TEMPORARY_PREFIX}*"))
+    """Remove the temporary files and folders that killed writers left below or beside `folder`; how many there were.
+
+    Only for the one who holds the right to write `folder`: a living writer's temporary files would go too.
+    """
+    beside = folder.parent.glob(f"{TEMPORARY_PREFIX}*-{folder.name}")
+    leftovers = [*beside, *folder.rglob(f"{TEMPORARY_PREFIX}*")]
     for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
     return len(leftovers)

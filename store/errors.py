@@ -36,6 +36,12 @@ class FingerprintError(StoreMismatchError):
     """Tokens made one way were about to be mixed with tokens made another way."""
 
 
+class UnknownTokensError(ConfigError, KeyError):
+    """A store has no tokens of that name; a KeyError too, as a mapping's should be."""
+
+    __str__ = Exception.__str__  # KeyError's own would show the message in quotes
+
+
 class TooManyFailures(MmcacheError):
     """The run finished, but more segments failed than `--max-failures` allows."""
 

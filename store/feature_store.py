@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import zarr
 from numpy.typing import NDArray
 
 from mmcache.store import layout
-from mmcache.store.errors import ConfigError, StoreError, unknown_name
+from mmcache.store.errors import ConfigError, UnknownTokensError, unknown_name
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.segments import read_segments
 from mmcache.store.token_array import TokenArray
-from mmcache.store.writer import read_reports, token_arrays
+from mmcache.store.writer import read_reports, read_small_array, token_arrays
 
 if TYPE_CHECKING:
     from mmcache.store.loader import Batch
@@ -30,13 +29,13 @@ class _PerArray(Mapping[str, Any]):
         self._made: dict[tuple[str, str], Any] = {}
 
     def resolve(self, name: str) -> tuple[str, str]:
-        """(modality, encoder) of a name. Raises ConfigError when the store has no such tokens."""
+        """(modality, encoder) of a name. Raises UnknownTokensError when the store has no such tokens."""
         modality, _, encoder = name.replace("=", "/").partition("/")
         for known in self._names:
             if known[0] == modality and encoder in ("", known[1]):
                 return known
         allowed = {m for m, _ in self._names} | {f"{m}/{e}" for m, e in self._names}
-        raise ConfigError(unknown_name("tokens", name, allowed))
+        raise UnknownTokensError(unknown_name("tokens", name, allowed))
 
     def __getitem__(self, name: str) -> Any:
         key = self.resolve(name)
@@ -161,11 +160,4 @@ class FeatureStore:
 
     def _small_array(self, kind: str, modality: str, encoder: str) -> NDArray[Any] | None:
         path = self.path / kind / modality / encoder
-        if not (path / "zarr.json").exists():
-            if kind == "length":
-                return None
-            raise StoreError(f"{path} is missing; the store is damaged there")
-        try:
-            return np.asarray(zarr.open_array(path, mode="r")[:])
-        except Exception as error:
-            raise StoreError(f"{path} cannot be read ({error}); the store is damaged there") from error
+        return None if kind == "length" and not (path / "zarr.json").exists() else read_small_array(path)

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmcache.store.errors import FingerprintError
+from mmcache.store.errors import FingerprintError, StoreError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,11 @@ class Fingerprint:
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> "Fingerprint":
-        return cls(**attributes["fingerprint"])
+        """Raises StoreError when there is no whole fingerprint, as in arrays that others wrote."""
+        try:
+            return cls(**attributes["fingerprint"])
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"tokens without a whole fingerprint in their attributes ({error})") from error
 
     def check_same(self, saved: "Fingerprint", path: Path) -> None:
         """Raise FingerprintError, naming each field that differs from what the array at `path` was made with."""

@@ -64,7 +64,7 @@ class StoreMeta:
 
 def check_name(what: str, name: str) -> str:
     """Return `name` if it can safely be a folder name. Raises StoreError otherwise."""
-    if not _NAME.fullmatch(name) or name.endswith("."):
+    if not _NAME.fullmatch(name) or name.endswith(".") or name == "zarr.json":
         raise StoreError(
             f"{what} '{name}' cannot name a folder: use up to 100 letters, digits, '_', '-' and '.', "
             "starting with a letter or digit"
@@ -135,11 +135,14 @@ def write_array(path: Path, **spec: Any) -> None:
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """The attributes in `path`/zarr.json. Raises StoreError when that file is not readable JSON."""
+    """The attributes in `path`/zarr.json. Raises StoreError when that file is not the JSON it should be."""
     try:
-        return json.loads((path / "zarr.json").read_text())["attributes"]
-    except (OSError, ValueError, KeyError) as error:
+        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}/zarr.json cannot be read ({error}); the store is damaged there") from error
+    if not isinstance(attributes, dict):
+        raise StoreError(f"{path}/zarr.json has no attributes; the store is damaged there")
+    return attributes
 
 
 def write_meta(root: Path, meta: StoreMeta) -> None:
@@ -161,13 +164,20 @@ def read_meta(root: Path) -> StoreMeta:
     if "mmcache" not in attributes:
         raise StoreError(f"{root} is a Zarr group but not an mmcache store: attrs.mmcache is absent")
     saved = attributes["mmcache"]
+    if not isinstance(saved, dict):
+        raise StoreError(f"{root}/zarr.json: attrs.mmcache is {saved!r}; the store is damaged there")
     version = saved.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise StoreError(
             f"{root} has store format {version}; this mmcache reads up to {FORMAT_VERSION}. Upgrade mmcache to read it."
         )
     known = {field.name for field in dataclasses.fields(StoreMeta)}
-    return StoreMeta(**{key: value for key, value in saved.items() if key in known})
+    try:
+        return StoreMeta(**{key: value for key, value in saved.items() if key in known})
+    except TypeError as error:
+        raise StoreError(
+            f"{root}/zarr.json: attrs.mmcache is not whole ({error}); the store is damaged there"
+        ) from error
 
 
 def token_bytes(tokens: int, width: int, dtype: str) -> int:

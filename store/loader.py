@@ -129,7 +129,10 @@ class Loader:
         if self.resident == "disk":
             tokens = {name: self._to_device(torch.from_numpy(self._read(name, rows))) for name in self.modalities}
         else:
-            index = torch.from_numpy(self._position[rows])
+            places = self._position[rows]
+            if (places < 0).any():
+                raise IndexError(f"row {rows[places < 0][0]} is not among the rows this loader was made for")
+            index = torch.from_numpy(places)
             tokens = {}
             for name, resident in self._resident_tokens.items():
                 tokens[name] = self._to_device(resident[index.to(resident.device)])

@@ -26,8 +26,9 @@ def writer_lock(store: Path) -> Iterator[None]:
                 "Wait for it to finish, or stop it; nothing was changed."
             ) from None
         # The holder before us may have removed the file between our open and our lock.
-        if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
-            break
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                break
         os.close(descriptor)
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())

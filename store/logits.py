@@ -12,6 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from mmcache.store import layout
+from mmcache.store.errors import StoreError
 from mmcache.store.writer import write_chunk
 
 _CHUNK_BYTES = 8 << 20
@@ -68,8 +69,13 @@ class LogitsCache:
             write_chunk(self._chunk(task, rows.start), padded)
 
     def read(self, task: str, view: int = 0) -> NDArray[np.float16]:
-        """(N, S, C) of one view."""
-        return np.asarray(zarr.open_array(self.path / task, mode="r")[:, view])
+        """(N, S, C) of one view. Raises StoreError when a chunk fails its checksum."""
+        try:
+            return np.asarray(zarr.open_array(self.path / task, mode="r")[:, view])
+        except Exception as error:  # zarr raises many kinds here; all mean the same to a user
+            raise StoreError(
+                f"{self.path / task} cannot be read ({error}). Remove {self.path}: the answers are computed again."
+            ) from error
 
     def _chunk(self, task: str, start: int) -> Path:
         return self.path / task / "c" / str(start // self.rows_per_chunk) / "0" / "0" / "0"

@@ -34,8 +34,8 @@ def check_segments(segments: pd.DataFrame, tasks: dict[str, list[str]]) -> pd.Da
     if len(backwards):
         raise StoreError(f"segment '{backwards.iloc[0]}' does not stop after it starts ({len(backwards)} such)")
     for task, classes in tasks.items():
-        labels = segments[task]
-        wrong = segments["id"][(labels < UNLABELLED) | (labels >= len(classes))]
+        labels = pd.to_numeric(segments[task], errors="coerce")
+        wrong = segments["id"][~((labels >= UNLABELLED) & (labels < len(classes)) & (labels % 1 == 0))]
         if len(wrong):
             raise StoreError(
                 f"segment '{wrong.iloc[0]}' has a {task} label outside -1..{len(classes) - 1} ({len(wrong)} such)"
@@ -46,14 +46,22 @@ def check_segments(segments: pd.DataFrame, tasks: dict[str, list[str]]) -> pd.Da
     return table.astype({**types, **dict.fromkeys(tasks, np.int32)})
 
 
-def write_segments(path: Path, segments: pd.DataFrame) -> None:
+def segments_to_bytes(segments: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
     segments.to_parquet(buffer, index=False, engine="pyarrow")
-    atomic_write(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def segments_from_bytes(data: bytes) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(data), engine="pyarrow")
+
+
+def write_segments(path: Path, segments: pd.DataFrame) -> None:
+    atomic_write(path, segments_to_bytes(segments))
 
 
 def read_segments(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path, engine="pyarrow")
-    except (OSError, ValueError) as error:
+        return segments_from_bytes(path.read_bytes())
+    except Exception as error:  # a damaged footer surfaces as whatever it makes the library stumble over
         raise StoreError(f"{path} cannot be read ({error}); the store is damaged there") from error

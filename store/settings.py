@@ -27,7 +27,7 @@ def read_settings(path: Path) -> dict[str, dict[str, Any]]:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date or number, or no UTF-8
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
@@ -57,7 +57,7 @@ def resolve(config: type[Config], layers: Mapping[str, Mapping[str, Any]]) -> Co
     for where, layer in layers.items():
         for name, value in layer.items():
             if name not in known:
-                problems.add(f"{where}: " + unknown_name("option", name, known))
+                problems.add(f"{where}: " + unknown_name("option", str(name), known))
             elif value is not None:
                 merged[name], origin[name] = value, where
     try:
@@ -66,7 +66,8 @@ def resolve(config: type[Config], layers: Mapping[str, Mapping[str, Any]]) -> Co
         for fault in error.errors(include_url=False):
             name = str(fault["loc"][0]) if fault["loc"] else ""
             detail = fault["msg"].removeprefix("Value error, ")
-            problems.add(f"{origin.get(name, 'options')}: {name} = {fault['input']!r}: {detail}")
+            given = f"{origin[name]}: {name} = {fault['input']!r}" if name in origin else name
+            problems.add(f"{given}: {detail}")
         problems.raise_if_any()
         raise
     problems.raise_if_any()

@@ -51,7 +51,9 @@ def read_index(path: Path, n_slots: int) -> NDArray[np.uint64] | None:
         raise StoreError(f"the index of shard {path} fails its checksum: the file is damaged or truncated")
     index = np.frombuffer(body, "<u8").reshape(n_slots, 2)
     filled = index[:, 0] != EMPTY
-    if filled.any() and int((index[filled, 0] + index[filled, 1]).max()) > size - index_bytes:
+    limit = np.uint64(size - index_bytes)
+    offsets, sizes = index[filled].T
+    if ((offsets > limit) | (sizes > limit - np.minimum(offsets, limit))).any():  # a sum could overflow
         raise StoreError(f"the index of shard {path} points past the file's end: the file is damaged")
     return index
 

@@ -45,10 +45,13 @@ def rows_per_shard(row_bytes: int, n_rows: int, target_bytes: int) -> int:
 
 
 def normalise_rows(rows: NDArray[np.integer], n_rows: int) -> NDArray[np.int64]:
-    """Turn negative row numbers into positive ones. Raises IndexError for rows outside [-n_rows, n_rows)."""
-    rows = np.asarray(rows, np.int64)
-    if rows.ndim != 1:
-        raise IndexError(f"rows must be one-dimensional, got shape {rows.shape}")
+    """Turn negative row numbers into positive ones. Raises IndexError for rows that are none of the n_rows."""
+    given = np.asarray(rows)
+    if given.ndim != 1:
+        raise IndexError(f"rows must be one-dimensional, got shape {given.shape}")
+    if given.size and given.dtype.kind not in "iu":
+        raise IndexError(f"rows must be integers, got {given.dtype} (np.flatnonzero turns a mask into row numbers)")
+    rows = given.astype(np.int64)
     bad = (rows < -n_rows) | (rows >= n_rows)
     if bad.any():
         raise IndexError(f"row {rows[bad][0]} is outside the store's {n_rows} rows")

@@ -5,6 +5,8 @@ buffer the caller may reuse. Compressed or foreign arrays take zarr's own path a
 """
 
 import os
+import resource
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from mmcache.store.errors import StoreError
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.shard_file import CRC_BYTES, EMPTY, read_index
 from mmcache.store.shards import ShardGrid, normalise_rows
+
+_MAX_FILES = 512
 
 
 class TokenArray:
@@ -41,8 +45,10 @@ class TokenArray:
         self.dtype = np.dtype(self._array.dtype)
         self.grid = ShardGrid(self.shape[0], (self._array.shards or self._array.chunks)[0], self.shape[1])
         self._chunk_bytes = self.shape[2] * self.shape[3] * self.dtype.itemsize
-        self._direct = _is_direct(self._array)
-        self._shards: dict[int, tuple[int, NDArray[np.uint64]] | None] = {}  # shard -> (file, index)
+        self.is_direct = _is_direct(self._array)
+        self._fill_value = self._array.fill_value
+        self._indexes: dict[int, NDArray[np.uint64] | None] = {}  # None = the shard has no file
+        self._files: OrderedDict[int, int] = OrderedDict()  # shard -> descriptor, the latest used last
 
     def __repr__(self) -> str:
         return f"TokenArray({self.modality}/{self.encoder}, {self.shape}, {self.dtype})"
@@ -68,7 +74,7 @@ class TokenArray:
             out: (n, T, D) buffer of the stored dtype, filled in place and returned.
 
         Returns:
-            (n, T, D) in the stored dtype; rows without cached tokens are zero.
+            (n, T, D) in the stored dtype; rows without cached tokens have the fill value, zero in our stores.
 
         Raises:
             IndexError: a row or the view is out of range.
@@ -84,7 +90,7 @@ class TokenArray:
             raise ValueError(
                 f"out must be a C-contiguous {self.dtype} array of shape {shape}, got {out.dtype} {out.shape}"
             )
-        if not self._direct:
+        if not self.is_direct:
             return self._read_with_zarr(rows, view, out)
         if len(rows):
             self._read_direct(rows, view, out)
@@ -95,11 +101,11 @@ class TokenArray:
         flat = out.reshape(-1).view(np.uint8).data
         size = self._chunk_bytes
         for i, (shard, slot) in enumerate(zip(shards.tolist(), slots.tolist(), strict=True)):
-            opened = self._shard(shard)
-            if opened is None or opened[1][slot, 0] == EMPTY:
-                out[i] = 0
+            index = self._index(shard)
+            if index is None or index[slot, 0] == EMPTY:
+                out[i] = self._fill_value
                 continue
-            file, index = opened
+            file = self._file(shard)
             offset, stored = index[slot].tolist()
             if stored != size + CRC_BYTES:
                 raise StoreError(
@@ -115,30 +121,42 @@ class TokenArray:
 
     def _read_with_zarr(self, rows: NDArray[np.int64], view: int, out: NDArray[Any]) -> NDArray[Any]:
         # One row at a time: fancy indexing across shards would decode whole shards for a few rows.
-        for i, row in enumerate(rows.tolist()):
-            out[i] = self._array[row, view]
+        try:
+            for i, row in enumerate(rows.tolist()):
+                out[i] = self._array[row, view]
+        except Exception as error:  # zarr and its codecs raise many kinds here; all mean the same to a user
+            raise StoreError(f"{self.path} cannot be read ({error}); the store is damaged there") from error
         return out
 
-    def _shard(self, shard: int) -> tuple[int, NDArray[np.uint64]] | None:
-        """The open file and parsed index of a shard, or None when it has no file."""
-        if shard not in self._shards:
+    def _index(self, shard: int) -> NDArray[np.uint64] | None:
+        """The parsed index of a shard, or None when it has no file; the file is opened on the way."""
+        if shard not in self._indexes:
             path = self.shard_path(shard)
-            index = read_index(path, self.grid.slots_per_shard)
-            self._shards[shard] = None if index is None else (os.open(path, os.O_RDONLY), index)
-        return self._shards[shard]
+            self._indexes[shard] = read_index(path, self.grid.slots_per_shard)
+        return self._indexes[shard]
+
+    def _file(self, shard: int) -> int:
+        """The open file of a shard. Only so many are open at a time: a process may have few to spend."""
+        if shard in self._files:
+            self._files.move_to_end(shard)
+            return self._files[shard]
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        while len(self._files) >= min(_MAX_FILES, max(1, allowed // 4)):
+            os.close(self._files.popitem(last=False)[1])
+        self._files[shard] = os.open(self.shard_path(shard), os.O_RDONLY)
+        return self._files[shard]
 
     def shard_path(self, shard: int) -> Path:
         return self.path / "c" / str(shard) / "0" / "0" / "0"
 
     def close(self) -> None:
         """Close the shard files; the next read opens them again, and sees shards rewritten since."""
-        for opened in self._shards.values():
-            if opened is not None:
-                os.close(opened[0])
-        self._shards.clear()
+        while self._files:
+            os.close(self._files.popitem()[1])
+        self._indexes.clear()
 
     def __del__(self) -> None:
-        if hasattr(self, "_shards"):
+        if hasattr(self, "_files"):
             self.close()
 
 
@@ -150,9 +168,10 @@ def _is_direct(array: Any) -> bool:
         return False
     sharding = codecs[0]["configuration"]
     _, views, tokens, width = array.shape
-    separator = document["chunk_key_encoding"].get("configuration", {}).get("separator", "/")
+    keys = document["chunk_key_encoding"]
     return (
-        separator == "/"
+        keys["name"] == "default"
+        and keys.get("configuration", {}).get("separator", "/") == "/"
         and tuple(sharding["chunk_shape"]) == (1, 1, tokens, width)
         and tuple(array.shards[1:]) == (views, tokens, width)
         and _named(sharding["codecs"]) == ["bytes:little", "crc32c"]

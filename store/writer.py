@@ -18,11 +18,17 @@ import zarr
 from numpy.typing import NDArray
 
 from mmcache.store import layout
-from mmcache.store.atomic import TEMPORARY_PREFIX, atomic_write, fsync_folder
+from mmcache.store.atomic import TEMPORARY_PREFIX, atomic_write, fsync_folder, remove_leftovers
 from mmcache.store.errors import StoreError, StoreMismatchError
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import Presence, StoreMeta
-from mmcache.store.segments import check_segments, read_segments, write_segments
+from mmcache.store.segments import (
+    check_segments,
+    read_segments,
+    segments_from_bytes,
+    segments_to_bytes,
+    write_segments,
+)
 from mmcache.store.shard_file import CRC_BYTES, EMPTY, ShardWriter, crc32c, read_index
 from mmcache.store.shards import ShardGrid, rows_per_shard
 
@@ -36,8 +42,8 @@ def create_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
     if root.exists():
         raise StoreError(f"{root} exists already")
     table = check_segments(segments, meta.tasks)
+    remove_leftovers(root)  # of a process killed right here
     temporary = root.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{root.name}"
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     write_segments(temporary / layout.SEGMENTS, table)
     for group in ("tokens", "present"):
@@ -58,7 +64,7 @@ def check_same_segments(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> 
                 f"{root} was made from other annotations ({field} differs{shown}). "
                 "Write to another store with --store PATH, or remove this one."
             )
-    table = check_segments(segments, meta.tasks)
+    table = segments_from_bytes(segments_to_bytes(check_segments(segments, meta.tasks)))
     if not table.equals(read_segments(root / layout.SEGMENTS)):
         raise StoreMismatchError(
             f"{root} was made from other annotations (some segments differ). "
@@ -102,6 +108,10 @@ def add_tokens(
         _make_arrays(root, modality, fingerprint, shape, dtype, rows, variable_length)
     writer = TokenWriter(root, modality, encoder)
     fingerprint.check_same(writer.fingerprint, path)
+    if variable_length and not writer.has_lengths:
+        raise StoreMismatchError(
+            f"{path} was made for segments of one length; these vary. Use another store with --store PATH."
+        )
     if (writer.shape, writer.dtype) != (shape, np.dtype(dtype)):
         raise StoreMismatchError(
             f"{path} holds {writer.dtype} tokens of shape {writer.shape}; this run makes {dtype} {shape}. "
@@ -121,6 +131,8 @@ def _make_arrays(
 ) -> None:
     """Lay the tokens' zarr.json last: where it stands, everything beside it stands too."""
     encoder = fingerprint.encoder
+    for kind in ("tokens", "present", "length"):  # what may be left of an array removed by hand
+        shutil.rmtree(root / kind / modality / encoder, ignore_errors=True)
     for group in ("tokens", "present", *(["length"] if variable_length else [])):
         layout.ensure_group(root / group)
         layout.ensure_group(root / group / modality)
@@ -152,8 +164,8 @@ class TokenWriter:
         self.has_lengths = (root / "length" / modality / encoder / "zarr.json").exists()
 
     def presence(self) -> NDArray[np.uint8]:
-        """(N,) Presence values, as committed so far."""
-        return np.asarray(zarr.open_array(self.root / "present" / self.modality / self.encoder, mode="r")[:])
+        """(N,) Presence values, as committed so far. Raises StoreError when they cannot be read."""
+        return read_small_array(self.root / "present" / self.modality / self.encoder)
 
     def shard(self, shard: int) -> "ShardCommit":
         """Begin one shard; what was cached of it before is kept unless it is put again."""
@@ -180,12 +192,12 @@ class ShardCommit:
     def _old_lengths(self) -> NDArray[np.int32] | None:
         if not self._array.has_lengths:
             return None
-        array = zarr.open_array(self._array.root / "length" / self._array.modality / self._array.encoder, mode="r")
-        return np.asarray(array[self.rows.start : self.rows.stop]).copy()
+        lengths = read_small_array(self._array.root / "length" / self._array.modality / self._array.encoder)
+        return lengths[self.rows.start : self.rows.stop].copy()
 
     def put(self, row: int, tokens: NDArray[np.floating], lengths: NDArray[np.integer] | None = None) -> None:
         """Cache `row`: tokens (V, T, D), already of the array's dtype, and (V,) lengths where they vary."""
-        self._keep_up_to(row)
+        self._begin(row)
         for view in range(self._array.grid.n_views):
             self._writer.put((row - self.rows.start) * self._array.grid.n_views + view, tokens[view])
         if self._lengths is not None:
@@ -195,12 +207,12 @@ class ShardCommit:
 
     def missing(self, row: int) -> None:
         """There is no media for `row`."""
-        self._keep_up_to(row)
+        self._begin(row)
         self._settle(row, Presence.MISSING)
 
     def failed(self, row: int) -> None:
         """The media of `row` could not be used."""
-        self._keep_up_to(row)
+        self._begin(row)
         self._settle(row, Presence.FAILED)
 
     def report(self, segment_id: str, status: Presence, reason: str) -> None:
@@ -225,10 +237,11 @@ class ShardCommit:
             padded = np.zeros((array.grid.rows_per_shard, array.grid.n_views), "<i4")
             padded[: len(self.rows)] = self._lengths
             write_chunk(root / "length" / array.modality / array.encoder / "c" / str(self.shard) / "0", padded)
+        work = root / layout.WORK / array.modality / array.encoder
+        work.mkdir(parents=True, exist_ok=True)  # says that reports are to be finished, if there are none too
         for file, lines in self._reports.items():
             if lines:
-                name = f"{array.modality}-{array.encoder}-{self.shard}-{file}"
-                atomic_write(root / layout.WORK / name, _json_lines(lines))
+                atomic_write(work / f"{self.shard}-{file}", _json_lines(lines))
         padded_status = np.full(array.grid.rows_per_shard, Presence.TO_DO, np.uint8)
         padded_status[: len(self.rows)] = self._status
         write_chunk(root / "present" / array.modality / array.encoder / "c" / str(self.shard), padded_status)
@@ -243,10 +256,13 @@ class ShardCommit:
         self._status[row - self.rows.start] = status
         self._next = row + 1
 
+    def _begin(self, row: int) -> None:
+        if not self._next <= row < self.rows.stop:
+            raise ValueError(f"rows of shard {self.shard} must ascend within {self.rows}: got {row}")
+        self._keep_up_to(row)
+
     def _keep_up_to(self, row: int) -> None:
         """Copy the chunks of rows before `row` that were cached earlier and are not put again."""
-        if not self.rows.start <= row <= self.rows.stop or row < self._next:
-            raise ValueError(f"rows of shard {self.shard} must ascend within {self.rows}: got {row}")
         views = self._array.grid.n_views
         for kept in range(self._next, row):
             if self._status[kept - self.rows.start] != Presence.CACHED:
@@ -282,7 +298,7 @@ def write_chunk(path: Path, data: NDArray[Any]) -> None:
 
 
 def _json_lines(lines: Iterable[dict[str, Any]]) -> bytes:
-    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
 def finish_reports(root: Path) -> None:
@@ -296,24 +312,23 @@ def finish_reports(root: Path) -> None:
     presence = {
         (modality, encoder): TokenWriter(root, modality, encoder).presence() for modality, encoder in token_arrays(root)
     }
-    work = root / layout.WORK
     for file in (layout.FAILURES, layout.NOTES):
         merged: dict[tuple[str, str, str], dict[str, Any]] = {}
-        parts = sorted(work.glob(f"*-{file}")) if work.exists() else []
-        for part in [root / file, *parts]:
+        for part in [root / file, *report_parts(root, file)]:
             for line in read_reports(part):
                 merged[line["id"], line["modality"], line["encoder"]] = line
         kept = [
             line
             for (segment, modality, encoder), line in merged.items()
-            if presence[modality, encoder][row_of[segment]] == line.get("present", Presence.FAILED)
+            if (modality, encoder) in presence  # an array may have been removed by hand
+            and presence[modality, encoder][row_of[segment]] == line.get("present", Presence.FAILED)
         ]
         kept.sort(key=lambda line: (row_of[line["id"]], line["modality"], line["encoder"]))
         if not kept:
             (root / file).unlink(missing_ok=True)
         elif kept != read_reports(root / file):
             atomic_write(root / file, _json_lines(kept))
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(root / layout.WORK, ignore_errors=True)
     _update_coverage(root, segments, presence)
 
 
@@ -329,18 +344,41 @@ def _update_coverage(root: Path, segments: pd.DataFrame, presence: dict[tuple[st
         layout.write_meta(root, StoreMeta(**{**vars(meta), "coverage": coverage}))
 
 
+def report_parts(root: Path, file: str) -> list[Path]:
+    """What workers reported since the reports were last finished, as whole files in a fixed order."""
+    parts = (root / layout.WORK).rglob(f"*-{file}")
+    return sorted(part for part in parts if not part.name.startswith(TEMPORARY_PREFIX))
+
+
 def read_reports(path: Path) -> list[dict[str, Any]]:
-    """The lines of failures.jsonl or notes.jsonl; none when there is no such file."""
+    """The lines of failures.jsonl or notes.jsonl; none when there is no such file. Raises StoreError when damaged."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    try:
+        lines = [json.loads(line) for line in path.read_bytes().decode().split("\n") if line]
+        if not all({"id", "modality", "encoder", "reason"} <= set(line) for line in lines):
+            raise ValueError("a line lacks id, modality, encoder or reason")
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read ({error}); the store is damaged there") from error
+    return lines
+
+
+def read_small_array(path: Path) -> NDArray[Any]:
+    """All of a presence or length array. Raises StoreError when it is missing or damaged."""
+    if not (path / "zarr.json").exists():
+        raise StoreError(f"{path} is missing; the store is damaged there")
+    try:
+        return np.asarray(zarr.open_array(path, mode="r")[:])
+    except Exception as error:  # zarr raises many kinds here; all mean the same to a user
+        raise StoreError(f"{path} cannot be read ({error}); the store is damaged there") from error
 
 
 def token_arrays(root: Path) -> list[tuple[str, str]]:
     """(modality, encoder) of every token array, modalities sorted, encoders in the order they were added."""
     found = []
     tokens = root / "tokens"
-    for group in sorted(path for path in tokens.iterdir() if path.is_dir()) if tokens.exists() else []:
+    # A folder without zarr.json is no group: a run was killed before it became one.
+    for group in sorted(path.parent for path in tokens.glob("*/zarr.json")):
         for encoder in layout.read_attributes(group).get("encoders", []):
             if (group / encoder / "zarr.json").exists():
                 found.append((group.name, encoder))

@@ -1,0 +1,147 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from mmcache.store import ConfigError, FeatureStore, Presence, k_average
+from mmcache.store.loader import Batch, Loader
+from mmcache.store.order import epoch_order
+
+N = 23
+PRESENCE = np.random.default_rng(0).choice([Presence.CACHED, Presence.MISSING], N, p=[0.8, 0.2])
+LENGTHS = np.where(PRESENCE[:, None] == Presence.CACHED, np.random.default_rng(1).integers(1, 10, (N, 1)), 0)
+
+
+@pytest.fixture(scope="module")
+def store(make_store: Callable[..., Path], random_tokens: Callable[..., NDArray[np.floating]]) -> FeatureStore:
+    """23 segments: audio of up to 9 tokens, rgb of 6, both float16, and float32 boxes everywhere."""
+    tokens = {
+        "audio": random_tokens(N, 1, 9, 4, seed=1),
+        "rgb": random_tokens(N, 2, 6, 3, seed=2),
+        "boxes": random_tokens(N, 1, 2, 2, dtype="float32", seed=3),
+    }
+    for row in range(N):
+        tokens["audio"][row, 0, LENGTHS[row, 0] :] = 0
+    return FeatureStore.open(make_store(tokens, 4, {"audio": PRESENCE, "rgb": PRESENCE[::-1]}, {"audio": LENGTHS}))
+
+
+def same(one: Batch, other: Batch) -> bool:
+    """Equal in every value, type and name."""
+    tensors = [(one.present, other.present)]
+    for field in ("tokens", "lengths", "labels"):
+        ours, theirs = getattr(one, field), getattr(other, field)
+        assert list(ours) == list(theirs)
+        tensors += [(ours[name], theirs[name]) for name in ours]
+    assert one.modalities == other.modalities
+    assert all(a.dtype == b.dtype for a, b in tensors)
+    return one.rows.tolist() == other.rows.tolist() and all(torch.equal(a, b) for a, b in tensors)
+
+
+@pytest.mark.parametrize("k", [None, 4, 100])
+def test_ram_and_disk_give_the_same_batches(store: FeatureStore, k: int | None) -> None:
+    rows = store.rows("train")
+    loaders = [Loader(store, None, rows, k=k, resident=resident) for resident in ("disk", "ram", "auto")]
+    assert [loader.resident for loader in loaders] == ["disk", "ram", "ram"]
+    for epoch in range(2):
+        epochs = [list(loader.epoch(batch_size=4, seed=5, epoch=epoch)) for loader in loaders]
+        assert len({len(batches) for batches in epochs}) == 1
+        assert all(
+            same(first, other) for batches in zip(*epochs, strict=True) for first in batches for other in batches
+        )
+
+
+@pytest.mark.parametrize("resident", ["disk", "ram"])
+def test_every_row_comes_exactly_once_an_epoch(store: FeatureStore, resident: str) -> None:
+    rows = store.rows()
+    loader = Loader(store, None, rows, resident=resident)
+    for epoch in range(3):
+        batches = list(loader.epoch(batch_size=5, seed=0, epoch=epoch))
+        seen = np.concatenate([batch.rows for batch in batches])
+        assert seen.tolist() == epoch_order(rows, 0, epoch).tolist()
+        assert sorted(seen.tolist()) == rows.tolist()
+        assert [len(batch.rows) for batch in batches[:-1]] == [5] * (len(batches) - 1)
+
+
+@pytest.mark.parametrize("resident", ["disk", "ram"])
+@pytest.mark.parametrize("start", [0, 1, 3, 100])
+def test_a_run_goes_on_in_mid_epoch(store: FeatureStore, resident: str, start: int) -> None:
+    loader = Loader(store, ["audio", "rgb"], store.rows(), resident=resident)
+    whole = list(loader.epoch(batch_size=4, seed=2, epoch=7))
+    rest = list(loader.epoch(batch_size=4, seed=2, epoch=7, start=start))
+    assert len(rest) == max(0, len(whole) - start)
+    assert all(same(a, b) for a, b in zip(rest, whole[start:], strict=True))
+
+
+@pytest.mark.parametrize("resident", ["disk", "ram"])
+@pytest.mark.parametrize("k", [1, 4, 5, 6, 9, 50])
+def test_shortened_tokens_are_the_k_average_of_the_stored_ones(store: FeatureStore, resident: str, k: int) -> None:
+    rows = store.rows()
+    loader = Loader(store, ["audio", "rgb", "boxes"], rows, k=k, resident=resident)
+    for batch in loader.in_order(batch_size=6):
+        for name, true_lengths in (("audio", LENGTHS[batch.rows, 0]), ("rgb", None), ("boxes", None)):
+            short, lengths = k_average(store.tokens[name].read(batch.rows), k, true_lengths)
+            assert batch.tokens[name].shape[1:] == (loader.n_tokens(name), loader.width(name))
+            np.testing.assert_array_equal(batch.tokens[name], short)
+            np.testing.assert_array_equal(batch.lengths[name], lengths)
+
+
+def test_in_order_is_as_the_rows_stand(store: FeatureStore) -> None:
+    rows = np.array([7, 3, 3, 0, 12])
+    loader = Loader(store, ["boxes"], np.arange(N))
+    batches = list(loader.in_order(batch_size=2, rows=rows))
+    assert [batch.rows.tolist() for batch in batches] == [[7, 3], [3, 0], [12]]
+    np.testing.assert_array_equal(batches[0].tokens["boxes"], store.tokens["boxes"].read(rows[:2]))
+
+
+@pytest.mark.parametrize("resident", ["disk", "ram"])
+def test_an_epoch_of_some_of_the_rows(store: FeatureStore, resident: str) -> None:
+    loader = Loader(store, None, store.rows(), resident=resident)
+    some = store.rows("validation")
+    seen = np.concatenate([batch.rows for batch in loader.epoch(batch_size=2, seed=1, epoch=0, rows=some)])
+    assert seen.tolist() == epoch_order(some, 1, 0).tolist()
+
+
+def test_rows_that_are_not_resident_are_refused_and_not_replaced_by_others(store: FeatureStore) -> None:
+    loader = Loader(store, ["boxes"], np.array([0, 1, 2]), resident="ram")
+    assert loader.batch(np.array([2, 0])).rows.tolist() == [2, 0]
+    with pytest.raises((ValueError, IndexError), match="3"):
+        loader.batch(np.array([0, 3]))
+
+
+def test_bytes_are_those_of_the_resident_tokens(store: FeatureStore) -> None:
+    rows = np.arange(5)
+    loader = Loader(store, None, rows, k=3, resident="ram")
+    batch = loader.batch(rows)
+    assert loader.bytes == sum(tokens.nelement() * tokens.element_size() for tokens in batch.tokens.values())
+
+
+def test_no_rows_are_no_batches(store: FeatureStore) -> None:
+    for resident in ("disk", "ram"):
+        loader = Loader(store, None, np.array([], np.int64), resident=resident)
+        assert list(loader.epoch(batch_size=4, seed=0, epoch=0)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resident": "memory"}, "resident must be one of auto, gpu, ram, disk, got 'memory'"),
+        ({"resident": "gpu"}, "resident gpu needs a CUDA device; this run's device is cpu"),
+        ({"modalities": ["rgb", "adio"]}, r"unknown tokens 'adio'\. Did you mean 'audio'\?"),
+    ],
+)
+def test_what_cannot_be_is_refused(store: FeatureStore, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Loader(store, **{"modalities": None, "rows": np.arange(3), **options})
+
+
+def test_two_epochs_at_once_do_not_mix(store: FeatureStore) -> None:
+    loader = Loader(store, None, store.rows(), resident="disk")
+    alone = {epoch: list(loader.epoch(batch_size=3, seed=0, epoch=epoch)) for epoch in range(2)}
+    together = zip(*(loader.epoch(batch_size=3, seed=0, epoch=epoch) for epoch in range(2)), strict=True)
+    for i, (first, second) in enumerate(together):
+        assert same(first, alone[0][i])
+        assert same(second, alone[1][i])
