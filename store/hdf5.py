@@ -20,13 +20,14 @@ import numpy as np
 import pandas as pd
 
 from mmcache.store import layout
-from mmcache.store.atomic import TEMPORARY_PREFIX
-from mmcache.store.errors import ConfigError, Problems
+from mmcache.store.atomic import TEMPORARY_PREFIX, remove_leftovers
+from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.hdf5_form import check_form, is_text, read_text
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.lock import writer_lock
-from mmcache.store.segments import REQUIRED
+from mmcache.store.segments import REQUIRED, check_segments
 from mmcache.store.writer import add_tokens, check_same_segments, create_store, finish_reports
 
 _BLOCK_ROWS = 64
@@ -42,6 +43,11 @@ def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progre
 
     With several encoders for a modality, the first one's tokens are exported.
     """
+    for name in store.modalities:
+        if not 0 <= view < store.tokens[name].shape[1]:
+            raise ConfigError(
+                f"--view {view}: {store.tokens[name].name} has {store.tokens[name].shape[1]} cached views"
+            )
     temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name}"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = h5py.string_dtype()
@@ -60,7 +66,7 @@ def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progre
                 if column not in ("id", "split", *store.tasks):
                     values = store.segments[column]
                     numeric = pd.api.types.is_numeric_dtype(values)
-                    data = values.to_numpy() if numeric else values.astype(str).tolist()
+                    data = values.to_numpy() if numeric else values.fillna("").astype(str).tolist()
                     file.create_dataset(f"segments/{column}", data=data, dtype=None if numeric else text)
             for modality in store.modalities:
                 _export_tokens(file, store, modality, view, progress)
@@ -101,8 +107,10 @@ def import_hdf5(
     except OSError as error:
         raise ConfigError(f"{source} cannot be opened as HDF5: {error}") from error
     with file, writer_lock(root):
-        _check(file, source)
+        check_form(file, source)
         segments, meta = _segments(file, source)
+        check_segments(segments, meta.tasks)  # before anything is written
+        remove_leftovers(root)
         if root.exists():
             check_same_segments(root, segments, meta)
         else:
@@ -112,52 +120,18 @@ def import_hdf5(
         finish_reports(root)
 
 
-def _check(file: h5py.File, source: Path) -> None:
-    problems = Problems()
-    for name in ("features", "labels", "split", "ids"):
-        if name not in file:
-            problems.add(f"{source} lacks '{name}'; see `mmcache store import --help` for the form")
-    problems.raise_if_any()
-    n = len(file["ids"])
-    expected = {
-        "split": file["split"],
-        **{f"labels/{task}": values for task, values in file["labels"].items()},
-    }
-    for group in ("features", "lengths", "present", "segments"):
-        expected |= {f"{group}/{name}": values for name, values in file.get(group, {}).items()}
-    for name, values in expected.items():
-        if values.shape[:1] != (n,):
-            problems.add(f"'{name}' has shape {values.shape}, but there are {n} ids")
-    for modality, features in file["features"].items():
-        if features.ndim != 3:
-            problems.add(f"'features/{modality}' must be (N, T, D), has shape {features.shape}")
-        elif features.dtype.name not in layout.TOKEN_DTYPES:
-            problems.add(f"'features/{modality}' is {features.dtype}; allowed: {', '.join(layout.TOKEN_DTYPES)}")
-    if not len(file["features"]):
-        problems.add(f"{source} has no modality under 'features'")
-    problems.raise_if_any()
-
-
-def _text(dataset: h5py.Dataset) -> list[str]:
-    return (
-        [str(value) for value in dataset.asstr()[:]]
-        if h5py.check_string_dtype(dataset.dtype)
-        else [str(v) for v in dataset[:]]
-    )
-
-
 def _segments(file: h5py.File, source: Path) -> tuple[pd.DataFrame, StoreMeta]:
     """The segments and metadata; where the file has no spans, each segment is its own one-second video."""
-    columns: dict[str, Any] = {"id": _text(file["ids"]), "split": _text(file["split"])}
+    columns: dict[str, Any] = {"id": read_text(file["ids"]), "split": read_text(file["split"])}
     for name, values in file.get("segments", {}).items():
-        columns[name] = _text(values) if h5py.check_string_dtype(values.dtype) else values[:]
-    labels = {task: values[:] for task, values in file["labels"].items()}
+        columns[name] = read_text(values) if is_text(values) else values[:]
+    labels = {task: values[:].astype(np.int64) for task, values in file["labels"].items()}
     defaults = {"video": columns["id"], "start_s": 0.0, "stop_s": 1.0}
     table = pd.DataFrame({**defaults, **columns, **labels})
     tasks = {}
     for task, values in labels.items():
         if f"classes/{task}" in file:
-            tasks[task] = _text(file[f"classes/{task}"])
+            tasks[task] = read_text(file[f"classes/{task}"])
         else:
             tasks[task] = [str(label) for label in range(int(values.max(initial=-1)) + 1)]
     splits = {str(split): int(count) for split, count in sorted(table["split"].value_counts().items())}
@@ -197,16 +171,20 @@ def _import_tokens(file: h5py.File, root: Path, modality: str, shard_bytes: int,
         variable_length=lengths is not None,
     )
     to_do = writer.presence() == Presence.TO_DO
+    ids = read_text(file["ids"])
     for shard in range(writer.grid.n_shards):
         rows = writer.grid.rows(shard)
         if to_do[rows.start : rows.stop].any():
             commit = writer.shard(shard)
             try:
                 for row, values in _rows(features, rows):
-                    if present[row]:
+                    if not present[row]:
+                        commit.missing(row)
+                    elif np.isfinite(values).all():
                         commit.put(row, values[None], None if lengths is None else lengths[row : row + 1])
                     else:
-                        commit.missing(row)
+                        commit.failed(row)
+                        commit.report(ids[row], Presence.FAILED, "the tokens to import hold NaN or infinity")
                 commit.commit()
             except BaseException:
                 commit.abort()

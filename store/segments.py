@@ -15,6 +15,11 @@ UNLABELLED = -1
 _TASK = re.compile(r"[a-z][a-z0-9_]{0,49}")
 
 
+def is_task_name(name: str) -> bool:
+    """Whether `name` can be a column beside the required ones."""
+    return _TASK.fullmatch(name) is not None and name not in REQUIRED
+
+
 def check_segments(segments: pd.DataFrame, tasks: dict[str, list[str]]) -> pd.DataFrame:
     """Return `segments` with the canonical dtypes and column order.
 
@@ -24,7 +29,7 @@ def check_segments(segments: pd.DataFrame, tasks: dict[str, list[str]]) -> pd.Da
     missing = [column for column in (*REQUIRED, *tasks) if column not in segments.columns]
     if missing:
         raise StoreError(f"segments lack the columns {', '.join(missing)}")
-    bad_tasks = [task for task in tasks if not _TASK.fullmatch(task) or task in REQUIRED]
+    bad_tasks = [task for task in tasks if not is_task_name(task)]
     if bad_tasks:
         raise StoreError(f"'{bad_tasks[0]}' cannot name a task: use lower-case letters, digits and '_'")
     repeated = segments["id"][segments["id"].duplicated()]
