@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format typecheck install bench-epoch clean
+.PHONY: demo test test-slow lint format typecheck install bench-epoch bench-store clean
 
 install: $(STAMP)
 
@@ -39,6 +39,10 @@ typecheck: $(STAMP)
 
 bench-epoch: $(STAMP)
 	$(BIN)/python benchmarks/bench_epoch.py
+
+bench-store: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python benchmarks/bench_store.py
 
 clean:
 	rm -rf $(VENV) .typecheck build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 COMMANDS = [[], ["demo"], ["extract"], ["fuse"], ["evaluate"], ["list"], ["store"]]
-COMMANDS += [["store", command] for command in ("info", "verify", "import", "export")]
+COMMANDS += [["store", command] for command in ("info", "verify", "reduce", "import", "export")]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
