@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mmcache.extract.datasets import DATASETS
-from mmcache.extract.encoders import DEFAULT_ENCODERS, ENCODERS, PRETRAINED
-from mmcache.store.errors import Problems
+from mmcache.extract.encoders import DEFAULT_ENCODERS, ENCODERS, PRETRAINED, RANDOM
+from mmcache.store.errors import Problems, unknown_name
 from mmcache.store.layout import TOKEN_DTYPES
 
 
@@ -62,4 +62,18 @@ class ExtractConfig:
             problems.add(f"--dtype {self.dtype}: allowed are {', '.join(TOKEN_DTYPES)}")
         if self.modalities is not None and len(set(self.modalities)) < len(self.modalities):
             problems.add(f"--modalities {','.join(self.modalities)} names one twice")
+        for option, names in (("modalities", self.modalities), ("splits", self.splits)):
+            if names is not None and not names:
+                problems.add(f"--{option} names none; leave it out for all of them")
+        self._check_weights(problems)
         problems.raise_if_any()
+
+    def _check_weights(self, problems: Problems) -> None:
+        kind, _, seed = self.weights.partition(":")
+        if self.weights in (PRETRAINED, RANDOM) or (kind == RANDOM and seed.isdigit()) or Path(self.weights).exists():
+            return
+        if kind == RANDOM:
+            problems.add(f"--weights {self.weights}: the seed after 'random:' must be a whole number")
+        else:
+            named = unknown_name("--weights", self.weights, (PRETRAINED, RANDOM))
+            problems.add(f"{named} Or the path of a file or folder; there is none of that name.")

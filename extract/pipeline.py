@@ -107,7 +107,10 @@ def check_failures(summary: ExtractSummary, allowed: float) -> None:
 
 def _surely_same(plan: Plan, part: ModalityPlan) -> bool:
     """Whether the array is known to be made this way without loading any weights."""
-    saved = TokenWriter(plan.root, part.modality, part.info.name).fingerprint
+    array = TokenWriter(plan.root, part.modality, part.info.name)
+    if array.dtype != plan.config.dtype:
+        return False
+    saved = array.fingerprint
     kind, _, rest = saved.weights.partition(":")
     wanted = plan.config.weights
     if wanted == PRETRAINED and ENCODERS[part.info.name].published is None:

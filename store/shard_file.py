@@ -7,6 +7,7 @@ chunk. Chunks are uncompressed, so a chunk IS its array's bytes: that is what ma
 zarr-python writes the same files; the tests read ours with it and its with ours.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -103,5 +104,6 @@ class ShardWriter:
 
     def abort(self) -> None:
         """Leave `path` as it was."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # closing writes what is buffered, which a full disk refuses
+            self._file.close()
         self._temporary.unlink(missing_ok=True)

@@ -49,17 +49,19 @@ class EpicKitchens:
         self.root = root
         self.problems: list[str] = []
         folder = _find_annotations(root, annotations)
-        self.tasks = _read_classes(folder)
-        tables = [self._read_split(folder / name, split) for split, name in _SPLIT_FILES.items()]
-        table = pd.concat([part for part in tables if part is not None], ignore_index=True)
+        files = _read_files(folder)
+        self.tasks = _read_classes(folder, files)
+        splits = {split: name for split, name in _SPLIT_FILES.items() if name in files}
+        tables = [self._read_split(files[name], name, split) for split, name in splits.items()]
+        table = pd.concat(tables, ignore_index=True)
         repeated = table["id"].duplicated()
-        for segment in table["id"][repeated]:
-            self.problems.append(f"narration '{segment}' appears twice; the first is used")
+        for where, segment in zip(table["_where"][repeated], table["id"][repeated], strict=True):
+            self.problems.append(f"{where}: narration '{segment}' appears twice; the first is used")
         # File order is lexicographic by id; ours is by time, so that neighbours share a video.
         order = {split: i for i, split in enumerate(_SPLIT_FILES)}
         table = table[~repeated].assign(_split=lambda t: t["split"].map(order))
         table = table.sort_values(["_split", "video", "start_s", "stop_s", "id"], kind="stable")
-        self.segments = table.drop(columns="_split").reset_index(drop=True)
+        self.segments = table.drop(columns=["_split", "_where"]).reset_index(drop=True)
 
     def source(self, modality: str, video: str) -> Source | None:
         if modality in ("rgb", "audio"):  # sound lies inside the MP4
@@ -101,27 +103,12 @@ class EpicKitchens:
                         return path
         return None
 
-    def _read_split(self, path: Path, split: str) -> pd.DataFrame | None:
-        """The segments of one CSV; rows that cannot be used go to `problems`. None when there is no such file."""
-        if not path.exists():
-            return None
-        labels = [f"{task}_class" for task in _CLASS_FILES] if split != "test" else []
-        raw = _read_csv(path, [*_SPAN_COLUMNS, *labels])
-        out: dict[str, list] = {
-            name: []
-            for name in (
-                "id",
-                "video",
-                "start_s",
-                "stop_s",
-                "split",
-                "verb",
-                "noun",
-                "participant",
-                "narration",
-            )
-        }
-        for line, row in enumerate(raw.to_dict("records"), 2):
+    def _read_split(self, raw: pd.DataFrame, name: str, split: str) -> pd.DataFrame:
+        """The segments of one file; rows that cannot be used go to `problems`."""
+        columns = ("id", "video", "start_s", "stop_s", "split", *_CLASS_FILES, "participant", "narration", "_where")
+        out: dict[str, list] = {column: [] for column in columns}
+        for line, row in zip(raw.index + 2, raw.to_dict("records"), strict=True):
+            where = f"{name} line {line}"
             try:
                 span = _seconds(row["start_timestamp"]), _seconds(row["stop_timestamp"])
                 if not _VIDEO_ID.fullmatch(row["video_id"]):
@@ -130,15 +117,15 @@ class EpicKitchens:
                     raise ValueError(f"narration id '{row['narration_id']}' does not belong to video {row['video_id']}")
                 if span[1] <= span[0]:
                     raise ValueError(f"stops at {span[1]} s, not after its start {span[0]} s")
-                found = {task: _label(row, task, self.tasks[task]) if labels else UNLABELLED for task in self.tasks}
+                labelled = split != "test"
+                labels = [_label(row, task, self.tasks[task]) if labelled else UNLABELLED for task in self.tasks]
             except ValueError as error:
-                self.problems.append(f"{path.name} line {line} ({row['narration_id'] or 'no id'}): {error}")
+                self.problems.append(f"{where} ({row['narration_id'] or 'no id'}): {error}")
                 continue
-            labelled = (found["verb"], found["noun"])
-            extras = (row["participant_id"], row.get("narration", ""))
-            values = (row["narration_id"], row["video_id"], *span, split, *labelled, *extras)
-            for name, value in zip(out, values, strict=True):
-                out[name].append(value)
+            extras = (row["participant_id"], row.get("narration", ""), where)
+            values = (row["narration_id"], row["video_id"], *span, split, *labels, *extras)
+            for column, value in zip(columns, values, strict=True):
+                out[column].append(value)
         return pd.DataFrame(out)
 
 
@@ -168,26 +155,43 @@ def _find_annotations(root: Path, annotations: Path | None) -> Path:
     )
 
 
-def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
-    """All columns as text, empty cells as ''. Raises ConfigError when it is no CSV or lacks columns."""
+def _read_files(folder: Path) -> dict[str, pd.DataFrame]:
+    """Every annotation file there is. Raises ConfigError naming all that are no CSV or lack columns."""
+    labels = [f"{task}_class" for task in _CLASS_FILES]
+    needed = {name: ["id", "key"] for name in _CLASS_FILES.values()}
+    needed |= {name: [*_SPAN_COLUMNS, *(labels if split != "test" else [])] for split, name in _SPLIT_FILES.items()}
+    problems = Problems()
+    files = {}
+    for name, columns in needed.items():
+        if (folder / name).exists():
+            table = _read_csv(folder / name, columns, problems)
+            if table is not None:
+                files[name] = table
+    problems.raise_if_any()
+    return files
+
+
+def _read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame | None:
+    """All columns as text, empty cells as '', the index counting the file's lines; None where it has problems."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, on_bad_lines="error", encoding="utf-8")
+        table = pd.read_csv(path, dtype=str, na_filter=False, on_bad_lines="error", skip_blank_lines=False)
     except (ValueError, OSError) as error:
-        raise ConfigError(f"{path} is not a readable CSV: {' '.join(str(error).split())}") from error
+        problems.add(f"{path} is not a readable CSV: {' '.join(str(error).split())}")
+        return None
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise ConfigError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}")
-    return table
+        problems.add(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+        return None
+    return table[(table != "").any(axis=1)]
 
 
-def _read_classes(folder: Path) -> dict[str, list[str]]:
+def _read_classes(folder: Path, files: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
     """Task -> class names. The head's size comes from here, never from the labels present."""
     tasks = {}
     for task, name in _CLASS_FILES.items():
-        table = _read_csv(folder / name, ["id", "key"])
-        if table["id"].tolist() != [str(i) for i in range(len(table))]:
+        if files[name]["id"].tolist() != [str(i) for i in range(len(files[name]))]:
             raise ConfigError(f"{folder / name}: ids must be 0, 1, 2, ... without gaps")
-        tasks[task] = table["key"].tolist()
+        tasks[task] = files[name]["key"].tolist()
     return tasks
 
 

@@ -149,9 +149,8 @@ def build_model(
         try:
             model.load_state_dict(download())
         except Exception as error:  # every library fails to download in its own way
-            reason = " ".join(str(error).split())[:200]
             raise WeightsError(
-                f"the published weights of {name} ({title}) could not be downloaded: {reason}. "
+                f"the published weights of {name} ({title}) could not be downloaded: {_one_line(error)}. "
                 "Where there is no network, use --weights random or --weights PATH."
             ) from error
         return model, f"pretrained:{title}"
@@ -189,11 +188,15 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
             if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
                 state = state[wrapper]
     except Exception as error:  # torch, pickle and safetensors raise without a common base
-        raise WeightsError(f"{path} is no readable weights file: {' '.join(str(error).split())[:200]}") from error
+        raise WeightsError(f"--weights {path} is no readable weights file: {_one_line(error)}") from error
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} does not fit {name}: {' '.join(str(error).split())[:300]}") from error
+        raise WeightsError(f"--weights {path} does not fit {name}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def check_known(name: str, known: Mapping[str, Any], family: str) -> None:

@@ -1,5 +1,6 @@
 """Sound of a segment, by timestamp, as mono samples of the wanted rate."""
 
+from fractions import Fraction
 from math import gcd
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from mmcache.extract.media.base import TOLERANCE_S, AudioRequest, MediaError, NoMedia, Reading, clamp
-from mmcache.extract.media.container import open_container, stream_duration_s
+from mmcache.extract.media.container import open_container, origin_s, stream_end_s
 
+_JITTER_S = 0.01  # Matroska rounds timestamps to 1 ms; what differs by less than this is no gap
 _PREROLL_S = 0.1  # AAC and Opus need a little sound before a cut to decode it right
 
 
@@ -30,7 +32,7 @@ def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest)
         if not container.streams.audio:
             raise NoMedia(f"{path.name} has no audio stream")
         stream = container.streams.audio[0]
-        stop_s, note = clamp(start_s, stop_s, stream_duration_s(container, stream), "sound")
+        stop_s, note = clamp(start_s, stop_s, stream_end_s(container, stream), "sound")
         if stop_s - start_s > request.max_seconds:
             start_s = (start_s + stop_s - request.max_seconds) / 2
             stop_s = start_s + request.max_seconds
@@ -53,23 +55,28 @@ def _samples_of(
     first, count = round(start_s * rate), max(1, round(stop_s * rate) - round(start_s * rate))
     out = np.zeros(count)
     heard_until = first
+    expected: int | None = None  # where the next codec frame begins if nothing is missing
     to_float = av.AudioResampler(format="fltp")
     assert stream.time_base is not None
-    origin = stream.start_time or 0
-    container.seek(origin + int(max(0.0, start_s - _PREROLL_S) / stream.time_base), stream=stream, backward=True)
+    origin = origin_s(container)
+    seek_s = Fraction(max(0.0, start_s - _PREROLL_S)) + origin
+    container.seek(int(seek_s / stream.time_base), stream=stream, backward=True)
     for frame in container.decode(stream):
         if frame.pts is None or frame.time_base is None:
             continue
-        begin = round(float((frame.pts - origin) * frame.time_base) * rate)
+        begin = round((frame.pts * frame.time_base - origin) * rate)
+        if expected is not None and abs(begin - expected) < _JITTER_S * rate:
+            begin = expected
         if begin >= first + count:
-            break
+            return out  # the stream goes on: what was not heard before is a gap, and silence
         mono = np.concatenate([part.to_ndarray().mean(axis=0) for part in to_float.resample(frame)])
+        expected = begin + len(mono)
         low, high = max(begin, first), min(begin + len(mono), first + count)
         if low < high:
             out[low - first : high - first] = mono[low - begin : high - begin]
             heard_until = max(heard_until, high)
-    if (first + count - heard_until) / rate > TOLERANCE_S:
+    if heard_until == first or (first + count - heard_until) / rate > TOLERANCE_S:
         raise MediaError(
-            f"{name} is cut off: its sound ends at {heard_until / rate:.2f} s, the segment needs {stop_s:.2f} s"
+            f"{name} is cut off: its sound ends at {(expected or 0) / rate:.2f} s, the segment needs {stop_s:.2f} s"
         )
     return out

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -30,10 +31,23 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
 
 
-def stream_duration_s(
+def origin_s(container: InputContainer) -> Fraction:
+    """Where second 0 of a file lies on its streams' clocks: at its first picture or sound, whichever comes first.
+
+    One origin for all streams, or picture and sound would part where one begins later than the other. A start
+    before 0 is a sound codec's run-in, not content.
+    """
+    return max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
+
+
+def stream_end_s(
     container: InputContainer, stream: av.video.stream.VideoStream | av.audio.stream.AudioStream
 ) -> float | None:
-    """A stream's declared duration, the container's where the stream has none (webm), or None."""
+    """When a stream ends by what the file declares, on the clock of `origin_s`, or None where it declares nothing."""
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration is not None else None
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base - origin_s(container))
+    if container.duration is None:
+        return None
+    # Matroska and WebM declare no stream's duration; theirs is the time of the end, counted from 0.
+    counted_from = origin_s(container) if "matroska" in container.format.name else 0
+    return float(Fraction(container.duration, av.time_base) - counted_from)

@@ -5,6 +5,7 @@ differ by some milliseconds between them), so rows are never zipped: each is int
 """
 
 import functools
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -34,16 +35,18 @@ def read_imu(paths: tuple[Path, ...], start_s: float, stop_s: float, request: Im
     streams = [_read_csv(path, axes) for path, axes in zip(paths, _AXES, strict=True)]
     first = max(times[0] for times, _ in streams)
     last = min(times[-1] for times, _ in streams)
-    covered = min(stop_s, last + TOLERANCE_S) - max(start_s, first - TOLERANCE_S)
-    if covered < _MIN_COVERAGE * (stop_s - start_s):
+    if min(stop_s, last) - max(start_s, first) < _MIN_COVERAGE * (stop_s - start_s):
         raise NoMedia(f"{paths[0].name} covers {first:.2f} to {last:.2f} s, not this segment")
-    note = None
+    notes = []
+    if start_s < first - TOLERANCE_S:
+        notes.append(f"segment starts {first - start_s:.2f} s before the IMU recording; clamped")
+        start_s = first
     if stop_s > last + TOLERANCE_S:
-        note = f"segment ends {stop_s - last:.2f} s past the IMU recording's end; clamped"
+        notes.append(f"segment ends {stop_s - last:.2f} s past the IMU recording's end; clamped")
         stop_s = last
     moments = start_s + (np.arange(request.points) + 0.5) * (stop_s - start_s) / request.points
     channels = [np.interp(moments, times, values[:, axis]) for times, values in streams for axis in range(3)]
-    return Reading(np.stack(channels, axis=1).astype(np.float32), note)
+    return Reading(np.stack(channels, axis=1).astype(np.float32), "; ".join(notes) or None)
 
 
 def _read_csv(path: Path, axes: tuple[str, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -60,7 +63,9 @@ def _read_csv_cached(
     path: Path, axes: tuple[str, ...], mtime_ns: int, size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     try:
-        table = pd.read_csv(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)  # rows with a cell too many lose that cell
+            table = pd.read_csv(path, index_col=False)
     except (ValueError, OSError) as error:
         raise MediaError(f"{path.name} is not a readable CSV: {' '.join(str(error).split())}") from error
     missing = [column for column in (_TIME, *axes) if column not in table.columns]

@@ -1,13 +1,20 @@
 """Pictures of a segment, by timestamp."""
 
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from mmcache.extract.media.base import TOLERANCE_S, MediaError, NoMedia, Reading, VideoRequest, clamp
-from mmcache.extract.media.container import open_container, stream_duration_s
+from mmcache.extract.media.container import open_container, origin_s, stream_end_s
+
+_BEFORE_ALL_S = 3600.0
+_SEEK_BACK_S = (0.0, 1.0, 8.0)  # how far before a moment a seek is tried; at last from the beginning
 
 
 def read_video(path: Path, start_s: float, stop_s: float, request: VideoRequest) -> Reading:
@@ -28,52 +35,75 @@ def read_video(path: Path, start_s: float, stop_s: float, request: VideoRequest)
             raise NoMedia(f"{path.name} has no video stream")
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"  # frame threads would decode far past what a short segment needs
-        stop_s, note = clamp(start_s, stop_s, stream_duration_s(container, stream), "video")
+        stop_s, note = clamp(start_s, stop_s, stream_end_s(container, stream), "video")
         moments = start_s + (np.arange(request.frames) + 0.5) * (stop_s - start_s) / request.frames
         return Reading(_pictures_at(container, stream, moments, request.short_side, path.name), note)
 
 
 def _pictures_at(
-    container: av.container.InputContainer,
-    stream: av.video.stream.VideoStream,
-    moments: NDArray[np.float64],
-    short_side: int,
-    name: str,
+    container: InputContainer, stream: VideoStream, moments: NDArray[np.float64], short_side: int, name: str
 ) -> NDArray[np.uint8]:
-    time_base, origin = stream.time_base, stream.start_time or 0
-    assert time_base is not None
-    container.seek(origin + int(moments[0] / time_base), stream=stream, backward=True)
+    """The pictures on screen at `moments`, which ascend."""
     pictures: list[NDArray[np.uint8]] = []
-    shown: av.VideoFrame | None = None  # on screen until the next one's timestamp
-    shown_s = 0.0
-    for frame in container.decode(stream):
-        if frame.pts is None:
-            continue
-        frame_s = float((frame.pts - origin) * time_base)
-        if shown is not None and len(pictures) < len(moments) and moments[len(pictures)] < frame_s:
+    shown: av.VideoFrame | None = None  # on screen until the next one's time
+    shown_until_s = 0.0
+    for frame, frame_s in _frames_from(container, stream, float(moments[0])):
+        if shown is not None and moments[len(pictures)] < frame_s:
             picture = _to_array(shown, short_side)
             while len(pictures) < len(moments) and moments[len(pictures)] < frame_s:
                 pictures.append(picture)
-        if len(pictures) == len(moments):
-            break
-        shown, shown_s = frame, frame_s
+            if len(pictures) == len(moments):
+                break
+        shown, shown_until_s = frame, frame_s + _duration_s(frame, stream)
     if shown is None:
         raise MediaError(f"{name} has no picture at {moments[0]:.2f} s: damaged or cut off there")
     if len(pictures) < len(moments):
-        frame_duration = float(1 / stream.average_rate) if stream.average_rate else 0.0
-        if moments[-1] - shown_s > TOLERANCE_S + 2 * frame_duration:
+        if moments[-1] > shown_until_s + TOLERANCE_S:
             raise MediaError(
-                f"{name} is cut off: its pictures end at {shown_s:.2f} s, the segment needs {moments[-1]:.2f} s"
+                f"{name} is cut off: its pictures end at {shown_until_s:.2f} s, the segment needs {moments[-1]:.2f} s"
             )
         pictures.extend([_to_array(shown, short_side)] * (len(moments) - len(pictures)))
     return np.stack(pictures)
 
 
+def _frames_from(
+    container: InputContainer, stream: VideoStream, moment_s: float
+) -> Iterator[tuple[av.VideoFrame, float]]:
+    """Decoded pictures with their times, the first one not later than `moment_s` if there is any such.
+
+    A seek may land too late: before a key frame there can be pictures that need the one before it (open GOP), and
+    transport streams are sought by guessing. Then it is tried again from further back.
+    """
+    for back_s in (*_SEEK_BACK_S, None):
+        frames = _decode_from(container, stream, -_BEFORE_ALL_S if back_s is None else max(0.0, moment_s - back_s))
+        first = next(frames, None)
+        if back_s is None or (first is not None and first[1] <= moment_s):
+            if first is not None:
+                yield first
+            yield from frames
+            return
+
+
+def _decode_from(
+    container: InputContainer, stream: VideoStream, start_s: float
+) -> Iterator[tuple[av.VideoFrame, float]]:
+    time_base, origin = stream.time_base, origin_s(container)
+    assert time_base is not None
+    container.seek(int((Fraction(start_s) + origin) / time_base), stream=stream, backward=True)
+    for frame in container.decode(stream):
+        if frame.pts is not None:
+            yield frame, float(frame.pts * time_base - origin)  # exact until here: moments may fall on a boundary
+
+
+def _duration_s(frame: av.VideoFrame, stream: VideoStream) -> float:
+    """How long a picture stays on screen; the last one of a file may be held for seconds."""
+    usual = float(1 / stream.average_rate) if stream.average_rate else 0.0
+    declared = float(frame.duration * stream.time_base) if frame.duration and stream.time_base else 0.0
+    return max(usual, declared)
+
+
 def _to_array(frame: av.VideoFrame, short_side: int) -> NDArray[np.uint8]:
     scale = short_side / min(frame.width, frame.height)
     width, height = round(frame.width * scale), round(frame.height * scale)
-    return (
-        frame.reformat(width, height, format="rgb24", interpolation="BILINEAR")
-        .to_ndarray()
-        .astype(np.uint8, copy=False)
-    )
+    picture = frame.reformat(width, height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+    return picture.astype(np.uint8, copy=False)
