@@ -6,6 +6,7 @@ file whose name starts with `.tmp-`, which the next writer of the same folder ma
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,8 @@ def remove_leftovers(folder: Path) -> int:
 
     Only for the one who holds the right to write `folder`: a living writer's temporary files would go too.
     """
-    beside = folder.parent.glob(f"{TEMPORARY_PREFIX}*-{folder.name}")
+    own = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}\d+-{re.escape(folder.name)}")
+    beside = [path for path in folder.parent.iterdir() if own.fullmatch(path.name)] if folder.parent.exists() else []
     leftovers = [*beside, *folder.rglob(f"{TEMPORARY_PREFIX}*")]
     for leftover in leftovers:
         if leftover.is_dir():

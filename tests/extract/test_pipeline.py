@@ -451,9 +451,13 @@ def start_command(root: Path, store: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+def shards_done(store: Path) -> int:
+    return len(list(store.glob("present/*/*/c/*")))
+
+
+def wait_for_shards(store: Path, count: int, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + 120
-    while not condition():
+    while shards_done(store) < count:
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -476,9 +480,9 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(
     workers: list[psutil.Process] = []
     whole = cached_so_far(epic_store)
     for more in (1, 2, 2):  # shards done before the kill; the moment after that is left to chance
-        done = len(list(store.glob("present/*/*/c/*")))
+        wanted = shards_done(store) + more
         process = start_command(epic_root, store)
-        wait_for(lambda count=done + more: len(list(store.glob("present/*/*/c/*"))) >= count, process)  # type: ignore[misc]
+        wait_for_shards(store, wanted, process)
         time.sleep(rng.uniform(0, 0.2))
         workers += workers_of(psutil.Process(process.pid))
         assert process.poll() is None, f"seed {seed}: it had finished before the kill"

@@ -92,6 +92,19 @@ def test_only_temporary_files_are_leftovers(tmp_path: Path) -> None:
     assert names(tmp_path) == [".hidden", "a", "x.tmp-1"]
 
 
+@pytest.mark.parametrize("name", ["epic.zarr", "a[1].zarr"])
+def test_beside_a_folder_only_its_own_leftovers_are_removed(tmp_path: Path, name: str) -> None:
+    """Another process may be making a store whose name ends as this one's does."""
+    (tmp_path / name).mkdir()
+    for own in (f"{TEMPORARY_PREFIX}1-{name}", f"{TEMPORARY_PREFIX}23-{name}"):
+        (tmp_path / own / "tokens").mkdir(parents=True)
+    others = {f"{TEMPORARY_PREFIX}1-{other}" for other in (f"my-{name}", f"2-{name}x", f"{name}.bak", "a1.zarr")}
+    for other in others:
+        (tmp_path / other / "tokens").mkdir(parents=True)
+    assert remove_leftovers(tmp_path / name) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {name, *others}
+
+
 def test_two_processes_writing_one_file_leave_one_of_their_files(tmp_path: Path) -> None:
     path = tmp_path / "file"
     code = f"""

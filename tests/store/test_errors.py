@@ -1,12 +1,28 @@
 import pytest
 
 from mmcache.store import ConfigError, FingerprintError, MmcacheError, StoreError
-from mmcache.store.errors import Problems, TooManyFailures, unknown_name
+from mmcache.store.errors import (
+    NoStoreError,
+    Problems,
+    StoreMismatchError,
+    TooManyFailures,
+    UnknownTokensError,
+    unknown_name,
+)
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(MmcacheError, 1), (StoreError, 1), (ConfigError, 2), (FingerprintError, 2), (TooManyFailures, 3)],
+    [
+        (MmcacheError, 1),
+        (StoreError, 1),
+        (ConfigError, 2),
+        (NoStoreError, 2),
+        (StoreMismatchError, 2),
+        (FingerprintError, 2),
+        (UnknownTokensError, 2),
+        (TooManyFailures, 3),
+    ],
 )
 def test_exit_codes(error: type[MmcacheError], code: int) -> None:
     assert error.exit_code == code
@@ -14,7 +30,14 @@ def test_exit_codes(error: type[MmcacheError], code: int) -> None:
 
 
 def test_a_tokens_mismatch_is_a_store_error() -> None:
-    assert issubclass(FingerprintError, StoreError)
+    assert issubclass(FingerprintError, StoreMismatchError)
+    assert issubclass(StoreMismatchError, StoreError)
+    assert issubclass(NoStoreError, StoreError)
+
+
+def test_unknown_tokens_are_a_key_error_that_reads_as_it_is_written() -> None:
+    assert issubclass(UnknownTokensError, KeyError)
+    assert str(UnknownTokensError("unknown tokens 'rgd'.")) == "unknown tokens 'rgd'."
 
 
 def test_an_unknown_name_gets_the_nearest_one() -> None:

@@ -91,7 +91,7 @@ def test_each_store_has_its_own_lock(tmp_path: Path) -> None:
 
 
 def test_one_of_many_at_a_time(tmp_path: Path) -> None:
-    """Processes that count to 250 in a file under the lock, each trying until it may, lose no count."""
+    """Processes that count to 100 in a file under the lock, each trying until it may, lose no count."""
     code = """
 import sys
 from pathlib import Path
@@ -99,7 +99,7 @@ from mmcache.store import StoreError
 from mmcache.store.lock import writer_lock
 folder, done = Path(sys.argv[1]), 0
 counter = folder / "counter"
-while done < 250:
+while done < 100:
     try:
         with writer_lock(folder / "toy.zarr"):
             counter.write_text(str(int(counter.read_text()) + 1))
@@ -108,7 +108,7 @@ while done < 250:
         continue
 """
     (tmp_path / "counter").write_text("0")
-    crowd = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(4)]
+    crowd = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(3)]
     errors = [process.communicate()[1].decode() for process in crowd]
-    assert errors == [""] * 4
-    assert (tmp_path / "counter").read_text() == "1000"
+    assert errors == [""] * 3
+    assert (tmp_path / "counter").read_text() == "300"

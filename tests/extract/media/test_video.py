@@ -44,6 +44,16 @@ def test_every_picture_is_found_at_its_own_time(
     assert found == list(range(50))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_of_one_group_of_pictures(
+    form: str, tmp_path: Path, write_video: WriteVideo, numbers_of: NumbersOf
+) -> None:
+    """A seek that lands behind the only key frame finds nothing; the pictures are there all the same."""
+    path = write_video(tmp_path / "v.MP4", pictures=11, **FORMS[form])
+    found = [numbers_of(read_video(path, i / RATE, (i + 1) / RATE, VideoRequest(1, 48)).array)[0] for i in range(11)]
+    assert found == list(range(11))
+
+
 @pytest.mark.parametrize("form", ["b-pyramid", "matroska", "webm vp9"])
 def test_spans_of_any_length_give_the_pictures_on_screen(
     form: str, tmp_path: Path, write_video: WriteVideo, numbers_of: NumbersOf
