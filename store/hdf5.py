@@ -66,7 +66,10 @@ def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progre
                 if column not in ("id", "split", *store.tasks):
                     values = store.segments[column]
                     numeric = pd.api.types.is_numeric_dtype(values)
-                    data = values.to_numpy() if numeric else values.fillna("").astype(str).tolist()
+                    if numeric and values.isna().any():
+                        values = values.astype(np.float64)  # NaN is the gap
+                    text_of = values.astype(object).where(values.notna(), "").map(str)
+                    data = values.to_numpy() if numeric else text_of.tolist()
                     file.create_dataset(f"segments/{column}", data=data, dtype=None if numeric else text)
             for modality in store.modalities:
                 _export_tokens(file, store, modality, view, progress)
@@ -87,7 +90,7 @@ def _export_tokens(file: h5py.File, store: FeatureStore, modality: str, view: in
         file.create_dataset(f"lengths/{modality}", data=lengths[:, view])
     for start in range(0, n, _BLOCK_ROWS):
         rows = np.arange(start, min(start + _BLOCK_ROWS, n))
-        features[start : start + len(rows)] = array.read(rows, view)
+        features[start : start + len(rows)] = array.read_checked(rows, view)
         progress(modality, start + len(rows), n)
 
 
@@ -124,6 +127,8 @@ def _segments(file: h5py.File, source: Path) -> tuple[pd.DataFrame, StoreMeta]:
     """The segments and metadata; where the file has no spans, each segment is its own one-second video."""
     columns: dict[str, Any] = {"id": read_text(file["ids"]), "split": read_text(file["split"])}
     for name, values in file.get("segments", {}).items():
+        if name in ("id", "split"):
+            continue  # 'ids' and 'split' say it
         columns[name] = read_text(values) if is_text(values) else values[:]
     labels = {task: values[:].astype(np.int64) for task, values in file["labels"].items()}
     defaults = {"video": columns["id"], "start_s": 0.0, "stop_s": 1.0}

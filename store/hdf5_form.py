@@ -43,9 +43,11 @@ def check_form(file: h5py.File, source: Path) -> None:
     _check_features(datasets, n, source, problems)
     for task, labels in datasets["labels"].items():
         _check_labels(task, labels, problems)
-    for task in datasets["classes"]:
+    for task, classes in datasets["classes"].items():
         if task not in datasets["labels"]:
             problems.add(f"'classes/{task}' has no 'labels/{task}'")
+        if classes.ndim != 1:
+            problems.add(f"'classes/{task}' must be a vector of strings, has shape {classes.shape}")
     problems.raise_if_any()
 
 
@@ -131,5 +133,6 @@ def _check_values(
 def _check_labels(task: str, labels: h5py.Dataset, problems: Problems) -> None:
     if not is_task_name(task):
         problems.add(f"'{task}' cannot name a task: use lower-case letters, digits and '_'")
-    if labels.dtype.kind not in "iufb" or not (labels[()] % 1 == 0).all() or (labels[()] < UNLABELLED).any():
+    numbers = labels.dtype.kind in "iufb" and np.isfinite(labels[()]).all()
+    if not numbers or not (labels[()] % 1 == 0).all() or (labels[()] < UNLABELLED).any():
         problems.add(f"'labels/{task}' must be whole numbers, -1 where there is none; names go to 'classes/{task}'")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcache.store import layout
+from mmcache.store.atomic import remove_leftovers
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
@@ -62,6 +63,7 @@ def reduce_store(
         raise ConfigError(f"no token set is longer than {k}: {lengths or 'the store has none'}")
     made = []
     with writer_lock(root):
+        remove_leftovers(root)
         for modality, encoder in sources:
             made.append(_reduce_tokens(store, modality, encoder, k, shard_bytes, progress))
         finish_reports(root)
@@ -111,7 +113,7 @@ def _reduce_shard(
     try:
         for row in rows.tolist():
             if present[row] == Presence.CACHED:
-                views = np.stack([source.read(np.array([row]), view)[0] for view in range(source.shape[1])])
+                views = np.stack([source.read_checked(np.array([row]), view)[0] for view in range(source.shape[1])])
                 short, new_lengths = k_average(views, k, None if lengths is None else lengths[row])
                 commit.put(row, short, None if lengths is None else new_lengths)
             elif present[row] == Presence.FAILED:

@@ -35,7 +35,8 @@ def check_segments(segments: pd.DataFrame, tasks: dict[str, list[str]]) -> pd.Da
     repeated = segments["id"][segments["id"].duplicated()]
     if len(repeated):
         raise StoreError(f"segment ids must be unique; '{repeated.iloc[0]}' and {len(repeated) - 1} more repeat")
-    backwards = segments["id"][~(segments["stop_s"] > segments["start_s"])]
+    start, stop = (pd.to_numeric(segments[column], errors="coerce") for column in ("start_s", "stop_s"))
+    backwards = segments["id"][~(stop > start)]
     if len(backwards):
         raise StoreError(f"segment '{backwards.iloc[0]}' does not stop after it starts ({len(backwards)} such)")
     for task, classes in tasks.items():

@@ -108,9 +108,10 @@ def add_tokens(
         _make_arrays(root, modality, fingerprint, shape, dtype, rows, variable_length)
     writer = TokenWriter(root, modality, encoder)
     fingerprint.check_same(writer.fingerprint, path)
-    if variable_length and not writer.has_lengths:
+    if variable_length != writer.has_lengths:
+        made, here = ("varying lengths", "one length") if writer.has_lengths else ("one length", "varying lengths")
         raise StoreMismatchError(
-            f"{path} was made for segments of one length; these vary. Use another store with --store PATH."
+            f"{path} was made for segments of {made}; these have {here}. Use another store with --store PATH."
         )
     if (writer.shape, writer.dtype) != (shape, np.dtype(dtype)):
         raise StoreMismatchError(

@@ -25,6 +25,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow.dataset  # noqa: F401 - pandas imports it late, in every forked process anew
 from numpy.typing import NDArray
 
 from mmcache.store.atomic import remove_leftovers

@@ -6,6 +6,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmcache.store import ConfigError, FeatureStore, FingerprintError, Presence, StoreError
@@ -117,6 +119,18 @@ def test_an_export_that_fails_leaves_the_old_file(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_damaged_tokens_are_not_exported(make_store: Callable[..., Path], tmp_path: Path) -> None:
+    """The file has no checksums, so nobody would notice any more."""
+    root = make_store({"m": np.ones((4, 1, 5, 3), np.float16)})
+    shard = root / "tokens/m/enc/c/1/0/0/0"
+    raw = bytearray(shard.read_bytes())
+    raw[1] ^= 4
+    shard.write_bytes(raw)
+    with pytest.raises(StoreError, match="checksum"):
+        export_hdf5(FeatureStore.open(root), tmp_path / "features.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("view", [2, -1])
 def test_a_view_that_is_not_cached_is_a_mistake_of_the_user(source: FeatureStore, view: int, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"view {view}"):
@@ -127,13 +141,22 @@ def test_a_view_that_is_not_cached_is_a_mistake_of_the_user(source: FeatureStore
 def test_columns_with_gaps_are_exported(
     make_segments: Callable[[int], pd.DataFrame], make_meta: Callable[..., Any], tmp_path: Path
 ) -> None:
-    gaps = {"note": ["a", None, "c"], "score": [0.5, np.nan, 1.0], "count": pd.Series([1, None, 3], dtype="Int64")}
+    gaps = {
+        "note": ["a", None, "c"],
+        "score": [0.5, np.nan, 1.0],
+        "count": pd.Series([1, None, 3], dtype="Int64"),
+        "place": pd.Series(["a", None, "c"], dtype="category"),
+        "sharp": pd.Series([True, None, False], dtype="boolean"),
+        "day": pd.to_datetime(pd.Series(["2020-01-01", None, "2021-01-01"])),
+    }
+    ends = {"note": ("a", "c"), "place": ("a", "c"), "day": ("2020-01-01", "2021-01-01")}
     segments = make_segments(3).assign(**gaps)
     create_store(tmp_path / "toy.zarr", segments, make_meta(segments))
     export_hdf5(FeatureStore.open(tmp_path / "toy.zarr"), tmp_path / "features.h5")
     with h5py.File(tmp_path / "features.h5") as file:
-        notes = file["segments/note"].asstr()[:]
-        assert (notes[0], notes[2]) == ("a", "c")
+        for column, (first, last) in ends.items():
+            texts = file[f"segments/{column}"].asstr()[:]
+            assert (texts[0][:10], texts[2][:10]) == (first, last)
         np.testing.assert_array_equal(file["segments/score"][:], gaps["score"])
         assert (file["segments/count"][0], file["segments/count"][2]) == (1, 3)
 
@@ -181,6 +204,13 @@ def test_the_optional_parts_are_taken_over(tmp_path: Path) -> None:
     assert store.segments["narration"].tolist() == ["x", "y", "z"]
 
 
+def test_ids_and_split_are_those_of_their_own_datasets(tmp_path: Path) -> None:
+    """Not of columns of the same name among the optional ones."""
+    store = imported(tmp_path, segments__id=["x", "y", "z"], segments__split=["test", "test", "test"])
+    assert store.segments["id"].tolist() == ["a", "b", "c"]
+    assert store.segments["split"].tolist() == ["train", "train", "test"]
+
+
 @pytest.mark.parametrize("ids", [np.array([b"a", b"b", b"\xc3\xbc"]), np.array([7, 8, 9]), ["a", "b", "動画"]])
 def test_ids_of_any_common_type(tmp_path: Path, ids: Any) -> None:
     expected = ["a", "b", "ü"] if ids[0] == b"a" else [str(name) for name in ids]
@@ -213,8 +243,10 @@ def test_an_import_killed_anywhere_and_run_again_leaves_nothing_temporary(killed
 def test_importing_twice_changes_nothing(tmp_path: Path, tree: Callable[[Path], dict[str, bytes]]) -> None:
     store = imported(tmp_path)
     before = tree(store.path)
+    files = {name: (store.path / name).stat().st_ino for name in before}
     import_hdf5(tmp_path / "features.h5", store.path)
     assert tree(store.path) == before
+    assert {name: (store.path / name).stat().st_ino for name in before} == files, "done shards were written again"
 
 
 def test_a_second_file_of_the_same_segments_adds_a_modality(tmp_path: Path) -> None:
@@ -321,6 +353,9 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path, contents: dict[str, Any],
         pytest.param({"ids": ["a", "b", "a"]}, "'a'", id="repeated id"),
         pytest.param({"classes__verb": ["take"]}, "verb", id="label beyond the classes"),
         pytest.param({"segments__start_s": [0.0, 5.0, 0.0]}, "'b' does not stop after it starts", id="no span"),
+        pytest.param({"segments__start_s": ["0", "one", "0"]}, "start_s|'b' does not stop", id="spans are words"),
+        pytest.param({"classes__verb": 3}, "classes/verb", id="classes are no vector"),
+        pytest.param({"labels__verb": [0.0, np.inf, 1.0]}, "labels/verb", id="labels are infinite"),
         pytest.param(
             {"ids": np.zeros(0, "S1"), "split": np.zeros(0, "S1"), "labels__verb": np.zeros(0, int)}
             | {"features__rgb": np.ones((0, 2, 4), np.float16)},
@@ -334,6 +369,48 @@ def test_a_file_of_another_form_is_refused_by_name(tmp_path: Path, contents: dic
     with pytest.raises((ConfigError, StoreError), match=message):
         imported(tmp_path, **contents)
     assert not (tmp_path / "new.zarr").exists()
+
+
+NAMES = [
+    *("ids", "split", "features", "labels", "lengths", "present", "classes", "segments"),
+    *("features__rgb", "features__audio", "labels__verb", "labels__noun", "lengths__rgb", "present__rgb"),
+    *("classes__verb", "segments__video", "segments__start_s", "segments__stop_s", "segments__id", "segments__verb"),
+]
+SCALARS = {
+    "integers": st.integers(-2, 5),
+    "fractions": st.sampled_from([0.0, 1.0, 0.5, -1.0, np.nan, np.inf]),
+    "texts": st.sampled_from(["", "a", "train", "ü", "../x"]),
+    "yes or no": st.booleans(),
+}
+
+
+@st.composite
+def any_contents(draw: st.DrawFn) -> Any:
+    """A dataset of any common type and small shape; mostly what a file of three segments has."""
+    kind = draw(st.sampled_from(list(SCALARS)))
+    shape = draw(st.sampled_from([(3,), (3,), (3,), (), (0,), (2,), (3, 1), (3, 2, 4), (3, 0, 4)]))
+    values = draw(st.lists(SCALARS[kind], min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
+    if kind == "texts":
+        return np.array([value.encode() for value in values], dtype="S8").reshape(shape)
+    dtypes = {"integers": ["i1", "i4", "i8"], "fractions": ["f2", "f4", "f8"], "yes or no": ["?"]}
+    return np.array(values, dtype=draw(st.sampled_from(dtypes[kind]))).reshape(shape)
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(st.dictionaries(st.sampled_from(NAMES), any_contents(), min_size=1, max_size=3))
+def test_whatever_a_file_holds_it_is_imported_soundly_or_refused(
+    make_folder: Callable[[], Path], contents: dict[str, Any]
+) -> None:
+    """Never another kind of error, and never a store that verify calls unsound."""
+    groups = {name for name in contents if "__" not in name}
+    covered = [name for name in (*REQUIRED, *contents) if name.replace("__", "/").split("/")[0] in groups - {name}]
+    changes = {**contents, **dict.fromkeys(covered)}
+    try:
+        store = imported(make_folder(), **changes)
+    except (ConfigError, StoreError):
+        return
+    assert verify(store.path) == []
+    assert len(store) == 3
 
 
 def test_tokens_that_are_no_numbers_are_failures(tmp_path: Path) -> None:

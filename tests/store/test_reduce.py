@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcache.store import ConfigError, FeatureStore, Presence, k_average
+from mmcache.store import ConfigError, FeatureStore, Presence, StoreError, k_average
 from mmcache.store.layout import read_meta
 from mmcache.store.reduce import reduce_store
 from mmcache.store.verify import verify
@@ -60,6 +60,25 @@ def test_reducing_again_changes_nothing(store_copy: Path, tree: Callable[[Path],
     before = tree(store_copy)
     assert reduce_store(store_copy, 7, ["rgb"]) == ["rgb/swin3d_demo-k7"]
     assert tree(store_copy) == before
+
+
+def test_what_a_killed_one_left_is_removed(store_copy: Path, tree: Callable[[Path], dict[str, bytes]]) -> None:
+    reduce_store(store_copy, 7, ["rgb"])
+    whole = tree(store_copy)
+    (store_copy / "tokens/rgb/swin3d_demo-k7/c/0/0/0/.tmp-123-0").write_bytes(b"half a shard")
+    reduce_store(store_copy, 7, ["rgb"])
+    assert tree(store_copy) == whole
+
+
+def test_damaged_tokens_are_not_made_into_sound_ones(make_store: Callable[..., Path]) -> None:
+    """The derived set has checksums of its own, so nobody would notice any more."""
+    root = make_store({"m": np.ones((4, 1, 5, 3), np.float16)})
+    shard = root / "tokens/m/enc/c/1/0/0/0"
+    raw = bytearray(shard.read_bytes())
+    raw[1] ^= 4
+    shard.write_bytes(raw)
+    with pytest.raises(StoreError, match="checksum"):
+        reduce_store(root, 2)
 
 
 @pytest.mark.parametrize(

@@ -230,25 +230,28 @@ def test_files_are_closed_with_the_array(make_foreign: Callable[..., Any]) -> No
     assert open_files() == before
 
 
+@pytest.mark.parametrize("n_arrays", [1, 8])
 def test_a_store_may_have_more_shards_than_a_process_open_files(
-    make_store: Callable[..., Path], random_tokens: Callable[..., NDArray[np.floating]]
+    make_store: Callable[..., Path], random_tokens: Callable[..., NDArray[np.floating]], n_arrays: int
 ) -> None:
-    """1024 is a common limit, and 128 GB in shards of 128 MB reach it; here it is 64 for 80 shards."""
-    tokens = random_tokens(80, 1, 1, 2)
-    root = make_store({"m": tokens}, rows_per_shard=1)
+    """1024 is a common limit, and 128 GB in shards of 128 MB reach it; here it is 64 for 80 shards in all."""
+    n = 80 // n_arrays
+    tokens = random_tokens(n, 1, 1, 2)
+    root = make_store({f"m{i}": tokens for i in range(n_arrays)}, rows_per_shard=1)
     code = f"""
 import resource, sys
 from pathlib import Path
 import numpy as np
 from mmcache.store.token_array import TokenArray
-array = TokenArray(Path({str(root)!r}), "m", "enc")
-array.read(np.array([0]))
+arrays = [TokenArray(Path({str(root)!r}), f"m{{i}}", "enc") for i in range({n_arrays})]
+arrays[0].read(np.array([0]))
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-sys.stdout.buffer.write(array.read(np.arange(80)).tobytes())
+for array in arrays:
+    sys.stdout.buffer.write(array.read(np.arange({n})).tobytes())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout == tokens.tobytes()
+    assert done.stdout == n_arrays * tokens.tobytes()
 
 
 def test_what_an_array_says_of_itself(make_store: Callable[..., Path], fingerprint: object) -> None:

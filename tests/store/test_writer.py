@@ -81,6 +81,20 @@ def test_plain_zarr_lists_and_reads_the_arrays(epic_store: Path) -> None:
         np.testing.assert_array_equal(tokens[:, 0], store.tokens[name].read(np.arange(52)))
 
 
+def test_presence_and_lengths_are_the_bytes_that_zarr_writes(
+    make_store: Callable[..., Path], tree: Callable[[Path], dict[str, bytes]]
+) -> None:
+    presence = np.array([Presence.CACHED, Presence.MISSING, Presence.TO_DO, Presence.FAILED, Presence.CACHED])
+    lengths = np.array([[1, 2], [0, 0], [0, 0], [0, 0], [2, 1]])
+    root = make_store({"m": np.ones((5, 2, 2, 3), np.float16)}, 3, {"m": presence}, {"m": lengths})
+    before = tree(root)
+    for kind, values in (("present", presence), ("length", lengths)):
+        array = zarr.open_array(root / kind / "m/enc", mode="r+")
+        np.testing.assert_array_equal(array[:], values)
+        array[:] = array[:]
+    assert tree(root) == before
+
+
 def test_absent_segments_cost_no_bytes(make_store: Callable[..., Path]) -> None:
     tokens = np.ones((4, 1, 10, 10), np.float16)
     presence = np.array([Presence.CACHED, Presence.MISSING, Presence.MISSING, Presence.FAILED])
@@ -418,9 +432,13 @@ def test_another_shape_or_dtype_is_refused(
         add_tokens(writer.root, "m", fingerprint, **{"tokens": 2, "width": 3, **changes})
 
 
-def test_lengths_for_an_array_that_was_made_without_are_refused(writer: TokenWriter, fingerprint: Fingerprint) -> None:
+@pytest.mark.parametrize("made_with", [False, True])
+def test_lengths_for_an_array_that_was_made_without_are_refused_and_the_other_way_round(
+    empty_store: Path, fingerprint: Fingerprint, made_with: bool
+) -> None:
+    add_tokens(empty_store, "m", fingerprint, 2, 3, variable_length=made_with)
     with pytest.raises(StoreError, match="length"):
-        add_tokens(writer.root, "m", fingerprint, 2, 3, variable_length=True)
+        add_tokens(empty_store, "m", fingerprint, 2, 3, variable_length=not made_with)
 
 
 def test_a_dtype_that_is_not_stored_is_refused(empty_store: Path, fingerprint: Fingerprint) -> None:
