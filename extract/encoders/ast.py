@@ -6,6 +6,7 @@
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -16,6 +17,7 @@ from mmcache.extract.media.base import AudioRequest
 
 _AST_B_WEIGHTS = "MIT/ast-finetuned-audioset-10-10-0.4593"
 _RATE, _MEL_BINS, _HOP_S = 16000, 128, 0.01
+_WINDOW = 400  # samples, 25 ms; a shorter sound has no spectrogram
 _PATCH, _STRIDE = 16, 10  # a patch is 16 mel bins x 16 spectrogram frames
 
 # name -> network sizes; max_length is in spectrogram frames of 10 ms
@@ -82,6 +84,7 @@ class AST(Encoder):
 
     def preprocess(self, media: NDArray[Any]) -> torch.Tensor:
         """(samples,) at 16 kHz -> (frames, 128) normalised log-mel, padded or cut to the network's length."""
+        media = np.pad(media, (0, max(0, _WINDOW - len(media))))
         spectrogram = self._extractor(media, sampling_rate=_RATE, return_tensors="pt")
         return spectrogram["input_values"][0]
 

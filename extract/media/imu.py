@@ -5,7 +5,6 @@ differ by some milliseconds between them), so rows are never zipped: each is int
 """
 
 import functools
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +62,8 @@ def _read_csv_cached(
     path: Path, axes: tuple[str, ...], mtime_ns: int, size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)  # rows with a cell too many lose that cell
-            table = pd.read_csv(path, index_col=False)
+        # By header: rows with a cell too many lose that cell, and do not move by a column.
+        table = pd.read_csv(path, index_col=False, usecols=lambda name: name in (_TIME, *axes))
     except (ValueError, OSError) as error:
         raise MediaError(f"{path.name} is not a readable CSV: {' '.join(str(error).split())}") from error
     missing = [column for column in (_TIME, *axes) if column not in table.columns]

@@ -14,7 +14,7 @@ from mmcache.extract.media.base import TOLERANCE_S, MediaError, NoMedia, Reading
 from mmcache.extract.media.container import open_container, origin_s, stream_end_s
 
 _BEFORE_ALL_S = 3600.0
-_SEEK_BACK_S = (0.0, 1.0, 8.0)  # how far before a moment a seek is tried; at last from the beginning
+_SEEK_BACK_S = (0.0, 1.0, 8.0, 64.0)  # how far before a moment a seek is tried; at last from the beginning
 
 
 def read_video(path: Path, start_s: float, stop_s: float, request: VideoRequest) -> Reading:
@@ -77,6 +77,8 @@ def _frames_from(
     for back_s in (*_SEEK_BACK_S, None):
         frames = _decode_from(container, stream, -_BEFORE_ALL_S if back_s is None else max(0.0, moment_s - back_s))
         first = next(frames, None)
+        if first is None and back_s == 8.0 < moment_s:
+            return  # nothing for so long: the file is cut off, and what lies before would be decoded in vain
         if back_s is None or (first is not None and first[1] <= moment_s):
             if first is not None:
                 yield first
