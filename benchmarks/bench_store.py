@@ -25,8 +25,10 @@ import zarr
 from harness import REPEATS, record
 
 from mmcache.store import FeatureStore, Presence, StoreMeta
+from mmcache.store.create import create_store
 from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.writer import add_tokens, create_store, finish_reports
+from mmcache.store.reports import finish_reports
+from mmcache.store.writer import add_tokens
 
 BATCH, WIDTH = 32, 768
 Reader = Callable[[np.ndarray, np.ndarray], None]  # (rows (B,), buffer (B, T, D)) -> buffer filled

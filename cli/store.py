@@ -53,7 +53,7 @@ def verify(
     with Bars() as bars:
         findings = verify_store(path, lambda done, total: bars.update("checking", done, total, "shards"))
     if as_json:
-        print_json([vars(finding) for finding in findings])
+        print_json([finding.to_json() for finding in findings])
     for finding in findings if not as_json else []:
         out.print(str(finding), markup=False)
     if findings:

@@ -15,12 +15,14 @@ from mmcache.extract.encoders import ENCODERS, PRETRAINED, RANDOM
 from mmcache.extract.plan import ModalityPlan, Plan
 from mmcache.extract.worker import ExtractWorker, Job, ShardTask
 from mmcache.store.atomic import remove_leftovers
+from mmcache.store.create import create_store
 from mmcache.store.errors import MmcacheError, TooManyFailures
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import Presence
 from mmcache.store.lock import writer_lock
-from mmcache.store.writer import TokenWriter, add_tokens, create_store, finish_reports
+from mmcache.store.reports import finish_reports
+from mmcache.store.writer import TokenWriter, add_tokens
 
 _POLL_S = 0.3
 _ATTEMPTS = 3  # of one shard, when the worker under it dies

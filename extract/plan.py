@@ -14,10 +14,10 @@ from mmcache.extract.config import ExtractConfig
 from mmcache.extract.datasets import DATASETS, Dataset, Source
 from mmcache.extract.encoders import encoder_info
 from mmcache.extract.encoders.base import EncoderInfo
+from mmcache.store.create import check_same_segments
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence, StoreMeta, token_bytes
-from mmcache.store.writer import check_same_segments, token_arrays
+from mmcache.store.layout import Presence, StoreMeta, token_arrays, token_bytes
 
 
 @dataclasses.dataclass(frozen=True)

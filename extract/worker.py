@@ -19,11 +19,11 @@ from mmcache.extract.datasets.base import Source
 from mmcache.extract.encoders import build_encoder
 from mmcache.extract.encoders.base import Encoder
 from mmcache.extract.media import MediaError, NoMedia, read_media
-from mmcache.store.errors import StoreError
+from mmcache.store.errors import StoreError, UnstorableTokens
 from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.kaverage import k_average
 from mmcache.store.layout import Presence
-from mmcache.store.writer import ShardCommit, TokenWriter
+from mmcache.store.shard_commit import ShardCommit
+from mmcache.store.writer import TokenWriter
 
 _AHEAD = 2  # batches being decoded beyond the one being encoded
 
@@ -97,8 +97,7 @@ class ExtractWorker:
         commit = writer.shard(task.shard)
         try:
             for window in self._windows(task, encoder):
-                tokens = self._encode(encoder, task.k, window)
-                self._settle(commit, window, tokens, writer.dtype)
+                self._settle(commit, window, self._encode(encoder, window))
                 self._done += len(window)
             commit.commit()
         except BaseException:
@@ -134,30 +133,20 @@ class ExtractWorker:
                 for future in pending:
                     future.cancel()
 
-    def _encode(self, encoder: Encoder, k: int | None, window: list[Outcome]) -> NDArray[np.floating] | None:
-        """(b, T, D) tokens of the window's segments that have media, k-averaged."""
+    def _encode(self, encoder: Encoder, window: list[Outcome]) -> NDArray[np.floating] | None:
+        """(b, n, D) tokens of the window's segments that have media."""
         ready = [outcome.media for outcome in window if outcome.media is not None]
-        if not ready:
-            return None
-        tokens = encoder.encode(torch.stack(ready))
-        return tokens if k is None else k_average(tokens, k)[0]
+        return encoder.encode(torch.stack(ready)) if ready else None
 
-    def _settle(
-        self, commit: ShardCommit, window: list[Outcome], tokens: NDArray[np.floating] | None, dtype: np.dtype
-    ) -> None:
+    def _settle(self, commit: ShardCommit, window: list[Outcome], tokens: NDArray[np.floating] | None) -> None:
         encoded = iter(tokens if tokens is not None else ())
         for outcome in window:
             job = outcome.job
             if outcome.media is not None:
-                with np.errstate(over="ignore"):  # an overflow becomes infinity, which the check finds
-                    value = next(encoded).astype(dtype)
-                if np.isfinite(value).all():
-                    commit.put(job.row, value[None])
-                else:
-                    outcome.status, outcome.note = (
-                        Presence.FAILED,
-                        f"the encoder gave values that {dtype} cannot hold",
-                    )
+                try:
+                    commit.put(job.row, next(encoded)[None])
+                except UnstorableTokens as reason:
+                    outcome.status, outcome.note = Presence.FAILED, f"the encoder gave {reason}"
             if outcome.status == Presence.FAILED:
                 commit.failed(job.row)
             elif outcome.status == Presence.MISSING:

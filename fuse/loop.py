@@ -226,7 +226,6 @@ class Training:
             f"tokens: {tokens}",
             f"{len(self.train_rows)} segments to train on, {len(self.holdout_rows)} to pick the epoch by, "
             f"{len(self.eval_rows)} in '{self.eval_split}'",
-            f"{millions:.2f} M parameters on {self.device}; {loader.bytes / 1e6:.0f} MB of tokens, "
-            f"resident: {loader.resident}",
+            f"{millions:.2f} M parameters on {self.device}; resident: {loader.residency}",
             f"fill {config.fill}, law {config.law} p={config.drop:g}, {config.epochs} epochs, seed {config.seed}",
         ]

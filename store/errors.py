@@ -36,6 +36,10 @@ class FingerprintError(StoreMismatchError):
     """Tokens made one way were about to be mixed with tokens made another way."""
 
 
+class UnstorableTokens(StoreError):
+    """One segment's tokens cannot be stored: not finite, or too large for the dtype. Its loss, not the run's."""
+
+
 class UnknownTokensError(ConfigError, KeyError):
     """A store has no tokens of that name; a KeyError too, as a mapping's should be."""
 

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from mmcache.store import layout
 from mmcache.store.errors import ConfigError, UnknownTokensError, unknown_name
-from mmcache.store.layout import Presence, StoreMeta
+from mmcache.store.layout import Presence, StoreMeta, token_arrays
+from mmcache.store.location import locate
+from mmcache.store.reports import read_reports
 from mmcache.store.segments import read_segments
+from mmcache.store.small_array import read_small_array
 from mmcache.store.token_array import TokenArray
-from mmcache.store.writer import read_reports, read_small_array, token_arrays
 
 if TYPE_CHECKING:
     from mmcache.store.loader import Batch
@@ -42,6 +44,10 @@ class _PerArray(Mapping[str, Any]):
         if key not in self._made:
             self._made[key] = self._make(*key)
         return self._made[key]
+
+    def opened(self) -> list[Any]:
+        """The values made so far."""
+        return list(self._made.values())
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(modality for modality, _ in self._names))
@@ -74,12 +80,20 @@ class FeatureStore:
         self.lengths: Mapping[str, NDArray[np.int32] | None] = _PerArray(
             self.arrays, lambda modality, encoder: self._small_array("length", modality, encoder)
         )
+        self.errors: Mapping[str, NDArray[np.float32] | None] = _PerArray(
+            self.arrays, lambda modality, encoder: self._small_array("error", modality, encoder)
+        )
 
     @classmethod
     def open(cls, path: str | Path) -> "FeatureStore":
-        """Open the store at `path`. Raises StoreError when there is none or it cannot be read."""
-        path = Path(path)
-        return cls(path, layout.read_meta(path))
+        """Open the store at `path`: a folder, or an address as s3://bucket/epic.zarr (see location.py).
+
+        Raises:
+            StoreError: there is none, or it cannot be read.
+            ConfigError: the address needs libraries that are not installed.
+        """
+        located = locate(path)
+        return cls(located, layout.read_meta(located))
 
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.path)!r}, {len(self)} segments, {', '.join(self.modalities)})"
@@ -90,7 +104,7 @@ class FeatureStore:
     @cached_property
     def segments(self) -> pd.DataFrame:
         """One row a segment; row i of every array is segment i."""
-        return read_segments(self.path / layout.SEGMENTS)
+        return read_segments(self.path / layout.SEGMENTS, self.meta.sha256.get(layout.SEGMENTS))
 
     @property
     def modalities(self) -> list[str]:
@@ -148,16 +162,40 @@ class FeatureStore:
         seed: int = 0,
         epoch: int = 0,
         device: str = "cpu",
+        *,
+        k: int | None = None,
+        resident: str = "disk",
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        balance: str | None = None,
     ) -> Iterator["Batch"]:
         """One epoch of shuffled batches; the order is a function of (seed, epoch) alone.
 
-        Segments with none of the modalities are left out. See loader.Loader for residency and k-Average.
+        Segments with none of the modalities are left out. For epoch after epoch, make one loader.Loader and keep it:
+        it holds what is resident. Arguments are those of Loader and Loader.epoch.
+
+        Raises:
+            ConfigError: a wrong name or number, before the first batch.
         """
         from mmcache.store.loader import Loader  # torch is needed for batches only
 
-        loader = Loader(self, modalities, self.rows(split, modalities), device=device)
-        yield from loader.epoch(batch_size=batch_size, seed=seed, epoch=epoch)
+        loader = Loader(self, modalities, self.rows(split, modalities), k=k, resident=resident, device=device)
+        return loader.epoch(
+            batch_size=batch_size,
+            seed=seed,
+            epoch=epoch,
+            start=start,
+            rank=rank,
+            world_size=world_size,
+            balance=balance,
+        )
+
+    def close(self) -> None:
+        """Close the files that are open for reading; the store may be read again after that."""
+        for array in self.tokens.opened():  # type: ignore[attr-defined]
+            array.close()
 
     def _small_array(self, kind: str, modality: str, encoder: str) -> NDArray[Any] | None:
         path = self.path / kind / modality / encoder
-        return None if kind == "length" and not (path / "zarr.json").exists() else read_small_array(path)
+        return None if kind in layout.BESIDE and not (path / "zarr.json").exists() else read_small_array(path)

@@ -11,7 +11,6 @@ segments/<column>     (N,)            optional: video, start_s, stop_s, and the 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +20,21 @@ import pandas as pd
 
 from mmcache.store import layout
 from mmcache.store.atomic import TEMPORARY_PREFIX, remove_leftovers
-from mmcache.store.errors import ConfigError
+from mmcache.store.create import check_same_segments, create_store
+from mmcache.store.errors import ConfigError, StoreError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.hdf5_form import check_form, is_text, read_text
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.lock import writer_lock
+from mmcache.store.reports import finish_reports
 from mmcache.store.segments import REQUIRED, check_segments
-from mmcache.store.writer import add_tokens, check_same_segments, create_store, finish_reports
+from mmcache.store.source import Progress, TokenSource, check_dtype, silent, write_source
 
 _BLOCK_ROWS = 64
-Progress = Callable[[str, int, int], None]  # modality, rows done, rows in all
 
 
-def _silent(modality: str, done: int, total: int) -> None:
-    return None
-
-
-def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progress = _silent) -> None:
+def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progress = silent) -> None:
     """Write the store's tokens (one view), lengths, presence, labels, splits and ids to `path`.
 
     With several encoders for a modality, the first one's tokens are exported.
@@ -55,6 +51,7 @@ def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progre
         with h5py.File(temporary, "w") as file:
             file.attrs["dataset"] = store.meta.dataset
             file.attrs["eval_split"] = store.meta.eval_split
+            file.attrs["recommended"] = json.dumps(store.meta.recommended)
             file.create_dataset("ids", data=store.segments["id"].tolist(), dtype=text)
             file.create_dataset("split", data=store.segments["split"].tolist(), dtype=text)
             for group in ("features", "present", "lengths", "labels", "classes", "segments"):
@@ -81,7 +78,9 @@ def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progre
 def _export_tokens(file: h5py.File, store: FeatureStore, modality: str, view: int, progress: Progress) -> None:
     array = store.tokens[modality]
     n, _, tokens, width = array.shape
-    features = file.create_dataset(f"features/{modality}", (n, tokens, width), array.dtype, chunks=(1, tokens, width))
+    features = file.create_dataset(
+        f"features/{modality}", (n, tokens, width), array.float_dtype, chunks=(1, tokens, width)
+    )
     features.attrs["encoder"] = array.encoder
     features.attrs["fingerprint"] = json.dumps(array.fingerprint.to_attributes()["fingerprint"])
     file.create_dataset(f"present/{modality}", data=(store.present[modality] == Presence.CACHED).astype(np.uint8))
@@ -90,16 +89,20 @@ def _export_tokens(file: h5py.File, store: FeatureStore, modality: str, view: in
         file.create_dataset(f"lengths/{modality}", data=lengths[:, view])
     for start in range(0, n, _BLOCK_ROWS):
         rows = np.arange(start, min(start + _BLOCK_ROWS, n))
-        features[start : start + len(rows)] = array.read_checked(rows, view)
+        features[start : start + len(rows)] = array.read_float(rows, view, check=True)
         progress(modality, start + len(rows), n)
 
 
 def import_hdf5(
-    source: Path, root: Path, shard_bytes: int = layout.DEFAULT_SHARD_BYTES, progress: Progress = _silent
+    source: Path,
+    root: Path,
+    shard_bytes: int = layout.DEFAULT_SHARD_BYTES,
+    progress: Progress = silent,
+    dtype: str | None = None,
 ) -> None:
     """Write the contents of an HDF5 file into the store at `root`, made if need be.
 
-    An interrupted import continues with the same command.
+    An interrupted import continues with the same command. Tokens are stored as `dtype`; None = as the file has them.
 
     Raises:
         ConfigError: the file is no HDF5, or what it holds is not of the documented form; all faults at once.
@@ -118,8 +121,9 @@ def import_hdf5(
             check_same_segments(root, segments, meta)
         else:
             create_store(root, segments, meta)
+        ids = read_text(file["ids"])
         for modality in file["features"]:
-            _import_tokens(file, root, modality, shard_bytes, progress)
+            write_source(root, _source(file, modality, ids, dtype), shard_bytes, progress)
         finish_reports(root)
 
 
@@ -144,60 +148,49 @@ def _segments(file: h5py.File, source: Path) -> tuple[pd.DataFrame, StoreMeta]:
         file.attrs.get("eval_split", next((s for s in ("test", "validation", "val") if s in splits), max(splits)))
     )
     extras = [c for c in table.columns if c not in REQUIRED and c not in tasks]
-    meta = StoreMeta(
-        dataset=str(file.attrs.get("dataset", source.stem)), tasks=tasks, splits=splits, eval_split=eval_split
-    )
+    dataset = str(file.attrs.get("dataset", source.stem))
+    meta = StoreMeta(dataset, tasks, splits, eval_split, recommended=_recommended(file))
     return table[[*REQUIRED, *tasks, *extras]], meta
+
+
+def _recommended(file: h5py.File) -> dict[str, Any]:
+    """The data set's own fuse settings, which an export takes along; none where they are not a mapping."""
+    try:
+        saved = json.loads(file.attrs.get("recommended", "{}"))
+    except (ValueError, TypeError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
 
 
 def _fingerprint(features: h5py.Dataset) -> Fingerprint:
     """The fingerprint the file carries, else one of the tokens themselves."""
     if "fingerprint" in features.attrs:
-        return Fingerprint(**json.loads(features.attrs["fingerprint"]))
+        try:
+            return Fingerprint.from_attributes({"fingerprint": json.loads(features.attrs["fingerprint"])})
+        except (ValueError, TypeError, StoreError) as error:
+            raise ConfigError(f"the 'fingerprint' attribute of '{features.name}' is damaged: {error}") from error
     digest = hashlib.sha256()
     for start in range(0, len(features), _BLOCK_ROWS):
         digest.update(np.ascontiguousarray(features[start : start + _BLOCK_ROWS]).data)
     return Fingerprint(str(features.attrs.get("encoder", "hdf5")), "import", digest.hexdigest(), {}, None, 0)
 
 
-def _import_tokens(file: h5py.File, root: Path, modality: str, shard_bytes: int, progress: Progress) -> None:
+def _source(file: h5py.File, modality: str, ids: list[str], dtype: str | None) -> TokenSource:
     features = file["features"][modality]
     n, tokens, width = features.shape
-    lengths = file.get(f"lengths/{modality}")
+    lengths = file[f"lengths/{modality}"][:] if f"lengths/{modality}" in file else None
     present = file[f"present/{modality}"][:] if f"present/{modality}" in file else np.ones(n, np.uint8)
-    writer = add_tokens(
-        root,
-        modality,
-        _fingerprint(features),
-        tokens,
-        width,
-        dtype=features.dtype.name,
-        shard_bytes=shard_bytes,
+
+    def read(row: int) -> tuple[np.ndarray, np.ndarray | None]:
+        return features[row : row + 1], None if lengths is None else lengths[row : row + 1]
+
+    return TokenSource(
+        modality=modality,
+        fingerprint=_fingerprint(features),
+        shape=(1, tokens, width),
+        dtype=check_dtype(dtype, features.dtype.name),
         variable_length=lengths is not None,
+        status=np.where(present == 1, Presence.CACHED, Presence.MISSING).astype(np.uint8),
+        read=read,
+        ids=ids,
     )
-    to_do = writer.presence() == Presence.TO_DO
-    ids = read_text(file["ids"])
-    for shard in range(writer.grid.n_shards):
-        rows = writer.grid.rows(shard)
-        if to_do[rows.start : rows.stop].any():
-            commit = writer.shard(shard)
-            try:
-                for row, values in _rows(features, rows):
-                    if not present[row]:
-                        commit.missing(row)
-                    elif np.isfinite(values).all():
-                        commit.put(row, values[None], None if lengths is None else lengths[row : row + 1])
-                    else:
-                        commit.failed(row)
-                        commit.report(ids[row], Presence.FAILED, "the tokens to import hold NaN or infinity")
-                commit.commit()
-            except BaseException:
-                commit.abort()
-                raise
-        progress(modality, rows.stop, n)
-
-
-def _rows(features: h5py.Dataset, rows: range) -> Iterator[tuple[int, np.ndarray]]:
-    for start in range(rows.start, rows.stop, _BLOCK_ROWS):
-        block = features[start : min(start + _BLOCK_ROWS, rows.stop)]
-        yield from zip(range(start, start + len(block)), block, strict=True)

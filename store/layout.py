@@ -6,11 +6,14 @@
       tokens/<modality>/<encoder>      (N, V, T, D), attrs.fingerprint
       length/<modality>/<encoder>      (N, V), only where token counts vary
       present/<modality>/<encoder>     (N,), see Presence
+      scale/<modality>/<encoder>       (N, V, T, 1) float32, only beside int8 tokens: token = int8 * scale
+      error/<modality>/<encoder>       (N, V) float32, only beside int8 tokens: what rounding cost
       logits/<teacher>/<task>          (N, V, S, C)
       failures.jsonl                   one line for every present == FAILED
       notes.jsonl                      one line for everything mended or found missing on the way
+      .spare/                          a second copy of every zarr.json, of the segments and of the reports
 
-zarr-python composes every zarr.json; this module only puts them in place atomically.
+zarr-python composes every zarr.json; this module seals them (see sealed.py) and puts them in place.
 """
 
 import dataclasses
@@ -26,15 +29,17 @@ import zarr
 import zarr.storage
 from zarr.codecs import Crc32cCodec
 
-from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import NoStoreError, StoreError
+from mmcache.store.sealed import BLANK, SEAL, Seal, check_seal, put_file, seal
 
 FORMAT_VERSION = 1
 SEGMENTS = "segments.parquet"
 FAILURES = "failures.jsonl"
 NOTES = "notes.jsonl"
+QUANTISATION = "quantisation"  # the attribute of tokens that are to be multiplied by scale/<modality>/<encoder>
 WORK = ".work"  # parts that running workers leave for the driver to merge; empty when nothing runs
-TOKEN_DTYPES = ("float16", "float32")
+FLOAT_DTYPES = ("float16", "float32")
+TOKEN_DTYPES = (*FLOAT_DTYPES, "int8")
 DEFAULT_SHARD_BYTES = 128 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
 
@@ -49,6 +54,17 @@ class Presence(enum.IntEnum):
 
 
 @dataclasses.dataclass(frozen=True)
+class Beside:
+    """A small (N, V) array beside tokens."""
+
+    dtype: str
+    fill_value: float
+
+
+BESIDE = {"length": Beside("int32", 0), "error": Beside("float32", float("nan"))}
+
+
+@dataclasses.dataclass(frozen=True)
 class StoreMeta:
     """attrs.mmcache of the root group."""
 
@@ -58,6 +74,7 @@ class StoreMeta:
     eval_split: str  # the split results are reported on
     coverage: dict[str, dict[str, dict[str, int]]] = dataclasses.field(default_factory=dict)
     recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # the data set's own fuse settings
+    sha256: dict[str, str] = dataclasses.field(default_factory=dict)  # of segments.parquet and the reports
     format_version: int = FORMAT_VERSION
     created_by: str = f"mmcache {importlib.metadata.version('mmcache')}"
 
@@ -73,32 +90,44 @@ def check_name(what: str, name: str) -> str:
 
 
 def _composed(make: Any) -> bytes:
-    """The zarr.json that zarr-python writes for what `make(memory_store)` creates at the root."""
+    """The zarr.json that zarr-python writes for what `make(memory_store)` creates at the root, sealed."""
     files: dict[str, Any] = {}
     make(zarr.storage.MemoryStore(files))
-    return files["zarr.json"].to_bytes()
+    return seal(files["zarr.json"].to_bytes())
 
 
-def write_group(path: Path, attributes: dict[str, Any]) -> None:
-    """Create the group at `path`, or replace its attributes, atomically."""
-    atomic_write(
-        path / "zarr.json",
-        _composed(lambda memory: zarr.create_group(memory, attributes=attributes, zarr_format=3)),
-    )
+def write_group(root: Path, name: str, attributes: dict[str, Any]) -> None:
+    """Create the group `name` ("" = the root), or replace its attributes, atomically."""
+    sealed = {**attributes, SEAL: BLANK}
+    document = _composed(lambda memory: zarr.create_group(memory, attributes=sealed, zarr_format=3))
+    put_file(root, _document(name), document)
 
 
-def ensure_group(path: Path) -> None:
-    if not (path / "zarr.json").exists():
-        write_group(path, {})
+def ensure_group(root: Path, name: str) -> None:
+    if not (root / _document(name)).exists():
+        write_group(root, name, {})
+
+
+def write_array(root: Path, name: str, *, attributes: dict[str, Any] | None = None, **spec: Any) -> None:
+    """Put the zarr.json of an array in place, `spec` being zarr.create_array's; the groups above it must exist."""
+    sealed = {**(attributes or {}), SEAL: BLANK}
+    document = _composed(lambda memory: zarr.create_array(memory, zarr_format=3, attributes=sealed, **spec))
+    put_file(root, _document(name), document)
 
 
 def write_sharded_array(
-    path: Path, shape: tuple[int, int, int, int], dtype: str, rows_per_shard: int, attributes: dict[str, Any]
+    root: Path,
+    name: str,
+    shape: tuple[int, int, int, int],
+    dtype: str,
+    rows_per_shard: int,
+    attributes: dict[str, Any] | None = None,
 ) -> None:
     """Metadata of a token array: chunk (1, 1, T, D), shard (R, V, T, D), bytes + crc32c, index at the end."""
     _, views, tokens, width = shape
     write_array(
-        path,
+        root,
+        name,
         shape=shape,
         dtype=dtype,
         shards=(rows_per_shard, views, tokens, width),
@@ -110,43 +139,38 @@ def write_sharded_array(
 
 
 def write_plain_array(
-    path: Path,
+    root: Path,
+    name: str,
     shape: tuple[int, ...],
     dtype: str,
     chunks: tuple[int, ...],
     fill_value: float,
-    attributes: dict[str, Any] | None = None,
 ) -> None:
     """Metadata of a small array, chunked but not sharded, each chunk with its crc32c."""
-    write_array(
-        path,
-        shape=shape,
-        dtype=dtype,
-        chunks=chunks,
-        compressors=Crc32cCodec(),
-        fill_value=fill_value,
-        attributes=attributes or {},
-    )
+    write_array(root, name, shape=shape, dtype=dtype, chunks=chunks, compressors=Crc32cCodec(), fill_value=fill_value)
 
 
-def write_array(path: Path, **spec: Any) -> None:
-    """Put the zarr.json of an array in place; the groups above it must exist."""
-    atomic_write(path / "zarr.json", _composed(lambda memory: zarr.create_array(memory, zarr_format=3, **spec)))
+def _document(name: str) -> str:
+    return f"{name}/zarr.json" if name else "zarr.json"
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """The attributes in `path`/zarr.json. Raises StoreError when that file is not the JSON it should be."""
+    """The attributes in `path`/zarr.json. Raises StoreError when that file is damaged."""
+    damaged = f"{path}/zarr.json is damaged; `mmcache store verify --repair` mends it from its spare copy"
     try:
-        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
+        document = (path / "zarr.json").read_bytes()
+        attributes = json.loads(document)["attributes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}/zarr.json cannot be read ({error}); the store is damaged there") from error
+        raise StoreError(f"{damaged} (it cannot be read: {error})") from error
+    if check_seal(document) is Seal.BROKEN:
+        raise StoreError(f"{damaged} (it fails its checksum)")
     if not isinstance(attributes, dict):
-        raise StoreError(f"{path}/zarr.json has no attributes; the store is damaged there")
-    return attributes
+        raise StoreError(f"{damaged} (it has no attributes)")
+    return {key: value for key, value in attributes.items() if key != SEAL}
 
 
 def write_meta(root: Path, meta: StoreMeta) -> None:
-    write_group(root, {"mmcache": dataclasses.asdict(meta)})
+    write_group(root, "", {"mmcache": dataclasses.asdict(meta)})
 
 
 def read_meta(root: Path) -> StoreMeta:
@@ -183,3 +207,15 @@ def read_meta(root: Path) -> StoreMeta:
 def token_bytes(tokens: int, width: int, dtype: str) -> int:
     """Bytes of one cached view of one segment."""
     return tokens * width * np.dtype(dtype).itemsize
+
+
+def token_arrays(root: Path) -> list[tuple[str, str]]:
+    """(modality, encoder) of every token array, modalities sorted, encoders in the order they were added."""
+    found = []
+    tokens = root / "tokens"
+    # A folder without zarr.json is no group: a run was killed before it became one.
+    for group in sorted(path.parent for path in tokens.glob("*/zarr.json")):
+        for encoder in read_attributes(group).get("encoders", []):
+            if (group / encoder / "zarr.json").exists():
+                found.append((group.name, encoder))
+    return found

@@ -7,16 +7,17 @@ import dataclasses
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 import torch
 from numpy.typing import NDArray
 
-from mmcache.store.errors import ConfigError
-from mmcache.store.kaverage import k_average
-from mmcache.store.order import batch_rows, epoch_order
+from mmcache.store.buffers import BufferPool
+from mmcache.store.errors import ConfigError, unknown_name
+from mmcache.store.modality_reader import ModalityReader
+from mmcache.store.order import balanced_order, batch_rows, epoch_order
 
 if TYPE_CHECKING:
     from mmcache.store.feature_store import FeatureStore
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 RESIDENCIES = ("auto", "gpu", "ram", "disk")
 _RAM_SHARE = 0.5  # of the free memory; the rest is for the model and for other programs
 _GPU_SHARE = 0.5
-_READ_AHEAD = 1  # batches in flight beyond the one in use
-_FILL_ROWS = 256  # rows read at a time while filling RAM
+_READ_AHEAD = 1  # batches in flight beyond the one handed out next
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Batch:
     """Some segments, ready for a model.
 
     Attributes:
-        tokens: modality -> (B, T, D), stored dtype; zero where absent.
+        tokens: modality -> (B, T, D), float; zero where absent.
         lengths: modality -> (B,) true token counts.
         present: (B, M) bool, columns in the order of `modalities`.
         labels: task -> (B,) int64, -1 where unlabelled.
@@ -51,6 +51,9 @@ class Batch:
 class Loader:
     """Reads tokens of fixed modalities for a fixed set of rows, epoch after epoch.
 
+    From disk, three batches are in memory at a time: the one in use, the next, and the one being read. Their memory is
+    used again as soon as nobody holds their tensors.
+
     Args:
         modalities: names as in FeatureStore.tokens; None = all of the store.
         rows: (n,) the rows this loader will be asked for.
@@ -58,8 +61,12 @@ class Loader:
         resident: gpu, ram, disk, or auto = the first of these the tokens fit in.
         device: where batches are put.
 
+    Attributes:
+        resident: where the tokens are: gpu, ram or disk.
+        residency: the same in words, with the bytes that decided.
+
     Raises:
-        ConfigError: `resident` is unknown, or gpu is asked for on another device.
+        ConfigError: `resident` or a modality is unknown, gpu is asked for on another device, or k < 1.
     """
 
     def __init__(
@@ -72,37 +79,37 @@ class Loader:
         resident: str = "disk",
         device: str = "cpu",
     ) -> None:
-        self._store = store
+        if k is not None and k < 1:
+            raise ConfigError(f"k {k}: at least 1 token must be left")
         self.modalities = list(store.modalities if modalities is None else modalities)
         self.rows = np.asarray(rows, np.int64)
-        self._k = k
         self.device = torch.device(device)
-        self._arrays = {name: store.tokens[name] for name in self.modalities}
+        buffers = BufferPool(pinned=self.device.type == "cuda")
+        self._readers = {name: ModalityReader(store, name, k, buffers) for name in self.modalities}
         self._present = store.presence_matrix(self.modalities)
         self._labels = {task: store.labels(task) for task in store.tasks}
-        self.resident = self._choose(resident)
-        self._resident_tokens: dict[str, torch.Tensor] = {}
+        self.resident, self.residency = self._choose(resident)
+        self._resident: dict[str, list[torch.Tensor]] = {}
         self._position = np.full(len(store), -1, np.int64)  # row -> place in the resident tokens
         self._position[self.rows] = np.arange(len(self.rows))
-        self._lengths = {name: self._true_lengths(name) for name in self.modalities}
         if self.resident != "disk":
-            self._fill()
+            for name, reader in self._readers.items():
+                self._resident[name] = reader.read_all(self.rows)
+                if self.resident == "gpu":
+                    self._resident[name] = [part.to(self.device) for part in self._resident[name]]
 
     def n_tokens(self, name: str) -> int:
         """T of a modality's batches."""
-        return min(self._arrays[name].shape[2], self._k or self._arrays[name].shape[2])
+        return self._readers[name].n_tokens
 
     def width(self, name: str) -> int:
         """D of a modality's batches."""
-        return self._arrays[name].shape[3]
+        return self._readers[name].width
 
     @property
     def bytes(self) -> int:
         """Bytes of the loader's rows when resident."""
-        return sum(
-            len(self.rows) * self.n_tokens(name) * self.width(name) * self._arrays[name].dtype.itemsize
-            for name in self.modalities
-        )
+        return len(self.rows) * sum(reader.row_bytes for reader in self._readers.values())
 
     def epoch(
         self,
@@ -112,13 +119,30 @@ class Loader:
         epoch: int,
         rows: NDArray[np.integer] | None = None,
         start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        balance: str | None = None,
     ) -> Iterator[Batch]:
         """Shuffled batches of `rows` (None = the loader's), the order a function of (seed, epoch) alone.
 
-        `start` skips that many batches: a run that stopped in mid-epoch goes on in the same order.
+        Args:
+            start: skip that many batches: a run that stopped in mid-epoch goes on in the same order.
+            rank, world_size: this process's share of every step; see order.batch_rows.
+            balance: a task whose classes are to come equally often; see order.balanced_order.
+
+        Raises:
+            ConfigError: batch_size < 1, no such rank, start < 0, or `balance` is no task.
         """
-        order = epoch_order(self.rows if rows is None else rows, seed, epoch)
-        return self._stream(batch_rows(order, batch_size)[start:])
+        rows = self.rows if rows is None else np.asarray(rows, np.int64)
+        if start < 0:
+            raise ConfigError(f"start {start}: batches are counted from 0")
+        if balance is None:
+            order = epoch_order(rows, seed, epoch)
+        elif balance in self._labels:
+            order = balanced_order(rows, self._labels[balance][rows], seed, epoch)
+        else:
+            raise ConfigError(unknown_name("task", balance, self._labels))
+        return self._stream(batch_rows(order, batch_size, rank, world_size)[start:])
 
     def in_order(self, *, batch_size: int, rows: NDArray[np.integer] | None = None) -> Iterator[Batch]:
         """Batches of `rows` (None = the loader's) as they stand."""
@@ -126,24 +150,27 @@ class Loader:
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """The batch of exactly these rows."""
-        if self.resident == "disk":
-            tokens = {name: self._to_device(torch.from_numpy(self._read(name, rows))) for name in self.modalities}
-        else:
-            places = self._position[rows]
-            if (places < 0).any():
-                raise IndexError(f"row {rows[places < 0][0]} is not among the rows this loader was made for")
-            index = torch.from_numpy(places)
-            tokens = {}
-            for name, resident in self._resident_tokens.items():
-                tokens[name] = self._to_device(resident[index.to(resident.device)])
+        places = None if self.resident == "disk" else self._places(rows)
+        tokens = {}
+        for name, reader in self._readers.items():
+            parts = reader.read(rows) if places is None else reader.gather(self._resident[name], places)
+            tokens[name] = reader.finish([self._to_device(part) for part in parts])
+        lengths = {name: reader.lengths[rows] for name, reader in self._readers.items()}
         return Batch(
             tokens=tokens,
-            lengths={name: self._to_device(torch.from_numpy(self._lengths[name][rows])) for name in self.modalities},
+            lengths={name: self._to_device(torch.from_numpy(values)) for name, values in lengths.items()},
             present=self._to_device(torch.from_numpy(self._present[rows])),
             labels={task: self._to_device(torch.from_numpy(labels[rows])) for task, labels in self._labels.items()},
             rows=rows,
             modalities=self.modalities,
         )
+
+    def _places(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Where rows are in the resident tokens. Raises IndexError for a row that is not."""
+        places = self._position[rows]
+        if (places < 0).any():
+            raise IndexError(f"row {rows[places < 0][0]} is not among the rows this loader was made for")
+        return torch.from_numpy(places)
 
     def _stream(self, batches: list[NDArray[np.int64]]) -> Iterator[Batch]:
         """Read ahead in a thread while the caller works."""
@@ -159,40 +186,23 @@ class Loader:
             while ahead:
                 yield ahead.popleft().result()
 
-    def _read(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-        tokens = self._arrays[name].read(rows)
-        if self._k is not None and self._k < tokens.shape[1]:
-            lengths = self._store.lengths[name]
-            tokens, _ = k_average(tokens, self._k, None if lengths is None else lengths[rows, 0])
-        return tokens
-
-    def _true_lengths(self, name: str) -> NDArray[np.int32]:
-        stored = self._store.lengths[name]
-        full = self.n_tokens(name)
-        if stored is None:
-            return np.full(len(self._store), full, np.int32)
-        return np.minimum(stored[:, 0], full).astype(np.int32)
-
-    def _fill(self) -> None:
-        for name in self.modalities:
-            shape = (len(self.rows), self.n_tokens(name), self.width(name))
-            tokens = np.empty(shape, self._arrays[name].dtype)
-            for start in range(0, len(self.rows), _FILL_ROWS):
-                rows = self.rows[start : start + _FILL_ROWS]
-                tokens[start : start + len(rows)] = self._read(name, rows)
-            tensor = torch.from_numpy(tokens)
-            self._resident_tokens[name] = tensor.to(self.device) if self.resident == "gpu" else tensor
-
-    def _choose(self, resident: str) -> str:
+    def _choose(self, resident: str) -> tuple[str, str]:
         if resident not in RESIDENCIES:
             raise ConfigError(f"resident must be one of {', '.join(RESIDENCIES)}, got '{resident}'")
         if resident == "gpu" and self.device.type != "cuda":
             raise ConfigError(f"resident gpu needs a CUDA device; this run's device is {self.device}. Use ram or disk.")
+        size = f"{self.bytes / 1e9:.2f} GB of tokens"
         if resident != "auto":
-            return resident
-        if self.device.type == "cuda" and self.bytes < _GPU_SHARE * torch.cuda.mem_get_info(self.device)[0]:
-            return "gpu"
-        return "ram" if self.bytes < _RAM_SHARE * psutil.virtual_memory().available else "disk"
+            return resident, f"{resident}, as asked for: {size}"
+        free = {}
+        if self.device.type == "cuda":
+            free["gpu"] = _GPU_SHARE * torch.cuda.mem_get_info(self.device)[0]
+        free["ram"] = _RAM_SHARE * psutil.virtual_memory().available
+        for place, allowed in free.items():
+            if self.bytes < allowed:
+                return place, f"{place}: {size}, {allowed / 1e9:.1f} GB allowed there"
+        allowed_in = ", ".join(f"{allowed / 1e9:.1f} GB in {place}" for place, allowed in free.items())
+        return "disk", f"disk: {size} are more than is allowed ({allowed_in})"
 
     def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor if tensor.device == self.device else tensor.to(self.device, non_blocking=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmcache.store import layout
 from mmcache.store.errors import StoreError
-from mmcache.store.writer import write_chunk
+from mmcache.store.small_array import write_chunk
 
 _CHUNK_BYTES = 8 << 20
 
@@ -43,13 +43,14 @@ class LogitsCache:
         self._shape = (n_rows, views, subsets)
         row_bytes = views * subsets * max(tasks.values()) * 2
         self.rows_per_chunk = max(1, min(n_rows, _CHUNK_BYTES // row_bytes))
-        layout.ensure_group(root / "logits")
+        layout.ensure_group(root, "logits")
         if not (self.path / "zarr.json").exists():
+            group = f"logits/{teacher}"
             for task, classes in tasks.items():
                 shape = (*self._shape, classes)
                 chunks = (self.rows_per_chunk, views, subsets, classes)
-                layout.write_plain_array(self.path / task, shape, "float16", chunks, fill_value=float("nan"))
-            layout.write_group(self.path, attributes)
+                layout.write_plain_array(root, f"{group}/{task}", shape, "float16", chunks, fill_value=float("nan"))
+            layout.write_group(root, group, attributes)
 
     def missing_blocks(self) -> list[range]:
         """The blocks of rows not written yet, in order."""

@@ -1,10 +1,10 @@
-"""Derive a shorter token set: k-Average what is cached, without running an encoder again."""
+"""Derive a smaller token set: k-Average or quantise what is cached, without running an encoder again."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmcache.store import layout
 from mmcache.store.atomic import remove_leftovers
@@ -12,117 +12,92 @@ from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.kaverage import k_average
-from mmcache.store.layout import Presence
 from mmcache.store.lock import writer_lock
-from mmcache.store.writer import TokenWriter, add_tokens, finish_reports
+from mmcache.store.reports import finish_reports
+from mmcache.store.source import Progress, TokenSource, check_dtype, silent, write_source
+from mmcache.store.token_array import TokenArray
 
-Progress = Callable[[str, int, int], None]  # name, rows done, rows in all
 
-
-def reduced_fingerprint(source: Fingerprint, k: int) -> Fingerprint:
-    """The fingerprint of `source` averaged to k: named as derived, so that it is never taken for an encoder's own."""
+def reduced_fingerprint(source: Fingerprint, k: int | None, dtype: str | None = None) -> Fingerprint:
+    """The fingerprint of `source` averaged to k or stored as dtype: named as derived, never taken for an original."""
+    suffix = "".join([f"-k{k}" if k else "", f"-{dtype}" if dtype else ""])
     return dataclasses.replace(
         source,
-        encoder=f"{source.encoder}-k{k}",
+        encoder=f"{source.encoder}{suffix}",
         preprocessing={**source.preprocessing, "reduced_from": {"encoder": source.encoder, "k": source.k}},
-        k=k,
+        k=k or source.k,
     )
 
 
 def reduce_store(
     root: Path,
-    k: int,
+    k: int | None = None,
     modalities: list[str] | None = None,
     shard_bytes: int = layout.DEFAULT_SHARD_BYTES,
-    progress: Progress = lambda name, done, total: None,
+    progress: Progress = silent,
+    dtype: str | None = None,
 ) -> list[str]:
-    """Add a token set of at most k tokens beside each of the store's (or of `modalities`).
+    """Add a token set of at most k tokens, or of another dtype, beside each of the store's (or of `modalities`).
 
-    Killed at any moment, the same call goes on and ends with the same bytes. Sets that are short enough already, or
+    Killed at any moment, the same call goes on and ends with the same bytes. Sets that are small enough already, or
     were themselves derived, are left out.
 
     Returns:
         The names of the derived sets, modality/encoder-k<K>.
 
     Raises:
-        ConfigError: k < 1, or nothing is longer than k.
+        ConfigError: k < 1, an unknown dtype, neither of them, or nothing to reduce.
         StoreError: another process writes the store.
     """
-    if k < 1:
+    if k is not None and k < 1:
         raise ConfigError(f"--k {k}: at least 1 token must be left")
+    if k is None and dtype is None:
+        raise ConfigError("nothing to reduce by: give --k, --dtype or both")
+    check_dtype(dtype, "")
     store = FeatureStore.open(root)
     wanted = [store.resolve(name) for name in modalities] if modalities else store.arrays
-    sources = [
-        (modality, encoder)
-        for modality, encoder in wanted
-        if store.tokens[f"{modality}/{encoder}"].shape[2] > k
-        and "reduced_from" not in store.tokens[f"{modality}/{encoder}"].fingerprint.preprocessing
-    ]
+    arrays = [store.tokens[f"{modality}/{encoder}"] for modality, encoder in wanted]
+    sources = [array for array in arrays if _is_reducible(array, k, dtype)]
     if not sources:
-        lengths = ", ".join(f"{m}/{e} has {store.tokens[f'{m}/{e}'].shape[2]}" for m, e in wanted)
-        raise ConfigError(f"no token set is longer than {k}: {lengths or 'the store has none'}")
-    made = []
+        there = ", ".join(f"{array.name} has {array.shape[2]} of {array.dtype}" for array in arrays)
+        goal = " or ".join(
+            [*([f"longer than {k}"] if k else []), *([f"of another dtype than {dtype}"] if dtype else [])]
+        )
+        raise ConfigError(f"no token set is {goal}: {there or 'the store has none'}")
     with writer_lock(root):
         remove_leftovers(root)
-        for modality, encoder in sources:
-            made.append(_reduce_tokens(store, modality, encoder, k, shard_bytes, progress))
+        made = [write_source(root, _source(store, array, k, dtype), shard_bytes, progress) for array in sources]
         finish_reports(root)
     return made
 
 
-def _reduce_tokens(
-    store: FeatureStore, modality: str, encoder: str, k: int, shard_bytes: int, progress: Progress
-) -> str:
-    source = store.tokens[f"{modality}/{encoder}"]
-    present, lengths = store.present[f"{modality}/{encoder}"], store.lengths[f"{modality}/{encoder}"]
-    fingerprint = reduced_fingerprint(source.fingerprint, k)
-    n, views, _, width = source.shape
-    writer = add_tokens(
-        store.path,
-        modality,
-        fingerprint,
-        k,
-        width,
-        views=views,
-        dtype=source.dtype.name,
-        shard_bytes=shard_bytes,
+def _is_reducible(array: TokenArray, k: int | None, dtype: str | None) -> bool:
+    smaller = (k is not None and array.shape[2] > k) or (dtype is not None and array.dtype != dtype)
+    return smaller and "reduced_from" not in array.fingerprint.preprocessing
+
+
+def _source(store: FeatureStore, array: TokenArray, k: int | None, dtype: str | None) -> TokenSource:
+    lengths = store.lengths[array.name]
+    n_views, tokens, width = array.shape[1:]
+    kept = min(k or tokens, tokens)
+
+    def read(row: int) -> tuple[NDArray[np.floating], NDArray[np.integer] | None]:
+        views = np.concatenate([array.read_float(np.array([row]), view, check=True) for view in range(n_views)])
+        short, new_lengths = k_average(views, kept, None if lengths is None else lengths[row])
+        return short, None if lengths is None else new_lengths
+
+    failures = [
+        line for line in store.failures if (line["modality"], line["encoder"]) == (array.modality, array.encoder)
+    ]
+    return TokenSource(
+        modality=array.modality,
+        fingerprint=reduced_fingerprint(array.fingerprint, kept if kept < tokens else None, dtype),
+        shape=(n_views, kept, width),
+        dtype=dtype or array.dtype.name,
         variable_length=lengths is not None,
+        status=store.present[array.name],
+        read=read,
+        ids=store.segments["id"].tolist(),
+        reasons={line["id"]: line["reason"] for line in failures},
+        retry_failed=True,  # the set it comes from may have been put right
     )
-    reasons = {
-        line["id"]: line["reason"]
-        for line in store.failures
-        if (line["modality"], line["encoder"]) == (modality, encoder)
-    }
-    status = writer.presence()
-    # What has come to the source since the last time is done too.
-    to_do = (status != present) & (present != Presence.TO_DO)
-    for shard in range(writer.grid.n_shards):
-        rows = writer.grid.rows(shard)
-        if to_do[rows.start : rows.stop].any():
-            _reduce_shard(store, writer, shard, np.flatnonzero(to_do[rows.start : rows.stop]) + rows.start, k, reasons)
-        progress(f"{modality}/{fingerprint.encoder}", rows.stop, n)
-    return f"{modality}/{fingerprint.encoder}"
-
-
-def _reduce_shard(
-    store: FeatureStore, writer: TokenWriter, shard: int, rows: np.ndarray, k: int, reasons: dict[str, str]
-) -> None:
-    name = f"{writer.modality}/{writer.encoder.removesuffix(f'-k{k}')}"
-    source, present, lengths = store.tokens[name], store.present[name], store.lengths[name]
-    commit = writer.shard(shard)
-    try:
-        for row in rows.tolist():
-            if present[row] == Presence.CACHED:
-                views = np.stack([source.read_checked(np.array([row]), view)[0] for view in range(source.shape[1])])
-                short, new_lengths = k_average(views, k, None if lengths is None else lengths[row])
-                commit.put(row, short, None if lengths is None else new_lengths)
-            elif present[row] == Presence.FAILED:
-                segment = store.segments["id"].iloc[row]
-                commit.failed(row)
-                commit.report(segment, Presence.FAILED, reasons.get(segment, "failed in the set this was reduced from"))
-            else:
-                commit.missing(row)
-        commit.commit()
-    except BaseException:
-        commit.abort()
-        raise

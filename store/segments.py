@@ -1,5 +1,6 @@
 """segments.parquet: one row a segment, whose order is the order of every array in the store."""
 
+import hashlib
 import io
 import re
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import StoreError
 
 REQUIRED = ("id", "video", "start_s", "stop_s", "split")
@@ -62,12 +62,13 @@ def segments_from_bytes(data: bytes) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(data), engine="pyarrow")
 
 
-def write_segments(path: Path, segments: pd.DataFrame) -> None:
-    atomic_write(path, segments_to_bytes(segments))
-
-
-def read_segments(path: Path) -> pd.DataFrame:
+def read_segments(path: Path, sha256: str | None = None) -> pd.DataFrame:
+    """The table at `path`. Raises StoreError when it cannot be read, or its bytes have another digest."""
+    damaged = f"{path} is damaged; `mmcache store verify --repair` mends it from its spare copy"
+    data = path.read_bytes() if path.exists() else b""
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise StoreError(f"{damaged} (it fails its checksum)")
     try:
-        return segments_from_bytes(path.read_bytes())
+        return segments_from_bytes(data)
     except Exception as error:  # a damaged footer surfaces as whatever it makes the library stumble over
-        raise StoreError(f"{path} cannot be read ({error}); the store is damaged there") from error
+        raise StoreError(f"{damaged} (it cannot be read: {error})") from error

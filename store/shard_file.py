@@ -3,12 +3,14 @@
     chunk | crc32c | chunk | crc32c | ... | index | crc32c
 
 The index holds (offset, nbytes) as little-endian uint64 for every slot, both 2^64 - 1 where there is no
-chunk. Chunks are uncompressed, so a chunk IS its array's bytes: that is what makes reading by offset fast.
+chunk. An uncompressed chunk IS its array's bytes: that is what makes reading by offset fast.
 zarr-python writes the same files; the tests read ours with it and its with ours.
 """
 
 import contextlib
 import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import google_crc32c
@@ -20,6 +22,8 @@ from mmcache.store.errors import StoreError
 
 EMPTY = np.uint64(2**64 - 1)
 CRC_BYTES = 4
+_IN_FLIGHT = 8  # chunks handed over and not yet written
+_SYNC_BYTES = 16 << 20  # flushed this often, so that the last flush has little left to wait for
 
 
 def crc32c(data: bytes | memoryview) -> bytes:
@@ -28,65 +32,96 @@ def crc32c(data: bytes | memoryview) -> bytes:
     return google_crc32c.value(np.frombuffer(data, np.uint8)).to_bytes(CRC_BYTES, "little")
 
 
-def read_index(path: Path, n_slots: int) -> NDArray[np.uint64] | None:
-    """Parse and check a shard's index.
+def shard_path(array: Path, shard: int) -> Path:
+    """The file of a shard of a (N, V, T, D) array, whose shards are cut along N only."""
+    return array / "c" / str(shard) / "0" / "0" / "0"
+
+
+def index_bytes(n_slots: int) -> int:
+    """Bytes of a shard's index with its checksum: the end of the file."""
+    return n_slots * 16 + CRC_BYTES
+
+
+def parse_index(raw: bytes, n_slots: int, file_bytes: int, where: object) -> NDArray[np.uint64]:
+    """Check the last index_bytes(n_slots) bytes of a shard of `file_bytes` and return what they say.
 
     Returns:
-        (n_slots, 2) offsets and byte counts (chunk plus checksum), or None when there is no such shard.
+        (n_slots, 2) offsets and byte counts (chunk plus checksum).
 
     Raises:
         StoreError: the file is truncated or its index fails its checksum.
     """
+    if file_bytes < index_bytes(n_slots):
+        raise StoreError(f"shard {where} is truncated: {file_bytes} bytes, its index alone has {index_bytes(n_slots)}")
+    body, checksum = raw[:-CRC_BYTES], raw[-CRC_BYTES:]
+    if len(raw) != index_bytes(n_slots) or crc32c(body) != checksum:
+        raise StoreError(f"the index of shard {where} fails its checksum: the file is damaged or truncated")
+    index = np.frombuffer(body, "<u8").reshape(n_slots, 2)
+    filled = index[:, 0] != EMPTY
+    limit = np.uint64(file_bytes - index_bytes(n_slots))
+    offsets, sizes = index[filled].T
+    if ((offsets > limit) | (sizes > limit - np.minimum(offsets, limit))).any():  # a sum could overflow
+        raise StoreError(f"the index of shard {where} points past the file's end: the file is damaged")
+    return index
+
+
+def read_index(path: Path, n_slots: int) -> NDArray[np.uint64] | None:
+    """The index of a shard file (see parse_index), or None when there is no such file."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
-            index_bytes = n_slots * 16 + CRC_BYTES
-            if size < index_bytes:
-                raise StoreError(f"shard {path} is truncated: {size} bytes, its index alone has {index_bytes}")
-            file.seek(size - index_bytes)
-            raw = file.read(index_bytes)
+            file.seek(max(0, size - index_bytes(n_slots)))
+            return parse_index(file.read(index_bytes(n_slots)), n_slots, size, path)
     except FileNotFoundError:
         return None
-    body, checksum = raw[:-CRC_BYTES], raw[-CRC_BYTES:]
-    if crc32c(body) != checksum:
-        raise StoreError(f"the index of shard {path} fails its checksum: the file is damaged or truncated")
-    index = np.frombuffer(body, "<u8").reshape(n_slots, 2)
-    filled = index[:, 0] != EMPTY
-    limit = np.uint64(size - index_bytes)
-    offsets, sizes = index[filled].T
-    if ((offsets > limit) | (sizes > limit - np.minimum(offsets, limit))).any():  # a sum could overflow
-        raise StoreError(f"the index of shard {path} points past the file's end: the file is damaged")
-    return index
 
 
 class ShardWriter:
     """Writes one shard file from its chunks, in ascending slot order, then puts it in place atomically.
 
-    Bytes depend on the chunks alone, not on when or in how many runs they were made.
+    A thread checksums, writes and flushes while the caller makes the next chunk. Bytes depend on the chunks alone,
+    not on when or in how many runs they were made.
     """
 
-    def __init__(self, path: Path, n_slots: int, chunk_bytes: int) -> None:
+    def __init__(self, path: Path, n_slots: int) -> None:
         self.path = path
-        self._chunk_bytes = chunk_bytes
         self._index = np.full((n_slots, 2), EMPTY, "<u8")
         self._offset = 0
+        self._unsynced = 0
         self._last = -1
         path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"
-        self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed by commit or abort
+        self._file = open(self._temporary, "wb", buffering=0)  # noqa: SIM115 - closed by commit or abort
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mmcache-write")
+        self._pending: deque[Future[None]] = deque()
 
-    def put(self, slot: int, chunk: NDArray | bytes) -> None:
-        """Append the chunk of `slot`: an array, or its raw bytes without checksum."""
-        data = memoryview(chunk if isinstance(chunk, bytes) else np.ascontiguousarray(chunk).data).cast("B")
-        if data.nbytes != self._chunk_bytes:
-            raise ValueError(f"chunk has {data.nbytes} bytes, this array's chunks have {self._chunk_bytes}")
+    def put(self, slot: int, chunk: bytes) -> None:
+        """Append the chunk of `slot`, without its checksum. Raises what an earlier write met, a full disk say."""
         if slot <= self._last:
             raise ValueError(f"slots must ascend: {slot} after {self._last}")
-        self._file.write(data)
-        self._file.write(crc32c(data))
-        self._index[slot] = self._offset, data.nbytes + CRC_BYTES
-        self._offset += data.nbytes + CRC_BYTES
         self._last = slot
+        self._pending.append(self._thread.submit(self._write, slot, chunk))
+        while len(self._pending) > _IN_FLIGHT:
+            self._pending.popleft().result()
+
+    def _write(self, slot: int, chunk: bytes) -> None:
+        self._write_all(chunk)
+        self._write_all(crc32c(chunk))
+        size = len(chunk) + CRC_BYTES
+        self._index[slot] = self._offset, size
+        self._offset += size
+        self._unsynced += size
+        if self._unsynced >= _SYNC_BYTES:
+            os.fdatasync(self._file.fileno())
+            self._unsynced = 0
+
+    def _write_all(self, data: bytes) -> None:
+        done = 0
+        while done < len(data):  # the kernel may take less than was offered
+            try:
+                done += self._file.write(memoryview(data)[done:])
+            except OSError as error:  # it does not say of which file
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def commit(self) -> None:
         """Write the index and take `path`'s place. A shard without chunks is no file, as Zarr has it."""
@@ -94,9 +129,11 @@ class ShardWriter:
             self.abort()
             self.path.unlink(missing_ok=True)
             return
+        while self._pending:
+            self._pending.popleft().result()
+        self._thread.shutdown()
         body = self._index.tobytes()
-        self._file.write(body + crc32c(body))
-        self._file.flush()
+        self._write_all(body + crc32c(body))
         os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self._temporary, self.path)
@@ -104,6 +141,8 @@ class ShardWriter:
 
     def abort(self) -> None:
         """Leave `path` as it was."""
-        with contextlib.suppress(OSError):  # closing writes what is buffered, which a full disk refuses
+        self._thread.shutdown(cancel_futures=True)
+        self._pending.clear()
+        with contextlib.suppress(OSError):
             self._file.close()
         self._temporary.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from mmcache.fuse.masks import subset_index, subsets
 from mmcache.fuse.teacher import TeacherAnswers, cached_answers, teacher_name
 from mmcache.fuse.training import TrainedRun
 from mmcache.store import ConfigError, FeatureStore
+from mmcache.store.layout import write_group
 from mmcache.store.loader import Loader
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
@@ -104,12 +105,7 @@ def test_a_teacher_of_full_sight_answers_with_everything(teacher: TrainedRun, st
 def test_a_teacher_that_does_not_fit_is_refused_with_reasons(
     teacher: TrainedRun, store_copy: Path, tmp_path: Path
 ) -> None:
-    import json
-
-    group = store_copy / "tokens" / "imu" / "zarr.json"
-    metadata = json.loads(group.read_text())
-    metadata["attributes"]["encoders"] = []
-    group.write_text(json.dumps(metadata))
+    write_group(store_copy, "tokens/imu", {"encoders": []})
     with pytest.raises(ConfigError, match="needs imu tokens of imu_demo"):
         train("karmma", {**QUICK, "store": store_copy, "out": tmp_path / "run", "teacher": teacher.path})
 

@@ -19,7 +19,7 @@ from mmcache.fuse.holdout import split_holdout
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store import ConfigError, FeatureStore, Presence
 from mmcache.store.loader import Loader
-from mmcache.store.writer import write_chunk
+from mmcache.store.small_array import write_chunk
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
 RUN_FILES = {"config.yaml", "identity", "metrics.jsonl", "model.safetensors", "subsets.parquet", "summary.json"}

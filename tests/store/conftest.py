@@ -17,9 +17,11 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from mmcache.store.create import create_store
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import Presence, StoreMeta
-from mmcache.store.writer import TokenWriter, add_tokens, create_store, finish_reports
+from mmcache.store.reports import finish_reports
+from mmcache.store.writer import TokenWriter, add_tokens
 
 MEMORY = Path("/dev/shm")
 TASKS = {"verb": ["take", "cut", "wash"], "noun": ["cup", "pan", "box", "knife"]}

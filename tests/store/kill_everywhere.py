@@ -29,13 +29,15 @@ import pyarrow.dataset  # noqa: F401 - pandas imports it late, in every forked p
 from numpy.typing import NDArray
 
 from mmcache.store.atomic import remove_leftovers
+from mmcache.store.create import create_store
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.hdf5 import import_hdf5
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.lock import writer_lock
+from mmcache.store.reports import finish_reports
 from mmcache.store.verify import verify
-from mmcache.store.writer import add_tokens, create_store, finish_reports
+from mmcache.store.writer import add_tokens
 
 N_ROWS, TOKENS, WIDTH = 4, 3, 2
 ROW_BYTES = TOKENS * WIDTH * 2
@@ -84,7 +86,7 @@ def _settle_rows(root: Path, modality: str, rows: range) -> None:
         commit = writer.shard(shard)
         for row in (row for row in to_do if row in writer.grid.rows(shard)):
             if PRESENCE[row] == Presence.CACHED:
-                commit.put(row, tokens_of(row), np.array(LENGTHS[row]))
+                commit.put(row, tokens_of(row), np.array(LENGTHS[row]) if modality == "audio" else None)
                 commit.report(SEGMENTS["id"][row], Presence.CACHED, "one frame mended")
             elif PRESENCE[row] == Presence.FAILED:
                 commit.failed(row)

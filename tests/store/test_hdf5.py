@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmcache.store import ConfigError, FeatureStore, FingerprintError, Presence, StoreError
+from mmcache.store.create import create_store
 from mmcache.store.hdf5 import export_hdf5, import_hdf5
 from mmcache.store.verify import verify
-from mmcache.store.writer import create_store
 
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO
 N = 70  # more than one block of rows is read at a time

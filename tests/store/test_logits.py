@@ -77,7 +77,7 @@ def test_plain_zarr_reads_the_logits(root: Path) -> None:
     cache, values = open_cache(root), answers()
     cache.write_block(range(N), values)
     group = zarr.open_group(root, mode="r")["logits/karmma-0a1b"]
-    assert dict(group.attrs) == ATTRIBUTES
+    assert dict(group.attrs).items() >= ATTRIBUTES.items()
     for task in TASKS:
         np.testing.assert_array_equal(group[task][:], values[task].astype(np.float16))
 

@@ -7,8 +7,8 @@ import pytest
 from mmcache.store import ConfigError, FeatureStore, Presence, StoreError, k_average
 from mmcache.store.layout import read_meta
 from mmcache.store.reduce import reduce_store
+from mmcache.store.small_array import write_chunk
 from mmcache.store.verify import verify
-from mmcache.store.writer import write_chunk
 
 
 def test_a_reduced_set_is_the_k_average_of_its_source(store_copy: Path) -> None:

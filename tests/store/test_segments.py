@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mmcache.store import StoreError
-from mmcache.store.segments import check_segments, read_segments, write_segments
+from mmcache.store.segments import check_segments, read_segments, segments_to_bytes
 
 TASKS = {"verb": ["take", "cut", "wash"], "noun": ["cup", "pan", "box", "knife"]}
 MakeSegments = Callable[[int], pd.DataFrame]
@@ -29,10 +30,10 @@ def test_segments_come_back_from_the_file_as_they_were(tmp_path: Path, make_segm
     table = check_segments(
         make_segments(9).assign(score=np.linspace(0, 1, 9), ok=True, note=["ü", None, ""] * 3), TASKS
     )
-    write_segments(tmp_path / "segments.parquet", table)
+    (tmp_path / "segments.parquet").write_bytes(segments_to_bytes(table))
     back = read_segments(tmp_path / "segments.parquet")
     assert back.equals(table)
-    write_segments(tmp_path / "again.parquet", back)
+    (tmp_path / "again.parquet").write_bytes(segments_to_bytes(back))
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "segments.parquet").read_bytes()
 
 
@@ -75,14 +76,14 @@ def test_a_task_must_have_a_plain_name(make_segments: MakeSegments, task: str) -
 
 
 def test_a_lacking_file_is_a_store_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"segments\.parquet cannot be read .*; the store is damaged there"):
+    with pytest.raises(StoreError, match=r"segments\.parquet is damaged"):
         read_segments(tmp_path / "segments.parquet")
 
 
 def test_a_damaged_file_is_a_store_error_if_it_is_noticed(tmp_path: Path, make_segments: MakeSegments) -> None:
-    """Parquet has no checksums, so some flips go unseen; none may end in another kind of error."""
+    """Parquet has no checksums, so some flips go unseen without the digest; none may end in another kind of error."""
     path = tmp_path / "segments.parquet"
-    write_segments(path, check_segments(make_segments(8), TASKS))
+    path.write_bytes(segments_to_bytes(check_segments(make_segments(8), TASKS)))
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     errors, other = 0, {}
@@ -96,14 +97,18 @@ def test_a_damaged_file_is_a_store_error_if_it_is_noticed(tmp_path: Path, make_s
             errors += 1
         except Exception as error:
             other[place, bit] = repr(error)
+        with pytest.raises(StoreError, match="fails its checksum"):
+            read_segments(path, hashlib.sha256(whole).hexdigest())
     assert other == {}
     assert errors > 50
+    path.write_bytes(whole)
+    assert len(read_segments(path, hashlib.sha256(whole).hexdigest())) == 8
 
 
 @pytest.mark.parametrize("kept", [0, 3, 100, 1000, -1])
 def test_a_truncated_file_is_a_store_error(tmp_path: Path, make_segments: MakeSegments, kept: int) -> None:
     path = tmp_path / "segments.parquet"
-    write_segments(path, check_segments(make_segments(8), TASKS))
+    path.write_bytes(segments_to_bytes(check_segments(make_segments(8), TASKS)))
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(StoreError, match="the store is damaged there"):
+    with pytest.raises(StoreError, match=r"segments\.parquet is damaged"):
         read_segments(path)

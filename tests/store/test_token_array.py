@@ -52,7 +52,7 @@ def open_shards(array: TokenArray) -> set[int]:
     tokens=st.integers(1, 4),
     width=st.integers(1, 5),
     rows_per_shard=st.integers(1, 8),
-    dtype=st.sampled_from(layout.TOKEN_DTYPES),
+    dtype=st.sampled_from(layout.FLOAT_DTYPES),
     data=st.data(),
 )
 def test_the_direct_path_reads_what_zarr_reads(
@@ -174,7 +174,7 @@ def test_views_outside_are_refused(view: int, make_foreign: Callable[..., Any]) 
 
 
 def test_what_is_no_token_array_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="cannot be opened as a Zarr array"):
+    with pytest.raises(StoreError, match=r"zarr\.json is damaged"):
         TokenArray(tmp_path, "m", "enc")
     zarr.create_array(tmp_path / "tokens/m/enc", shape=(5, 4), dtype="float16")
     with pytest.raises(StoreError, match=r"has shape \(5, 4\); tokens are \(N, V, T, D\)"):
@@ -193,10 +193,10 @@ def test_a_truncated_shard_is_a_store_error(compressors: object, make_foreign: C
 
 def test_a_chunk_of_another_size_is_a_store_error(make_foreign: Callable[..., Any]) -> None:
     array, _ = make_foreign()
-    writer = ShardWriter(array.shard_path(0), 4, 5)
+    writer = ShardWriter(array.shard_path(0), 4)
     writer.put(0, b"short")
     writer.commit()
-    with pytest.raises(StoreError, match="a chunk of 9 bytes, expected 28"):
+    with pytest.raises(StoreError, match="a chunk of another size, expected 28 bytes"):
         array.read(np.array([0]))
 
 

@@ -1,0 +1,55 @@
+"""Make a store, or check that the one there was made of the same segments."""
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from mmcache.store import layout
+from mmcache.store.atomic import TEMPORARY_PREFIX, fsync_folder, remove_leftovers
+from mmcache.store.errors import StoreError, StoreMismatchError
+from mmcache.store.layout import StoreMeta
+from mmcache.store.sealed import put_file
+from mmcache.store.segments import check_segments, read_segments, segments_from_bytes, segments_to_bytes
+
+
+def create_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
+    """Make a store of segments, without tokens yet; it appears whole or not at all.
+
+    Raises:
+        StoreError: something is already there, or the segments are not sound (see check_segments).
+    """
+    if root.exists():
+        raise StoreError(f"{root} exists already")
+    data = segments_to_bytes(check_segments(segments, meta.tasks))
+    remove_leftovers(root)  # of a process killed right here
+    temporary = root.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{root.name}"
+    temporary.mkdir(parents=True)
+    put_file(temporary, layout.SEGMENTS, data)
+    for group in ("tokens", "present"):
+        layout.write_group(temporary, group, {})
+    digest = hashlib.sha256(data).hexdigest()
+    layout.write_meta(temporary, dataclasses.replace(meta, sha256={layout.SEGMENTS: digest}))
+    os.replace(temporary, root)
+    fsync_folder(root.parent)
+
+
+def check_same_segments(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
+    """Raise StoreMismatchError, saying what differs, unless the store at `root` was made of these very segments."""
+    saved_meta = layout.read_meta(root)
+    for field in ("dataset", "tasks", "splits"):
+        ours, theirs = getattr(meta, field), getattr(saved_meta, field)
+        if ours != theirs:
+            shown = f": the store has {theirs}, the annotations give {ours}" if field != "tasks" else ""
+            raise StoreMismatchError(
+                f"{root} was made from other annotations ({field} differs{shown}). "
+                "Write to another store with --store PATH, or remove this one."
+            )
+    table = segments_from_bytes(segments_to_bytes(check_segments(segments, meta.tasks)))
+    if not table.equals(read_segments(root / layout.SEGMENTS)):
+        raise StoreMismatchError(
+            f"{root} was made from other annotations (some segments differ). "
+            "Write to another store with --store PATH, or remove this one."
+        )

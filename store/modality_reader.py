@@ -1,0 +1,98 @@
+"""One modality of a loader: what is read, what is kept resident, and what a batch gets of it."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmcache.store.buffers import BufferPool
+from mmcache.store.kaverage import k_average
+
+if TYPE_CHECKING:
+    from mmcache.store.feature_store import FeatureStore
+
+_FILL_ROWS = 256  # rows read at a time while filling memory
+
+
+class ModalityReader:
+    """Tokens of one modality on their way from the store to a batch.
+
+    They travel as `parts`: one tensor (B, T, D); or, of an int8 store, two, int8 (B, T, D) and float32 scales
+    (B, T, 1), which `finish` multiplies on the device they end on. With k-Average they are averaged on reading.
+
+    Attributes:
+        n_tokens: T of a batch.
+        width: D of a batch.
+        lengths: (N,) true token counts of all rows, int32.
+    """
+
+    def __init__(self, store: "FeatureStore", name: str, k: int | None, buffers: BufferPool) -> None:
+        self._array = store.tokens[name]
+        self._buffers = buffers
+        self._cached = store.presence_matrix([name])[:, 0]
+        tokens, self.width = self._array.shape[2:]
+        self.n_tokens = min(tokens, k or tokens)
+        self._averages = self.n_tokens < tokens
+        stored = store.lengths[name]
+        self._stored_lengths = None if stored is None else stored[:, 0]
+        full = np.full(len(store), tokens, np.int32) if stored is None else stored[:, 0]
+        self.lengths = np.minimum(full, self.n_tokens).astype(np.int32)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one segment when resident."""
+        if self._array.scale is not None and not self._averages:
+            return self._array.chunk_bytes + self._array.scale.chunk_bytes
+        return self.n_tokens * self.width * self._array.float_dtype.itemsize
+
+    def read(self, rows: NDArray[np.int64]) -> list[torch.Tensor]:
+        """The parts of `rows`, zero where a segment is not cached."""
+        if self._averages:
+            tokens = self._take(len(rows), self._array.shape[2:], self._array.float_dtype)
+            self._array.read_float(rows, out=tokens.numpy())
+            lengths = None if self._stored_lengths is None else self._stored_lengths[rows]
+            parts = [torch.from_numpy(k_average(tokens.numpy(), self.n_tokens, lengths)[0])]
+        else:
+            arrays = [self._array, *([] if self._array.scale is None else [self._array.scale])]
+            parts = [self._take(len(rows), array.shape[2:], array.dtype) for array in arrays]
+            for array, part in zip(arrays, parts, strict=True):
+                array.read(rows, out=part.numpy())
+        absent = ~self._cached[rows]
+        if absent.any():  # a killed run may have left tokens that its presence does not vouch for
+            parts[0][torch.from_numpy(absent)] = 0
+        return parts
+
+    def read_all(self, rows: NDArray[np.int64]) -> list[torch.Tensor]:
+        """As `read`, for many rows: their memory is taken once, and nothing but a block more."""
+        first = self.read(rows[:_FILL_ROWS])
+        whole = [torch.empty((len(rows), *part.shape[1:]), dtype=part.dtype) for part in first]
+        for start in range(0, len(rows), _FILL_ROWS):
+            parts = self.read(rows[start : start + _FILL_ROWS]) if start else first
+            for part, target in zip(parts, whole, strict=True):
+                target[start : start + len(part)] = part
+        return whole
+
+    def gather(self, resident: list[torch.Tensor], places: torch.Tensor) -> list[torch.Tensor]:
+        """The parts at some places of what read_all gave, wherever that lies now."""
+        if resident[0].is_cuda:
+            places = places.to(resident[0].device)
+            return [part[places] for part in resident]
+        out = [self._take(len(places), tuple(part.shape[1:]), part.numpy().dtype) for part in resident]
+        for part, target in zip(resident, out, strict=True):
+            torch.index_select(part, 0, places, out=target)
+        return out
+
+    def finish(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """(B, T, D) floats from parts that are on their device."""
+        if len(parts) == 1:
+            return parts[0]
+        quantised, scale = parts
+        if quantised.is_cuda:
+            out = torch.empty(quantised.shape, dtype=torch.float16, device=quantised.device)
+        else:
+            out = self._take(len(quantised), tuple(quantised.shape[1:]), np.float16)
+        return torch.mul(quantised, scale, out=out)  # in float32, rounded once
+
+    def _take(self, rows: int, shape: tuple[int, ...], dtype: object) -> torch.Tensor:
+        return self._buffers.take(rows, tuple(shape), dtype)  # type: ignore[arg-type]

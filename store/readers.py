@@ -1,0 +1,153 @@
+"""Three ways to the chunks of a sharded array, which give the same bytes.
+
+LocalReader    uncompressed shards on a disk: one preadv a chunk, straight into the caller's buffer
+RangeReader    uncompressed shards at an address: all of a batch's byte ranges at once
+LibraryReader  everything else (compressed, unsharded, another chunk grid): zarr-python
+"""
+
+import os
+import resource
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcache.store.chunk_table import ABSENT, ChunkTable
+from mmcache.store.errors import StoreError
+from mmcache.store.gather import gather
+from mmcache.store.shard_file import CRC_BYTES, crc32c, index_bytes, parse_index, read_index, shard_path
+from mmcache.store.shards import ShardGrid
+
+_MAX_FILES = 512
+
+
+class Reader(Protocol):
+    """Fills out[i] with the chunk of rows[i] for one view; rows are in range, `out` is contiguous and fits."""
+
+    def read(self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool) -> None:
+        """`check` compares checksums too, where that is not done in any case. Raises StoreError on damage."""
+
+    def close(self) -> None:
+        """Let go of files and of what is known of them."""
+
+
+class LocalReader:
+    """Chunks of shard files on a disk. Reads of one array take turns: each uses all threads anyway."""
+
+    def __init__(self, path: Path, grid: ShardGrid, chunk_bytes: int, fill_value: Any) -> None:
+        self._path, self._chunk_bytes, self._fill_value = path, chunk_bytes, fill_value
+        load = lambda shard: read_index(shard_path(path, shard), grid.slots_per_shard)  # noqa: E731
+        self._table = ChunkTable(grid, chunk_bytes, load, path)
+        self._files: OrderedDict[int, int] = OrderedDict()  # shard -> descriptor, the latest used last
+        self._lock = threading.Lock()
+
+    def read(self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool) -> None:
+        with self._lock:
+            shards, offsets = self._table.locate(rows, view)
+            flat, size = out.reshape(-1).view(np.uint8).data, self._chunk_bytes
+            places = range(0, len(rows) * size, size)
+            if offsets.size and offsets.min() == ABSENT:
+                out[offsets == ABSENT] = self._fill_value
+                there = np.flatnonzero(offsets != ABSENT)
+                shards, offsets = shards[there], offsets[there]
+                places = (there * size).tolist()  # type: ignore[assignment]
+            targets = [flat[place : place + size] for place in places]
+            try:
+                for part in self._parts(shards):
+                    files = [self._files[shard] for shard in shards[part].tolist()]
+                    gather(targets[part], files, offsets[part].tolist())
+                    if check:
+                        self._check(targets[part], files, offsets[part].tolist())
+            except StoreError as error:
+                raise StoreError(f"a shard of {self._path} {error}; run `mmcache store verify`") from None
+
+    def _parts(self, shards: NDArray[np.int64]) -> Iterator[slice]:
+        """Open the files of `shards` and yield what may be open at a time: mostly one slice, of all."""
+        wanted = dict.fromkeys(shards.tolist())
+        limit = min(_MAX_FILES, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 32))
+        if len(wanted) <= limit:
+            for shard in wanted:
+                self._open(shard, limit)
+            yield slice(0, len(shards))
+            return
+        for i, shard in enumerate(shards.tolist()):
+            self._open(shard, limit)
+            yield slice(i, i + 1)
+
+    def _open(self, shard: int, limit: int) -> None:
+        if shard in self._files:
+            self._files.move_to_end(shard)
+            return
+        while len(self._files) >= limit:
+            os.close(self._files.popitem(last=False)[1])
+        self._files[shard] = os.open(shard_path(self._path, shard), os.O_RDONLY)
+
+    def _check(self, targets: list[memoryview], files: list[int], offsets: list[int]) -> None:
+        for target, file, offset in zip(targets, files, offsets, strict=True):
+            if os.pread(file, CRC_BYTES, offset + self._chunk_bytes) != crc32c(target):
+                raise StoreError("has tokens that fail their checksum")
+
+    def close(self) -> None:
+        with self._lock:
+            while self._files:
+                os.close(self._files.popitem()[1])
+            self._table.clear()
+
+
+class RangeReader:
+    """Chunks of shard files at an address. Checksums are always compared: a network costs more than they do."""
+
+    def __init__(self, path: Any, grid: ShardGrid, chunk_bytes: int, fill_value: Any) -> None:
+        self._path, self._chunk_bytes, self._fill_value = path, chunk_bytes, fill_value
+        self._fs = path.fs
+        self._slots = grid.slots_per_shard
+        self._table = ChunkTable(grid, chunk_bytes, self._load, path)
+
+    def _file(self, shard: int) -> str:
+        return shard_path(self._path, shard).path  # type: ignore[attr-defined]
+
+    def _load(self, shard: int) -> NDArray[np.uint64] | None:
+        path = self._file(shard)
+        try:
+            size = int(self._fs.size(path))
+            start = max(0, size - index_bytes(self._slots))
+            return parse_index(self._fs.cat_file(path, start=start, end=size), self._slots, size, path)
+        except FileNotFoundError:
+            return None
+
+    def read(self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool) -> None:
+        shards, offsets = self._table.locate(rows, view)
+        out[offsets == ABSENT] = self._fill_value
+        there = np.flatnonzero(offsets != ABSENT)
+        starts = offsets[there].tolist()
+        paths = [self._file(shard) for shard in shards[there].tolist()]
+        ends = [start + self._chunk_bytes + CRC_BYTES for start in starts]
+        for i, raw in zip(there.tolist(), self._fs.cat_ranges(paths, starts, ends, on_error="raise"), strict=True):
+            if len(raw) != self._chunk_bytes + CRC_BYTES or crc32c(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:]:
+                raise StoreError(f"the tokens of row {rows[i]} in {self._path} fail their checksum")
+            out[i] = np.frombuffer(raw, out.dtype, count=out[i].size).reshape(out[i].shape)
+
+    def close(self) -> None:
+        self._table.clear()
+
+
+class LibraryReader:
+    """Any 4-dimensional Zarr array, through the library."""
+
+    def __init__(self, path: Any, array: Any) -> None:
+        self._path, self._array = path, array
+
+    def read(self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool) -> None:
+        # One row at a time: fancy indexing across shards would decode whole shards for a few rows.
+        try:
+            for i, row in enumerate(rows.tolist()):
+                out[i] = self._array[row, view]
+        except Exception as error:  # zarr and its codecs raise many kinds here; all mean the same to a user
+            raise StoreError(f"{self._path} cannot be read ({error}); the store is damaged there") from error
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,100 @@
+"""failures.jsonl and notes.jsonl: what workers report, merged into files that depend on the store alone."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmcache.store import layout
+from mmcache.store.atomic import TEMPORARY_PREFIX
+from mmcache.store.errors import StoreError
+from mmcache.store.layout import FAILURES, NOTES, Presence
+from mmcache.store.sealed import put_file, remove_file
+from mmcache.store.segments import read_segments
+from mmcache.store.small_array import read_small_array
+
+REPORTS = (FAILURES, NOTES)
+
+
+def json_lines(lines: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def read_reports(path: Path) -> list[dict[str, Any]]:
+    """The lines of failures.jsonl or notes.jsonl; none when there is no such file. Raises StoreError when damaged."""
+    if not path.exists():
+        return []
+    try:
+        lines = [json.loads(line) for line in path.read_bytes().decode().split("\n") if line]
+        if not all({"id", "modality", "encoder", "reason"} <= set(line) for line in lines):
+            raise ValueError("a line lacks id, modality, encoder or reason")
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"{path} cannot be read ({error}); the store is damaged there. `mmcache store verify --repair` mends it"
+        ) from error
+    return lines
+
+
+def report_parts(root: Path, file: str) -> list[Path]:
+    """What workers reported since the reports were last finished, as whole files in a fixed order."""
+    parts = (root / layout.WORK).rglob(f"*-{file}")
+    return sorted(part for part in parts if not part.name.startswith(TEMPORARY_PREFIX))
+
+
+def finish_reports(root: Path) -> None:
+    """Merge what workers reported into failures.jsonl and notes.jsonl, and bring the root's attributes up to date.
+
+    The files are a function of what is in the store, not of the order in which shards were done: lines are
+    sorted by row, and a line whose segment has since been done otherwise goes.
+    """
+    segments = read_segments(root / layout.SEGMENTS)
+    row_of = pd.Series(np.arange(len(segments)), index=segments["id"])
+    presence = {
+        (modality, encoder): read_small_array(root / "present" / modality / encoder)
+        for modality, encoder in layout.token_arrays(root)
+    }
+    for file in REPORTS:
+        merged: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for part in [root / file, *report_parts(root, file)]:
+            for line in read_reports(part):
+                merged[line["id"], line["modality"], line["encoder"]] = line
+        kept = [
+            line
+            for (segment, modality, encoder), line in merged.items()
+            if (modality, encoder) in presence  # an array may have been removed by hand
+            and presence[modality, encoder][row_of[segment]] == line.get("present", Presence.FAILED)
+        ]
+        kept.sort(key=lambda line: (row_of[line["id"]], line["modality"], line["encoder"]))
+        if not kept:
+            remove_file(root, file)
+        elif kept != read_reports(root / file):
+            put_file(root, file, json_lines(kept))
+    _update_root(root, segments, presence)
+    shutil.rmtree(root / layout.WORK, ignore_errors=True)
+
+
+def _update_root(root: Path, segments: pd.DataFrame, presence: dict[tuple[str, str], NDArray[np.uint8]]) -> None:
+    """Coverage, and the digests of the reports."""
+    coverage: dict[str, dict[str, dict[str, int]]] = {}
+    for split in sorted(segments["split"].unique()):
+        rows = (segments["split"] == split).to_numpy()
+        for (modality, encoder), status in presence.items():
+            cached = int(((status == Presence.CACHED) & rows).sum())
+            coverage.setdefault(split, {}).setdefault(modality, {})[encoder] = cached
+    meta = layout.read_meta(root)
+    digests = {
+        name: hashlib.sha256((root / name).read_bytes()).hexdigest()
+        for name in (layout.SEGMENTS, *REPORTS)
+        if (root / name).exists()
+    }
+    digests[layout.SEGMENTS] = meta.sha256.get(layout.SEGMENTS, digests[layout.SEGMENTS])  # never changes
+    updated = dataclasses.replace(meta, coverage=coverage, sha256=digests)
+    if meta != updated:
+        layout.write_meta(root, updated)

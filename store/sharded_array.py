@@ -1,0 +1,130 @@
+"""A (N, V, T, D) Zarr array, a chunk a segment and view: what tokens and their scales are kept in."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcache.store.errors import StoreError
+from mmcache.store.layout import read_attributes
+from mmcache.store.location import is_remote, open_zarr
+from mmcache.store.readers import LibraryReader, LocalReader, RangeReader, Reader
+from mmcache.store.shard_file import shard_path
+from mmcache.store.shards import ShardGrid, normalise_rows
+
+
+class ShardedArray:
+    """One array, open for reading.
+
+    Attributes:
+        shape: (N, V, T, D) segments, views, tokens, width.
+        dtype: the stored dtype.
+        is_direct: whether chunks are read by their offsets, not through zarr.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        read_attributes(path)  # compares the seal
+        try:
+            array = open_zarr(path)
+        except Exception as error:  # zarr raises many kinds here; all mean the same to a user
+            raise StoreError(f"{path} cannot be opened as a Zarr array: {error}") from error
+        if array.ndim != 4:
+            raise StoreError(f"{path} has shape {array.shape}; tokens are (N, V, T, D)")
+        self.shape: tuple[int, int, int, int] = tuple(array.shape)
+        self.dtype = np.dtype(array.dtype)
+        self.grid = ShardGrid(self.shape[0], (array.shards or array.chunks)[0], self.shape[1])
+        self.is_direct = _is_direct(array)
+        self._reader: Reader = LibraryReader(path, array)
+        if self.is_direct:
+            make = RangeReader if is_remote(path) else LocalReader
+            self._reader = make(path, self.grid, self.chunk_bytes, array.fill_value)
+
+    @property
+    def name(self) -> str:
+        """Modality and encoder."""
+        return "/".join(self.path.parts[-2:])
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of one segment and view."""
+        return self.shape[2] * self.shape[3] * self.dtype.itemsize
+
+    def shard_path(self, shard: int) -> Path:
+        return shard_path(self.path, shard)
+
+    def read(
+        self, rows: NDArray[np.integer], view: int = 0, out: NDArray[Any] | None = None, *, check: bool = False
+    ) -> NDArray[Any]:
+        """Gather the chunks of `rows`.
+
+        Args:
+            rows: (n,) row numbers, in any order, repeated or negative ones allowed.
+            view: which cached view; 0 is the centre view.
+            out: (n, T, D) buffer of the stored dtype, filled in place and returned.
+            check: compare checksums, as one does before writing the tokens elsewhere.
+
+        Returns:
+            (n, T, D) in the stored dtype; rows without a chunk have the fill value, zero in our stores.
+
+        Raises:
+            IndexError: a row or the view is out of range.
+            ValueError: `out` does not fit.
+            StoreError: a shard is damaged.
+        """
+        rows = normalise_rows(rows, self.shape[0])
+        if not 0 <= view < self.shape[1]:
+            raise IndexError(f"view {view} is outside the {self.shape[1]} cached views of {self.name}")
+        shape = (len(rows), *self.shape[2:])
+        if out is None:
+            out = np.empty(shape, self.dtype)
+        elif out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
+            raise ValueError(
+                f"out must be a C-contiguous {self.dtype} array of shape {shape}, got {out.dtype} {out.shape}"
+            )
+        if len(rows):
+            self._reader.read(rows, view, out, check)
+        return out
+
+    def close(self) -> None:
+        """Close the shard files; the next read opens them again, and sees shards rewritten since."""
+        self._reader.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_reader"):
+            self.close()
+
+
+def _is_direct(array: Any) -> bool:
+    """Whether chunks can be read by offset: sharded, one segment a chunk, `bytes` + `crc32c`, index at the end."""
+    document = array.metadata.to_dict()
+    codecs = [dict(codec) for codec in document["codecs"]]
+    if len(codecs) != 1 or codecs[0]["name"] != "sharding_indexed":
+        return False
+    sharding = codecs[0]["configuration"]
+    _, views, tokens, width = array.shape
+    keys = document["chunk_key_encoding"]
+    return (
+        keys["name"] == "default"
+        and keys.get("configuration", {}).get("separator", "/") == "/"
+        and tuple(sharding["chunk_shape"]) == (1, 1, tokens, width)
+        and tuple(array.shards[1:]) == (views, tokens, width)
+        and _plain(sharding["codecs"])
+        and _named(sharding["index_codecs"]) == ["bytes:little", "crc32c"]
+        and sharding.get("index_location", "end") == "end"
+    )
+
+
+def _plain(codecs: Any) -> bool:
+    """`bytes` and `crc32c`; a one-byte dtype has no order of bytes."""
+    return _named(codecs) in (["bytes:little", "crc32c"], ["bytes", "crc32c"])
+
+
+def _named(codecs: Any) -> list[str]:
+    out = []
+    for codec in codecs:
+        codec = dict(codec) if not hasattr(codec, "to_dict") else codec.to_dict()
+        endian = codec.get("configuration", {}).get("endian")
+        out.append(f"{codec['name']}:{getattr(endian, 'value', endian)}" if endian else codec["name"])
+    return out
