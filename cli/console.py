@@ -75,6 +75,10 @@ class Bars:
             self._tasks[name] = self._progress.add_task(name, total=total, unit=unit, note=note)
         self._progress.update(self._tasks[name], completed=done, note=note)
 
+    def segments(self, name: str, done: int, total: int) -> None:
+        """As `update`, for work that goes segment by segment."""
+        self.update(name, done, total, "segments")
+
     def stop(self) -> None:
         if self._progress is not None:
             self._progress.stop()

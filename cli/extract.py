@@ -22,7 +22,7 @@ def extract(
     limit: Annotated[int | None, typer.Option(help="Only the first N segments of each split.", rich_help_panel="Data")] = None,
     store: Annotated[Path | None, typer.Option(help="Store to write. Default: cache/NAME.zarr.", rich_help_panel="Store")] = None,
     k: Annotated[int | None, typer.Option(help="k-Average: cache at most K tokens a segment. Default: all.", rich_help_panel="Store")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float16 or float32. Default: float16.", rich_help_panel="Store")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float16, float32 or int8. Default: float16.", rich_help_panel="Store")] = None,
     shard_mb: Annotated[float | None, typer.Option(help="About how large a shard gets, in MiB. Default: 128.", rich_help_panel="Store")] = None,
     modalities: Annotated[str | None, typer.Option(help="E.g. rgb,audio. Default: those on disk.", rich_help_panel="Encoders")] = None,
     encoder: Annotated[list[str] | None, typer.Option(help="MODALITY=NAME, repeatable; see `mmcache list encoders`.", rich_help_panel="Encoders")] = None,

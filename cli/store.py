@@ -1,125 +1,205 @@
-"""mmcache store: look at a store, check it, and exchange it with HDF5."""
+"""mmcache store: look at a store, check and mend it, make others of it, and exchange it with HDF5 and .npy files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Look at a store, check it, exchange it with HDF5.")
+if TYPE_CHECKING:
+    from mmcache.store.repair import Repair
+    from mmcache.store.verify import Finding
+
+app = typer.Typer(no_args_is_help=True, help="Look at a store, check and mend it, make others of it, exchange it.")
+
+_SHARD_MB = Annotated[float, typer.Option(help="About how large a shard gets, in MiB.")]
+_HDF5 = (".h5", ".hdf5", ".hdf")
 
 
 @app.command(epilog="Example: mmcache store info cache/epic.zarr")
 def info(
-    path: Annotated[Path, typer.Argument(help="A store.")],
+    path: Annotated[str, typer.Argument(help="A store: a folder, or an address as s3://bucket/epic.zarr.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show what a store holds: coverage by split and modality, encoders, bytes, failures."""
-    from mmcache.cli.console import out, print_json, size, table
+    from mmcache.cli.console import print_json
     from mmcache.store.feature_store import FeatureStore
     from mmcache.store.info import describe
 
     described = describe(FeatureStore.open(path))
     if as_json:
         print_json(described)
-        return
-    out.print(
-        f"{path}: {described['dataset']}, {described['segments']} segments, {size(described['bytes'])}",
-        markup=False,
-    )
+    else:
+        _show_info(path, described)
+
+
+def _show_info(path: str, described: dict[str, Any]) -> None:
+    from mmcache.cli.console import out, size, table
+
+    total = f", {size(described['bytes'])}" if described["bytes"] is not None else ""
+    out.print(f"{path}: {described['dataset']}, {described['segments']} segments{total}", markup=False)
     tasks = ", ".join(f"{task} ({count} classes)" for task, count in described["tasks"].items())
     out.print(f"tasks: {tasks}; results are reported on '{described['eval_split']}'", markup=False)
+    rows = []
     for a in described["arrays"]:
-        shape = f"{a['views']} x {a['tokens']} x {a['width']} {a['dtype']}"
-        out.print(f"{a['name']}: {shape} a segment (views, tokens, width), weights {a['weights']}", markup=False)
+        shape = f"{a['views']} x {a['tokens']} x {a['width']}"
+        rows.append([a["name"], a["weights"], shape, a["dtype"], "-" if a["bytes"] is None else size(a["bytes"])])
+    out.print(table("", ["tokens", "weights", "views x T x D", "dtype", "bytes"], rows, text_columns=2))
+    for a in described["arrays"]:
+        if a["rounding_error"] is not None:
+            mean, worst = (100 * a["rounding_error"][key] for key in ("mean", "worst"))
+            out.print(f"{a['name']}: int8 changes a segment by {mean:.2f} % (worst {worst:.2f} %)", markup=False)
     rows = [
-        [a["name"].partition("/")[0], split, *counts.values()]
-        for a in described["arrays"]
-        for split, counts in a["coverage"].items()
+        [a["name"], split, *counts.values()] for a in described["arrays"] for split, counts in a["coverage"].items()
     ]
-    out.print(table("", ["modality", "split", "cached", "missing", "failed", "to do"], rows, text_columns=2))
+    out.print(table("", ["tokens", "split", "cached", "missing", "failed", "to do"], rows, text_columns=2))
     for reason, count in described["failures"].items():
         out.print(f"failed: {count} x {reason}", markup=False)
 
 
-@app.command(epilog="Example: mmcache store verify cache/epic.zarr")
+@app.command(epilog="Example: mmcache store verify cache/epic.zarr --repair")
 def verify(
     path: Annotated[Path, typer.Argument(help="A store.")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend it; mark bad segments to be done again.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Read all of a store and check it: checksums, presence, values, lengths. Exit code 1 if anything is wrong."""
+    """Read all of a store and check it: checksums, presence, values, lengths. Exit code 1 if anything is wrong.
+
+    With --repair, metadata is restored from spare copies, and damaged segments are marked: `mmcache extract` then does
+    only those again.
+    """
     from mmcache.cli.console import Bars, out, print_json
+    from mmcache.store.repair import repair as repair_store
     from mmcache.store.verify import verify as verify_store
 
     with Bars() as bars:
-        findings = verify_store(path, lambda done, total: bars.update("checking", done, total, "shards"))
+
+        def progress(done: int, total: int) -> None:
+            bars.update("checking", done, total, "shards")
+
+        result = repair_store(path, progress) if repair else None
+        findings = result.found if result else verify_store(path, progress)
+    left = result.left if result else findings
     if as_json:
-        print_json([finding.to_json() for finding in findings])
-    for finding in findings if not as_json else []:
+        listed = [finding.to_json() for finding in findings]
+        print_json({"found": listed, "left": len(left), "to_do": result.to_do} if result else listed)
+    else:
+        _show_findings(path, findings)
+        if result:
+            _show_repair(path, result)
+        elif not findings:
+            out.print(f"{path}: sound", markup=False)
+    if left:
+        raise typer.Exit(1)
+
+
+def _show_findings(path: Path, findings: "list[Finding]") -> None:
+    from mmcache.cli.console import out
+
+    for finding in findings:
         out.print(str(finding), markup=False)
     if findings:
-        out.print(f"{path}: {len(findings)} problems", markup=False) if not as_json else None
-        raise typer.Exit(1)
-    if not as_json:
-        out.print(f"{path}: sound", markup=False)
+        out.print(f"{path}: {len(findings)} problems", markup=False)
+
+
+def _show_repair(path: Path, result: "Repair") -> None:
+    from mmcache.cli.console import out
+
+    if not result.found:
+        out.print(f"{path}: sound, nothing to repair", markup=False)
+    for name, count in result.to_do.items():
+        out.print(f"{name}: {count} segments to be done again by what made them, e.g. `mmcache extract`", markup=False)
+    if result.found and not result.left:
+        out.print(f"{path}: repaired", markup=False)
+    for finding in result.left:
+        out.print(f"not repaired: {finding}", markup=False)
 
 
 @app.command(epilog="Example: mmcache store reduce cache/epic.zarr --k 100")
 def reduce(
     path: Annotated[Path, typer.Argument(help="A store.")],
-    k: Annotated[int, typer.Option(help="The most tokens a segment keeps.")],
+    k: Annotated[int | None, typer.Option(help="The most tokens a segment keeps.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Store as float16, float32 or int8. Default: as they are.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Only these, e.g. rgb,audio/ast_b. Default: all.")] = None,
-    shard_mb: Annotated[float, typer.Option(help="About how large a shard gets, in MiB.")] = 128.0,
+    shard_mb: _SHARD_MB = 128.0,
 ) -> None:
-    """Add a shorter token set beside each one, by k-Average; no encoder runs again. Stopped, it continues."""
+    """Add a smaller token set beside each one, by k-Average or as int8; no encoder runs. Stopped, it continues."""
     from mmcache.cli.console import Bars, out
     from mmcache.cli.options import comma_list
     from mmcache.store.reduce import reduce_store
 
     with Bars() as bars:
-        made = reduce_store(
-            path,
-            k,
-            comma_list(tokens),
-            int(shard_mb * 2**20),
-            lambda name, done, total: bars.update(name, done, total, "segments"),
-        )
+        made = reduce_store(path, k, comma_list(tokens), int(shard_mb * 2**20), bars.segments, dtype)
     out.print(f"{path}: {', '.join(made)}", markup=False)
+
+
+@app.command(epilog="Example: mmcache store merge node1.zarr node2.zarr --store cache/epic.zarr")
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="The stores to make one of.")],
+    store: Annotated[Path, typer.Option(help="Store to write, or to continue.")],
+) -> None:
+    """Make one store of several: parts that machines extracted, or different segments of one data set.
+
+    Whole shards are taken over by reference where the file system allows. Stopped, it continues.
+    """
+    from mmcache.cli.console import Bars, out
+    from mmcache.store.merge import merge_stores
+
+    with Bars() as bars:
+        merged = merge_stores(parts, store, bars.segments)
+    names = ", ".join(f"{modality}/{encoder}" for modality, encoder in merged.arrays) or "no tokens"
+    out.print(f"{store}: {len(merged)} segments, {names}", markup=False)
 
 
 @app.command("import", epilog="Example: mmcache store import features.h5 --store cache/mine.zarr")
 def import_(
-    file: Annotated[Path, typer.Argument(help="An HDF5 file.")],
+    source: Annotated[Path, typer.Argument(help="An HDF5 file, or a folder of .npy files.")],
     store: Annotated[Path, typer.Option(help="Store to write, or to continue.")],
-    shard_mb: Annotated[float, typer.Option(help="About how large a shard gets, in MiB.")] = 128.0,
+    dtype: Annotated[str | None, typer.Option(help="Store as float16, float32 or int8. Default: as they are.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Folder: label columns of segments.csv, e.g. verb,noun.")] = None,
+    shard_mb: _SHARD_MB = 128.0,
 ) -> None:
-    """Make a store from an HDF5 file.
+    """Make a store from an HDF5 file or a folder of .npy files. Stopped, it continues.
 
-    Form: features/<modality> (N, T, D), optional lengths/<modality> and present/<modality>; labels/<task>; split;
+    HDF5: features/<modality> (N, T, D), optional lengths/<modality> and present/<modality>; labels/<task>; split;
     ids; optional classes/<task>.
+
+    Folder: segments.csv (id, split, labels), <modality>/<id>.npy (T, D); optional classes/<task>.txt.
     """
     from mmcache.cli.console import Bars, out
+    from mmcache.cli.options import comma_list
+    from mmcache.store.errors import ConfigError
     from mmcache.store.hdf5 import import_hdf5
+    from mmcache.store.npy_folder import import_npy
 
+    shard_bytes = int(shard_mb * 2**20)
     with Bars() as bars:
-        import_hdf5(
-            file, store, int(shard_mb * 2**20), lambda name, done, total: bars.update(name, done, total, "segments")
-        )
-    out.print(f"{file} -> {store}", markup=False)
+        if source.is_dir():
+            import_npy(source, store, shard_bytes, bars.segments, dtype, comma_list(tasks))
+        elif tasks is not None:
+            raise ConfigError("--tasks is for folders of .npy files; an HDF5 file names its tasks under 'labels'")
+        else:
+            import_hdf5(source, store, shard_bytes, bars.segments, dtype)
+    out.print(f"{source} -> {store}", markup=False)
 
 
 @app.command("export", epilog="Example: mmcache store export cache/epic.zarr features.h5")
 def export(
     path: Annotated[Path, typer.Argument(help="A store.")],
-    file: Annotated[Path, typer.Argument(help="The HDF5 file to write.")],
+    target: Annotated[Path, typer.Argument(help="A file ending in .h5, or a new folder for .npy files.")],
     view: Annotated[int, typer.Option(help="Which cached view.")] = 0,
 ) -> None:
-    """Write a store's tokens, labels, splits and presence to one HDF5 file, in the form that import reads."""
+    """Write a store's tokens, labels, splits and presence in a form that import reads: HDF5, or .npy files."""
     from mmcache.cli.console import Bars, out
+    from mmcache.store.errors import ConfigError
     from mmcache.store.feature_store import FeatureStore
     from mmcache.store.hdf5 import export_hdf5
+    from mmcache.store.npy_folder import export_npy
 
+    if target.suffix and target.suffix not in _HDF5:
+        raise ConfigError(f"{target}: give a file ending in {', '.join(_HDF5)}, or a folder name without an ending")
+    write = export_hdf5 if target.suffix else export_npy
     with Bars() as bars:
-        export_hdf5(
-            FeatureStore.open(path), file, view, lambda name, done, total: bars.update(name, done, total, "segments")
-        )
-    out.print(f"{path} -> {file}", markup=False)
+        write(FeatureStore.open(path), target, view, bars.segments)
+    out.print(f"{path} -> {target}", markup=False)

@@ -5,6 +5,7 @@ file whose name starts with `.tmp-`, which the next writer of the same folder ma
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY_PREFIX = ".tmp-"
+_FICLONE = 0x40049409  # ioctl of linux/fs.h
 
 
 @contextlib.contextmanager
@@ -36,6 +38,43 @@ def atomic_write(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
     with atomic_file(path) as file:
         file.write(data)
+
+
+def reference_copy(source: Path, target: Path) -> None:
+    """Make `target` a file of the same bytes as `source`, without copying them where the file system allows.
+
+    A clone (btrfs, xfs, bcachefs), else a second name for the same file, else a copy. Sharing one file is safe here:
+    files of a store are replaced, never changed in place.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}"
+    try:
+        if not _clone(source, temporary):
+            temporary.unlink(missing_ok=True)
+            try:
+                os.link(source, temporary)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(source, temporary)
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.unlink(missing_ok=True)  # rename does nothing when both are names of one file
+    fsync_folder(target.parent)
+
+
+def _clone(source: Path, target: Path) -> bool:
+    with open(source, "rb") as original, open(target, "wb") as clone:
+        try:
+            fcntl.ioctl(clone.fileno(), _FICLONE, original.fileno())
+        except OSError:
+            return False
+    return True
 
 
 def fsync_folder(folder: Path) -> None:

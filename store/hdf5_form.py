@@ -42,7 +42,7 @@ def check_form(file: h5py.File, source: Path) -> None:
             _check_vector(f"{group}/{name}", values, n, problems)
     _check_features(datasets, n, source, problems)
     for task, labels in datasets["labels"].items():
-        _check_labels(task, labels, problems)
+        _check_labels(task, labels, problems, task in datasets["classes"])
     for task, classes in datasets["classes"].items():
         if task not in datasets["labels"]:
             problems.add(f"'classes/{task}' has no 'labels/{task}'")
@@ -130,9 +130,12 @@ def _check_values(
         problems.add(f"'lengths/{modality}' must be whole numbers from 1 to {tokens} where the segment is present")
 
 
-def _check_labels(task: str, labels: h5py.Dataset, problems: Problems) -> None:
+def _check_labels(task: str, labels: h5py.Dataset, problems: Problems, named: bool) -> None:
     if not is_task_name(task):
         problems.add(f"'{task}' cannot name a task: use lower-case letters, digits and '_'")
     numbers = labels.dtype.kind in "iufb" and np.isfinite(labels[()]).all()
     if not numbers or not (labels[()] % 1 == 0).all() or (labels[()] < UNLABELLED).any():
         problems.add(f"'labels/{task}' must be whole numbers, -1 where there is none; names go to 'classes/{task}'")
+    elif not named and len(labels) and int(labels[()].max()) > max(1000, 10 * len(labels)):
+        highest = int(labels[()].max())
+        problems.add(f"'labels/{task}' goes up to {highest} for {len(labels)} segments; name them in 'classes/{task}'")

@@ -1,38 +1,62 @@
 """What a store holds, in figures."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.layout import Presence
+from mmcache.store.location import is_remote
+
+_SHOWN = (Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO)
 
 
 def describe(store: FeatureStore) -> dict[str, Any]:
-    """Data set, tasks, and for each token array its shape, weights and coverage by split; failures by reason."""
-    splits = store.segments["split"]
-    arrays = []
-    for modality, encoder in store.arrays:
-        name = f"{modality}/{encoder}"
-        array, present = store.tokens[name], store.present[name]
-        coverage = {
-            split: {p.name.lower(): int(((present == p) & (splits == split)).sum()) for p in _SHOWN}
-            for split in dict.fromkeys(splits)
-        }
-        _, views, tokens, width = array.shape
-        fingerprint = array.fingerprint
-        arrays.append(
-            {"name": name, "views": views, "tokens": tokens, "width": width, "dtype": array.dtype.name}
-            | {"weights": fingerprint.weights, "k": fingerprint.k, "coverage": coverage}
-        )
+    """Data set, tasks, and for each token array its shape, weights and coverage by split; failures by reason.
+
+    Bytes are those on disk, and None at an address.
+    """
     return {
         "dataset": store.meta.dataset,
         "segments": len(store),
         "eval_split": store.meta.eval_split,
         "tasks": {task: len(classes) for task, classes in store.tasks.items()},
-        "bytes": sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file()),
-        "arrays": arrays,
-        "failures": dict(Counter(f"{line['modality']}: {line['reason']}" for line in store.failures).most_common()),
+        "bytes": _bytes(store.path),
+        "arrays": [_describe_array(store, f"{modality}/{encoder}") for modality, encoder in store.arrays],
+        "failures": dict(Counter(f"{line['modality']}/{line['encoder']}: {line['reason']}" for line in store.failures).most_common()),
     }
 
 
-_SHOWN = (Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO)
+def _describe_array(store: FeatureStore, name: str) -> dict[str, Any]:
+    array, present, errors = store.tokens[name], store.present[name], store.errors[name]
+    splits = store.segments["split"]
+    coverage = {
+        split: {p.name.lower(): int(((present == p) & (splits == split)).sum()) for p in _SHOWN}
+        for split in dict.fromkeys(splits)
+    }
+    _, views, tokens, width = array.shape
+    cached = None if errors is None else errors[present == Presence.CACHED]
+    rounding = None
+    if cached is not None and cached.size:
+        rounding = {"mean": float(np.mean(cached)), "worst": float(np.max(cached))}
+    sizes = [_bytes(store.path / kind / name) for kind in ("tokens", "scale")]
+    return {
+        "name": name,
+        "views": views,
+        "tokens": tokens,
+        "width": width,
+        "dtype": array.dtype.name,
+        "bytes": None if sizes[0] is None else sum(size or 0 for size in sizes),
+        "weights": array.fingerprint.weights,
+        "k": array.fingerprint.k,
+        "rounding_error": rounding,
+        "coverage": coverage,
+    }
+
+
+def _bytes(folder: Path) -> int | None:
+    if is_remote(folder):
+        return None
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

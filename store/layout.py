@@ -30,6 +30,7 @@ import zarr.storage
 from zarr.codecs import Crc32cCodec
 
 from mmcache.store.errors import NoStoreError, StoreError
+from mmcache.store.location import is_remote
 from mmcache.store.sealed import BLANK, SEAL, Seal, check_seal, put_file, seal
 
 FORMAT_VERSION = 1
@@ -180,7 +181,11 @@ def read_meta(root: Path) -> StoreMeta:
         NoStoreError: nothing is there.
         StoreError: not one of ours, or written by a newer format than this code knows.
     """
-    if not (root / "zarr.json").exists():
+    try:
+        found = (root / "zarr.json").exists()
+    except Exception as error:  # of a network: file systems raise many kinds here
+        raise StoreError(f"{root} cannot be reached: {' '.join(str(error).split())}") from error
+    if not found:
         raise NoStoreError(
             f"no store at {root} (no zarr.json there). `mmcache extract` or `mmcache store import` makes one."
         )
@@ -211,6 +216,9 @@ def token_bytes(tokens: int, width: int, dtype: str) -> int:
 
 def token_arrays(root: Path) -> list[tuple[str, str]]:
     """(modality, encoder) of every token array, modalities sorted, encoders in the order they were added."""
+    if is_remote(root):  # the web has no lists of files; the root says what there was when the last writer finished
+        counted = read_meta(root).coverage.values()
+        return list(dict.fromkeys((m, e) for split in counted for m, encoders in split.items() for e in encoders))
     found = []
     tokens = root / "tokens"
     # A folder without zarr.json is no group: a run was killed before it became one.

@@ -12,12 +12,13 @@ _LEVELS = 127
 def quantise(tokens: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Tokens (..., T, D), all finite -> int8 (..., T, D) and float32 scales (..., T, 1); a zero token has scale 0."""
     values = tokens.astype(np.float32, copy=False)
-    scale = np.abs(values).max(axis=-1, keepdims=True) / np.float32(_LEVELS)
-    # Dividing by the largest value first keeps the quotient in range where the scale itself is subnormal.
-    peak = np.where(scale > 0, scale * _LEVELS, 1).astype(np.float32)
-    quotient = np.clip(np.rint(values / peak * _LEVELS), -_LEVELS, _LEVELS)
-    quotient = np.where(scale > 0, quotient, 0)
-    return quotient.astype(np.int8), scale.astype(np.float32)
+    peak = np.maximum(values.max(axis=-1, keepdims=True), -values.min(axis=-1, keepdims=True))
+    scale = peak / np.float32(_LEVELS)
+    quotient = values / np.where(scale > 0, scale, 1)
+    np.rint(quotient, out=quotient)
+    if (scale < np.finfo(np.float32).tiny).any():  # a subnormal scale is a rough one
+        np.clip(quotient, -_LEVELS, _LEVELS, out=quotient)
+    return quotient.astype(np.int8), scale
 
 
 def dequantise(
@@ -29,7 +30,14 @@ def dequantise(
 
 def relative_error(tokens: NDArray[np.floating], back: NDArray[np.floating]) -> NDArray[np.float32]:
     """||x - y|| / ||x|| over the last two axes: (..., T, D) twice -> (...); 0 where x is all zero."""
-    exact = tokens.astype(np.float64)
-    difference = np.sqrt(((exact - back) ** 2).sum(axis=(-2, -1)))
-    norm = np.sqrt((exact**2).sum(axis=(-2, -1)))
-    return np.where(norm > 0, difference / np.where(norm > 0, norm, 1), 0).astype(np.float32)
+    for dtype in (np.float32, np.float64):  # the second for values whose squares leave the range of the first
+        exact = tokens.astype(dtype, copy=False)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            difference, norm = (_square_sum(values) for values in (exact - back, exact))
+        if np.isfinite(difference).all() and (norm > np.finfo(np.float32).tiny).all():
+            break
+    return np.sqrt(np.divide(difference, norm, out=np.zeros_like(norm), where=norm > 0)).astype(np.float32)
+
+
+def _square_sum(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.einsum("...td,...td->...", values, values)

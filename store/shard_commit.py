@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.store import layout
-from mmcache.store.atomic import atomic_write
+from mmcache.store.atomic import atomic_write, reference_copy
 from mmcache.store.errors import StoreError
 from mmcache.store.layout import Presence
 from mmcache.store.reports import REPORTS, json_lines
@@ -36,6 +36,7 @@ class ShardCommit:
         self._old = {kind: OldShard(path, slots) for kind, path in paths.items()}
         self._writers = {kind: ShardWriter(path, slots) for kind, path in paths.items()}
         self._next = self.rows.start  # rows before this one are settled
+        self._adopted: dict[str, Path] = {}
 
     def put(self, row: int, tokens: NDArray[np.floating], lengths: NDArray[np.integer] | None = None) -> None:
         """Cache `row`: tokens (V, n, D) of any float dtype, and (V,) lengths where they vary.
@@ -48,13 +49,25 @@ class ShardCommit:
             row, {kind: [view.tobytes() for view in views] for kind, views in stored.chunks.items()}, stored.beside
         )
 
+    @property
+    def is_adopted(self) -> bool:
+        return bool(self._adopted)
+
+    def adopt(self, files: dict[str, Path]) -> None:
+        """Take over whole shard files, kind -> file, of an array of the same kind and grid.
+
+        Their rows are then settled as others are, but without chunks; nothing may be cached here already.
+        """
+        assert not (self._status == Presence.CACHED).any(), "an adopted shard would replace what is cached"
+        self._adopted = files
+
     def put_stored(self, row: int, chunks: dict[str, list[bytes]], beside: dict[str, NDArray[Any]]) -> None:
         """Cache `row` as an array of the same kind stores it: kind -> V raw chunks, kind -> (V,) values."""
         self._begin(row)
         place, views = row - self.rows.start, self._array.grid.n_views
-        for kind, writer in self._writers.items():
+        for kind, raw in chunks.items():
             for view in range(views):
-                writer.put(place * views + view, chunks[kind][view])
+                self._writers[kind].put(place * views + view, raw[view])
         for kind, values in beside.items():
             self._beside[kind][place] = values
         self._settle(row, Presence.CACHED)
@@ -86,10 +99,15 @@ class ShardCommit:
 
     def commit(self) -> None:
         """Write tokens, what stands beside them, reports and, last, presence."""
-        self._keep_up_to(self.rows.stop)
+        if not self._adopted:
+            self._keep_up_to(self.rows.stop)
         array, root = self._array, self._array.root
-        for writer in self._writers.values():
-            writer.commit()
+        for kind, writer in self._writers.items():
+            if kind in self._adopted:
+                writer.abort()
+                reference_copy(self._adopted[kind], writer.path)
+            else:
+                writer.commit()
         for kind, values in self._beside.items():
             shape = (array.grid.rows_per_shard, array.grid.n_views)
             padded = np.full(shape, layout.BESIDE[kind].fill_value, values.dtype)
@@ -124,7 +142,8 @@ class ShardCommit:
     def _begin(self, row: int) -> None:
         if not self._next <= row < self.rows.stop:
             raise ValueError(f"rows of shard {self.shard} must ascend within {self.rows}: got {row}")
-        self._keep_up_to(row)
+        if not self._adopted:
+            self._keep_up_to(row)
 
     def _keep_up_to(self, row: int) -> None:
         """Copy the chunks of rows before `row` that were cached earlier and are not put again."""

@@ -1,0 +1,277 @@
+"""Make one store of several: what machines extracted apart, or stores of different segments of one data set.
+
+A shard that one part alone has anything of is taken over whole, by reference where the file system allows (a clone, or
+a second name for the same file); the others are put together chunk by chunk, checksums compared. Teachers' answers
+(logits) are not taken over: the next fuse computes them.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmcache.store import layout
+from mmcache.store.atomic import remove_leftovers
+from mmcache.store.create import check_same_segments, create_store
+from mmcache.store.errors import ConfigError, StoreMismatchError
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.layout import Presence, StoreMeta
+from mmcache.store.lock import writer_lock
+from mmcache.store.reports import finish_reports
+from mmcache.store.shard_commit import OldShard
+from mmcache.store.source import Progress, silent
+from mmcache.store.token_array import TokenArray
+from mmcache.store.writer import TokenWriter, add_tokens
+
+# Of a segment that several parts know, the one that knows most counts; of equals, the first.
+_KNOWN_BEST_FIRST = (Presence.CACHED, Presence.FAILED, Presence.MISSING)
+
+
+def merge_stores(parts: list[Path], root: Path, progress: Progress = silent) -> FeatureStore:
+    """Write all that the stores `parts` hold to the store at `root`, made if need be.
+
+    Killed at any moment, the same call goes on and ends with the same bytes; called again after a part has grown, it
+    takes over what is new.
+
+    Raises:
+        ConfigError: fewer than one part, or a part is the result itself.
+        StoreMismatchError: parts differ in what must be the same; all differences at once.
+        StoreError: a part cannot be read, or another process writes `root`.
+    """
+    if not parts:
+        raise ConfigError("nothing to merge: name at least one store")
+    if root.resolve() in {part.resolve() for part in parts}:
+        raise ConfigError(f"{root} is one of the stores to merge; give another --store")
+    stores = [FeatureStore.open(part) for part in parts]
+    _check_parts(stores)
+    segments, meta = _joined(stores)
+    with writer_lock(root):
+        remove_leftovers(root)
+        if root.exists():
+            check_same_segments(root, segments, meta)
+        else:
+            create_store(root, segments, meta)
+        for name in dict.fromkeys(f"{m}/{e}" for store in stores for m, e in store.arrays):
+            _merge_tokens(stores, root, segments, name, progress)
+        finish_reports(root)
+    return FeatureStore.open(root)
+
+
+def _check_parts(stores: list[FeatureStore]) -> None:
+    """Raise StoreMismatchError naming every way in which a part does not go with the first."""
+    problems = []
+    first = stores[0]
+    for store in stores[1:]:
+        for field in ("dataset", "tasks", "eval_split"):
+            ours, theirs = getattr(first.meta, field), getattr(store.meta, field)
+            if ours != theirs:
+                shown = f": {ours!r} and {theirs!r}" if field != "tasks" else ""
+                problems.append(f"{first.path} and {store.path} differ in their {field}{shown}")
+        if list(store.segments.columns) != list(first.segments.columns):
+            problems.append(f"{first.path} and {store.path} differ in the columns of their segments")
+            continue
+        ours = first.segments.set_index("id")
+        theirs = store.segments.set_index("id")
+        common = ours.index.intersection(theirs.index)
+        if not ours.loc[common].equals(theirs.loc[common]):
+            problems.append(f"{first.path} and {store.path} say different things of the same segments")
+    for store in stores:
+        for modality, encoder in store.arrays:
+            problems.extend(_mismatch(stores, store, f"{modality}/{encoder}"))
+    if problems:
+        raise StoreMismatchError("these stores cannot become one:\n  " + "\n  ".join(problems))
+
+
+def _mismatch(stores: list[FeatureStore], store: FeatureStore, name: str) -> list[str]:
+    """How the tokens `name` of a store differ from those of the first store that has them."""
+    array = store.tokens[name]
+    if not array.is_direct:
+        return [f"{array.path} is compressed or foreign; only plain shards can be merged"]
+    first = next(other for other in stores if tuple(name.split("/")) in other.arrays).tokens[name]
+    problems = []
+    if (array.shape[1:], array.dtype) != (first.shape[1:], first.dtype):
+        ours, theirs = (f"{other.dtype} {other.shape[1:]}" for other in (array, first))
+        problems.append(f"{array.path} holds {ours}, {first.path} {theirs}")
+    if _has_lengths(array) != _has_lengths(first):
+        problems.append(f"only one of {array.path} and {first.path} has token counts")
+    try:
+        array.fingerprint.check_same(first.fingerprint, first.path)
+    except StoreMismatchError as error:
+        problems.append(f"{array.path}: {error}")
+    return problems
+
+
+def _has_lengths(array: TokenArray) -> bool:
+    return (array.path.parents[2] / "length" / array.name / "zarr.json").exists()
+
+
+def _joined(stores: list[FeatureStore]) -> tuple[pd.DataFrame, StoreMeta]:
+    """The segments of all parts, in their order, each once."""
+    table = pd.concat([store.segments for store in stores]).drop_duplicates("id", ignore_index=True)
+    splits = {str(split): int(n) for split, n in sorted(table["split"].value_counts().items())}
+    return table, dataclasses.replace(stores[0].meta, splits=splits, coverage={}, sha256={})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Donors:
+    """Where each row of the result comes from.
+
+    Attributes:
+        part: (N,) which of the parts, -1 = none.
+        row: (N,) its row there.
+        status: (N,) what that part says of it.
+    """
+
+    part: NDArray[np.int64]
+    row: NDArray[np.int64]
+    status: NDArray[np.uint8]
+
+
+def _donors(parts: list[FeatureStore], segments: pd.DataFrame, name: str) -> _Donors:
+    n = len(segments)
+    part, row = np.full(n, -1), np.zeros(n, np.int64)
+    status = np.full(n, Presence.TO_DO, np.uint8)
+    places = [pd.Index(store.segments["id"]).get_indexer(segments["id"]) for store in parts]
+    for wanted in _KNOWN_BEST_FIRST:
+        for number, (store, place) in enumerate(zip(parts, places, strict=True)):
+            takes = (part < 0) & (place >= 0) & (store.present[name][place] == wanted)
+            part[takes], row[takes], status[takes] = number, place[takes], wanted
+    return _Donors(part, row, status)
+
+
+def _merge_tokens(
+    stores: list[FeatureStore], root: Path, segments: pd.DataFrame, name: str, progress: Progress
+) -> None:
+    modality, encoder = name.split("/")
+    parts = [store for store in stores if (modality, encoder) in store.arrays]
+    donors = _donors(parts, segments, name)
+    model = parts[0].tokens[name]
+    _, views, tokens, width = model.shape
+    row_bytes = views * layout.token_bytes(tokens, width, model.dtype.name)
+    writer = add_tokens(
+        root,
+        modality,
+        model.fingerprint,
+        tokens,
+        width,
+        views=views,
+        dtype=model.dtype.name,
+        shard_bytes=model.grid.rows_per_shard * row_bytes,  # so that whole shards can be taken over
+        variable_length=_has_lengths(model),
+    )
+    givers = [TokenWriter(store.path, modality, encoder) for store in parts]
+    reasons = [_reasons(store, name) for store in parts]
+    to_do = (writer.presence() != donors.status) & (donors.status != Presence.TO_DO)
+    for shard in range(writer.grid.n_shards):
+        rows = writer.grid.rows(shard)
+        wanted = np.flatnonzero(to_do[rows.start : rows.stop]) + rows.start
+        if len(wanted):
+            _merge_shard(writer, shard, wanted, donors, parts, givers, reasons, segments)
+        progress(name, rows.stop, len(segments))
+
+
+def _reasons(store: FeatureStore, name: str) -> dict[str, list[tuple[Presence, str]]]:
+    """Segment id -> what failures.jsonl and notes.jsonl say of it."""
+    found: dict[str, list[tuple[Presence, str]]] = {}
+    for line in (*store.failures, *store.notes):
+        if f"{line['modality']}/{line['encoder']}" == name:
+            status = Presence(line.get("present", Presence.FAILED))
+            found.setdefault(line["id"], []).append((status, line["reason"]))
+    return found
+
+
+def _merge_shard(
+    writer: TokenWriter,
+    shard: int,
+    wanted: NDArray[np.int64],
+    donors: _Donors,
+    parts: list[FeatureStore],
+    givers: list[TokenWriter],
+    reasons: list[dict[str, list[tuple[Presence, str]]]],
+    segments: pd.DataFrame,
+) -> None:
+    commit = writer.shard(shard)
+    copier = _ChunkCopier(writer, givers)
+    try:
+        if _is_whole(writer, commit.rows, wanted, donors, givers):
+            giver = givers[int(donors.part[wanted[0]])]
+            commit.adopt({kind: giver.shard_path(kind, shard) for kind in writer.sharded})
+        for row in wanted.tolist():
+            part, status = int(donors.part[row]), Presence(int(donors.status[row]))
+            if status == Presence.CACHED:
+                place = int(donors.row[row])
+                values = {kind: _beside(parts[part], kind, writer.name)[place] for kind in writer.beside}
+                commit.put_stored(row, {} if commit.is_adopted else copier.chunks(part, place), values)
+            elif status == Presence.FAILED:
+                commit.failed(row)
+            else:
+                commit.missing(row)
+            for noted, reason in reasons[part].get(segments["id"].iloc[row], []):
+                commit.report(segments["id"].iloc[row], noted, reason)
+        commit.commit()
+    except BaseException:
+        commit.abort()
+        raise
+    finally:
+        copier.close()
+
+
+def _is_whole(
+    writer: TokenWriter, rows: range, wanted: NDArray[np.int64], donors: _Donors, givers: list[TokenWriter]
+) -> bool:
+    """Whether a shard of one part is this very shard: same rows in the same places, and nothing of others in it."""
+    cached = wanted[donors.status[wanted] == Presence.CACHED]
+    there = np.arange(rows.start, rows.stop)
+    if not len(cached) or len(set(donors.part[cached].tolist())) != 1:
+        return False
+    giver = givers[int(donors.part[cached[0]])]
+    all_cached = there[donors.status[there] == Presence.CACHED]
+    given = giver.presence()
+    return (
+        giver.grid.rows_per_shard == writer.grid.rows_per_shard
+        and len(cached) == len(all_cached)  # nothing of the shard is in place already
+        and bool((donors.row[cached] == cached).all())
+        and np.flatnonzero(given[rows.start : rows.stop] == Presence.CACHED).tolist() == (cached - rows.start).tolist()
+        and giver.grid.rows(rows.start // writer.grid.rows_per_shard) == rows
+    )
+
+
+def _beside(store: FeatureStore, kind: str, name: str) -> NDArray:
+    values = store.lengths[name] if kind == "length" else store.errors[name]
+    assert values is not None
+    return values
+
+
+class _ChunkCopier:
+    """Reads raw chunks of the parts' shards, keeping the last shard of each part open."""
+
+    def __init__(self, writer: TokenWriter, givers: list[TokenWriter]) -> None:
+        self._writer, self._givers = writer, givers
+        self._open: dict[tuple[int, str], tuple[int, OldShard]] = {}
+
+    def chunks(self, part: int, row: int) -> dict[str, list[bytes]]:
+        """Kind -> the V chunks of a row of a part. Raises StoreError when one fails its checksum."""
+        grid = self._givers[part].grid
+        shard, place = divmod(row, grid.rows_per_shard)
+        found = {}
+        for kind in self._writer.sharded:
+            old = self._shard(part, kind, shard)
+            slots = range(place * grid.n_views, (place + 1) * grid.n_views)
+            found[kind] = [old.chunk(slot, self._givers[part].path) for slot in slots]
+        return found
+
+    def _shard(self, part: int, kind: str, shard: int) -> OldShard:
+        number, old = self._open.get((part, kind), (-1, None))
+        if number != shard or old is None:
+            if old is not None:
+                old.close()
+            giver = self._givers[part]
+            old = OldShard(giver.shard_path(kind, shard), giver.grid.slots_per_shard)
+            self._open[part, kind] = shard, old
+        return old
+
+    def close(self) -> None:
+        for _, old in self._open.values():
+            old.close()

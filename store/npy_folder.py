@@ -1,0 +1,329 @@
+"""Interchange as a folder of .npy files, one a segment and modality: what many feature releases look like.
+
+FOLDER/segments.csv             id, split, labels; optional video, start_s, stop_s and columns of your own
+FOLDER/<modality>/<id>.npy      (T, D) floats, or (D,) for one token; ids percent-encoded where they are no file name
+FOLDER/classes/<task>.txt       optional: one class name a line, line i = label i
+FOLDER/mmcache.json             optional, written by export: dataset, eval_split, recommended settings, fingerprints
+
+A segment without a file lacks that modality. Segments may have different T; all of a modality have the same D.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import urllib.parse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmcache.store import layout
+from mmcache.store.atomic import TEMPORARY_PREFIX, fsync_folder, remove_leftovers
+from mmcache.store.create import check_same_segments, create_store
+from mmcache.store.errors import ConfigError, Problems, StoreError, UnstorableTokens
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.layout import Presence, StoreMeta
+from mmcache.store.lock import writer_lock
+from mmcache.store.reports import finish_reports
+from mmcache.store.segments import REQUIRED, UNLABELLED, check_segments, is_task_name
+from mmcache.store.source import Progress, TokenSource, check_dtype, silent, write_source
+
+_TABLE, _CLASSES, _ABOUT = "segments.csv", "classes", "mmcache.json"
+_FORM = "see `mmcache store import --help` for the form"
+
+
+def file_name(segment_id: str) -> str:
+    """The file of a segment: its id, percent-encoded so that no id can lead out of the folder."""
+    return f"{urllib.parse.quote(segment_id, safe=' ')}.npy"
+
+
+def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progress = silent) -> None:
+    """Write one view of a store's tokens, its labels, splits and classes to a new folder.
+
+    It appears whole or not at all. With several encoders for a modality, the first one's tokens are exported.
+
+    Raises:
+        ConfigError: `folder` exists, there is no such view, or an id is too long for a file name.
+        StoreError: tokens fail their checksum.
+    """
+    if folder.exists():
+        raise ConfigError(f"{folder} exists already; give the name of a new folder")
+    for modality in store.modalities:
+        if not 0 <= view < store.tokens[modality].shape[1]:
+            raise ConfigError(f"--view {view}: {modality} has {store.tokens[modality].shape[1]} cached views")
+    too_long = [segment for segment in store.segments["id"] if len(file_name(segment)) > 255]
+    if too_long:
+        raise ConfigError(f"segment id '{too_long[0][:40]}...' is too long for a file name; export to HDF5 instead")
+    remove_leftovers(folder)
+    temporary = folder.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{folder.name}"
+    (temporary / _CLASSES).mkdir(parents=True)
+    try:
+        store.segments.to_csv(temporary / _TABLE, index=False)
+        for task, classes in store.tasks.items():
+            text = "".join(f"{json.dumps(name, ensure_ascii=False)[1:-1]}\n" for name in classes)
+            (temporary / _CLASSES / f"{task}.txt").write_text(text)
+        about = {
+            "dataset": store.meta.dataset,
+            "eval_split": store.meta.eval_split,
+            "recommended": store.meta.recommended,
+            "fingerprints": {m: store.tokens[m].fingerprint.to_attributes()["fingerprint"] for m in store.modalities},
+        }
+        (temporary / _ABOUT).write_text(json.dumps(about, indent=1))
+        for modality in store.modalities:
+            _export_tokens(store, modality, temporary / modality, view, progress)
+        os.replace(temporary, folder)
+        fsync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _export_tokens(store: FeatureStore, modality: str, folder: Path, view: int, progress: Progress) -> None:
+    folder.mkdir()
+    array, lengths = store.tokens[modality], store.lengths[modality]
+    ids = store.segments["id"].tolist()
+    cached = np.flatnonzero(store.present[modality] == Presence.CACHED)
+    for done, row in enumerate(cached.tolist()):
+        tokens = array.read_float(np.array([row]), view, check=True)[0]
+        np.save(folder / file_name(ids[row]), tokens if lengths is None else tokens[: lengths[row, view]])
+        progress(modality, done + 1, len(cached))
+
+
+def import_npy(
+    folder: Path,
+    root: Path,
+    shard_bytes: int = layout.DEFAULT_SHARD_BYTES,
+    progress: Progress = silent,
+    dtype: str | None = None,
+    tasks: list[str] | None = None,
+) -> None:
+    """Write the contents of such a folder into the store at `root`, made if need be.
+
+    An interrupted import continues with the same command. A file that cannot be used is a failed segment with its
+    reason, as in extract.
+
+    Args:
+        dtype: how tokens are stored; None = float16 where all files of a modality are, else float32.
+        tasks: the columns that are labels; None = those with a classes file, or else all columns that are not
+            id, video, start_s, stop_s or split.
+
+    Raises:
+        ConfigError: the folder is not of the documented form; all faults at once.
+        StoreError: `root` holds other segments.
+    """
+    about = _read_about(folder)
+    segments, meta = _read_segments(folder, about, tasks)
+    modalities = sorted(path.name for path in folder.iterdir() if path.is_dir() and any(path.glob("*.npy")))
+    problems = Problems()
+    if not modalities:
+        problems.add(f"{folder} has no folder of .npy files; {_FORM}")
+    for modality in modalities:
+        try:
+            layout.check_name("modality", modality)
+        except StoreError as error:
+            problems.add(str(error))
+    problems.raise_if_any()
+    ids = segments["id"].tolist()
+    scans = {modality: _scan(folder / modality, ids) for modality in modalities}
+    with writer_lock(root):
+        remove_leftovers(root)
+        if root.exists():
+            check_same_segments(root, segments, meta)
+        else:
+            create_store(root, segments, meta)
+        for modality, scan in scans.items():
+            fingerprint = _fingerprint(about, modality, scan)
+            write_source(root, _source(modality, scan, fingerprint, dtype), shard_bytes, progress)
+        finish_reports(root)
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder")
+    file = folder / _ABOUT
+    try:
+        about = json.loads(file.read_text()) if file.exists() else {}
+        if not isinstance(about, dict):
+            raise ValueError("it holds no mapping")
+    except ValueError as error:
+        raise ConfigError(f"{file} cannot be read: {error}. Remove it to import without it.") from error
+    return about
+
+
+def _read_segments(folder: Path, about: dict[str, Any], tasks: list[str] | None) -> tuple[pd.DataFrame, StoreMeta]:
+    """The segments with integer labels, and the metadata; without spans, each segment is a one-second video."""
+    file = folder / _TABLE
+    try:
+        text = {"id": str, "split": str, "video": str}
+        table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"start_s": [""], "stop_s": [""]})
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}; {_FORM}") from error
+    lacking = [column for column in ("id", "split") if column not in table.columns]
+    if lacking:
+        raise ConfigError(f"{file} lacks the columns {', '.join(lacking)}; {_FORM}")
+    if not len(table):
+        raise ConfigError(f"{file} has no segments: there is nothing to import")
+    table = table.assign(**{k: v for k, v in {"start_s": 0.0, "stop_s": 1.0}.items() if k not in table.columns})
+    if "video" not in table.columns:
+        table["video"] = table["id"]
+    listed = {path.stem for path in (folder / _CLASSES).glob("*.txt")}
+    rest = [column for column in table.columns if column not in REQUIRED]
+    chosen = tasks or [column for column in rest if column in listed] or rest
+    problems = Problems()
+    classes = {}
+    for task in chosen:
+        if task not in rest:
+            problems.add(f"task '{task}' is no column of {file}; there are: {', '.join(rest) or 'none'}")
+        elif not is_task_name(task):
+            problems.add(f"'{task}' cannot name a task: use lower-case letters, digits and '_'")
+        else:
+            classes[task], table[task] = _labels(table[task], folder / _CLASSES / f"{task}.txt", problems)
+    problems.raise_if_any()
+    splits = {str(split): int(n) for split, n in sorted(table["split"].value_counts().items())}
+    usual = next((split for split in ("test", "validation", "val") if split in splits), max(splits))
+    eval_split = str(about.get("eval_split", usual))
+    recommended = about.get("recommended")
+    meta = StoreMeta(
+        dataset=str(about.get("dataset", folder.name)),
+        tasks=classes,
+        splits=splits,
+        eval_split=eval_split if eval_split in splits else usual,
+        recommended=recommended if isinstance(recommended, dict) else {},
+    )
+    extras = [column for column in table.columns if column not in (*REQUIRED, *classes)]
+    table = table[[*REQUIRED, *classes, *extras]]
+    check_segments(table, classes)  # before anything is written
+    return table, meta
+
+
+def _labels(column: pd.Series, file: Path, problems: Problems) -> tuple[list[str], "pd.Series[int]"]:
+    """Class names and whole-number labels. Numbers stand for themselves, other values are names of classes."""
+    values = column.astype(str).str.strip()
+    empty = values == ""
+    numbers = pd.to_numeric(values.where(~empty), errors="coerce")
+    numeric = bool(numbers[~empty].notna().all() and (numbers[~empty] % 1 == 0).all())
+    if file.exists():
+        names = [_unescaped(line) for line in file.read_text().splitlines()]
+    elif numeric:
+        names = [str(label) for label in range(int(numbers.max(skipna=True) if (~empty).any() else -1) + 1)]
+    else:
+        names = sorted(set(values[~empty]))
+    if len(names) > max(1000, 10 * len(column)):
+        problems.add(f"column '{column.name}' has labels up to {len(names) - 1} for {len(column)} segments")
+        names = []
+    if not numeric:
+        unknown = sorted(set(values[~empty]) - set(names))
+        if unknown:
+            problems.add(f"column '{column.name}' has '{unknown[0]}', which {file} does not list ({len(unknown)} such)")
+        numbers = values.map({name: label for label, name in enumerate(names)})
+    return names, numbers.fillna(UNLABELLED).astype(np.int64)
+
+
+def _unescaped(line: str) -> str:
+    """A class name as export wrote it, in which a line break is \\n; a name that is no such thing is itself."""
+    try:
+        return str(json.loads(f'"{line}"'))
+    except ValueError:
+        return line
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scan:
+    """What the headers of one modality's files say.
+
+    Attributes:
+        files: row -> file.
+        shapes: row -> (T, D) of the files that can be used.
+        reasons: id -> why one cannot.
+    """
+
+    ids: list[str]
+    files: dict[int, Path]
+    shapes: dict[int, tuple[int, int]]
+    width: int
+    dtype: str
+    reasons: dict[str, str]
+
+
+def _scan(folder: Path, ids: list[str]) -> _Scan:
+    files = {row: folder / file_name(segment) for row, segment in enumerate(ids)}
+    files = {row: file for row, file in files.items() if file.exists()}
+    shapes: dict[int, tuple[int, int]] = {}
+    dtypes: set[np.dtype] = set()
+    reasons: dict[str, str] = {}
+    for row, file in files.items():
+        try:
+            shapes[row], dtype = _header(file)
+            dtypes.add(dtype)
+        except UnstorableTokens as reason:
+            reasons[ids[row]] = str(reason)
+    widths = Counter(width for _, width in shapes.values())
+    width = widths.most_common(1)[0][0] if widths else 1
+    for row, shape in list(shapes.items()):
+        if shape[1] != width:
+            reasons[ids[row]] = f"{file_name(ids[row])} has tokens of width {shape[1]}, most have {width}"
+            del shapes[row]
+    dtype_name = "float16" if dtypes <= {np.dtype(np.float16)} else "float32"
+    return _Scan(ids, files, shapes, width, dtype_name, reasons)
+
+
+def _header(file: Path) -> tuple[tuple[int, int], np.dtype]:
+    """((T, D), dtype) of a file. Raises UnstorableTokens with the reason when it cannot be used."""
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UnstorableTokens(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        raise UnstorableTokens(f"{file.name} holds {getattr(array, 'dtype', 'no array')}, not floats")
+    shape = array.shape if array.ndim == 2 else (1, *array.shape)
+    if len(shape) != 2 or not all(shape):
+        raise UnstorableTokens(f"{file.name} has shape {array.shape}; expected (T, D)")
+    return shape, array.dtype
+
+
+def _fingerprint(about: dict[str, Any], modality: str, scan: _Scan) -> Fingerprint:
+    """The one an export took along, else one of the files' own bytes."""
+    saved = about.get("fingerprints", {}).get(modality) if isinstance(about.get("fingerprints"), dict) else None
+    if saved is not None:
+        try:
+            return Fingerprint.from_attributes({"fingerprint": saved})
+        except StoreError as error:
+            raise ConfigError(f"the fingerprint of {modality} in {_ABOUT} is not whole: {error}") from error
+    digest = hashlib.sha256()
+    for row in sorted(scan.shapes):
+        digest.update(json.dumps([scan.ids[row], scan.shapes[row]]).encode())
+        with open(scan.files[row], "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return Fingerprint("npy", "import", digest.hexdigest(), {}, None, 0)
+
+
+def _source(modality: str, scan: _Scan, fingerprint: Fingerprint, dtype: str | None) -> TokenSource:
+    lengths = [tokens for tokens, _ in scan.shapes.values()]
+    longest = max(lengths, default=1)
+    varies = len(set(lengths)) > 1
+    status = np.full(len(scan.ids), Presence.MISSING, np.uint8)
+    status[list(scan.files)] = Presence.FAILED
+    status[list(scan.shapes)] = Presence.CACHED
+
+    def read(row: int) -> tuple[NDArray[np.floating], NDArray[np.integer] | None]:
+        _header(scan.files[row])  # it may have changed since
+        tokens = np.load(scan.files[row], allow_pickle=False).reshape(1, -1, scan.width)
+        return tokens, np.array([tokens.shape[1]], np.int32) if varies else None
+
+    return TokenSource(
+        modality=modality,
+        fingerprint=fingerprint,
+        shape=(1, longest, scan.width),
+        dtype=check_dtype(dtype, scan.dtype),
+        variable_length=varies,
+        status=status,
+        read=read,
+        ids=scan.ids,
+        reasons=scan.reasons,
+    )
