@@ -50,9 +50,9 @@ def measure_memory() -> dict[str, Any]:
     over = peak - idle
     limited = "" if join else " (no cgroup could be made here: not limited)"
     text = (
-        f"streaming epoch over {STORE_BYTES / 1e9:.1f} GB under a limit of {LIMIT_BYTES / 1e9:.1f} GB{limited}:\n  peak "
-        f"{peak / 1e6:.0f} MB, {over / 1e6:.0f} MB more than for a single segment; four batches are "
-        f"{4 * BATCH_BYTES / 1e6:.0f} MB"
+        f"streaming epoch over {STORE_BYTES / 1e9:.1f} GB under a limit of {LIMIT_BYTES / 1e9:.1f} GB{limited}:\n"
+        f"  peak {peak / 1e6:.0f} MB, {over / 1e6:.0f} MB more than for a single segment; "
+        f"four batches are {4 * BATCH_BYTES / 1e6:.0f} MB"
     )
     return {
         "part": "memory",

@@ -59,9 +59,7 @@ def _show_info(path: str, described: dict[str, Any]) -> None:
 @app.command(epilog="Example: mmcache store verify cache/epic.zarr --repair")
 def verify(
     path: Annotated[Path, typer.Argument(help="A store.")],
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Mend it; mark bad segments to be done again.")
-    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend it; mark bad segments to be done again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Read all of a store and check it: checksums, presence, values, lengths. Exit code 1 if anything is wrong.

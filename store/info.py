@@ -25,8 +25,12 @@ def describe(store: FeatureStore) -> dict[str, Any]:
         "tasks": {task: len(classes) for task, classes in store.tasks.items()},
         "bytes": _bytes(store.path),
         "arrays": [_describe_array(store, f"{modality}/{encoder}") for modality, encoder in store.arrays],
-        "failures": dict(Counter(f"{line['modality']}/{line['encoder']}: {line['reason']}" for line in store.failures).most_common()),
+        "failures": dict(Counter(map(_failure, store.failures)).most_common()),
     }
+
+
+def _failure(line: dict[str, Any]) -> str:
+    return f"{line['modality']}/{line['encoder']}: {line['reason']}"
 
 
 def _describe_array(store: FeatureStore, name: str) -> dict[str, Any]:

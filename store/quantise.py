@@ -31,7 +31,7 @@ def dequantise(
 def relative_error(tokens: NDArray[np.floating], back: NDArray[np.floating]) -> NDArray[np.float32]:
     """||x - y|| / ||x|| over the last two axes: (..., T, D) twice -> (...); 0 where x is all zero."""
     for dtype in (np.float32, np.float64):  # the second for values whose squares leave the range of the first
-        exact = tokens.astype(dtype, copy=False)
+        exact: NDArray[np.floating] = tokens.astype(dtype, copy=False)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             difference, norm = (_square_sum(values) for values in (exact - back, exact))
         if np.isfinite(difference).all() and (norm > np.finfo(np.float32).tiny).all():

@@ -57,6 +57,18 @@ def test_a_longer_sound_than_the_network_takes_is_cut_and_a_shorter_one_padded()
     assert not (short[:40] == short[-1]).any(dim=1).all()
 
 
+@pytest.mark.parametrize("samples", [1, 160, 399, 400, 401])
+def test_a_sound_shorter_than_a_window_is_padded_with_silence(samples: int) -> None:
+    """The first 25 ms make one frame of the spectrogram; a segment may be shorter than that."""
+    encoder = build_encoder("ast_demo", "random")
+    short = sound(0.1)[:samples]
+    spectrogram = encoder.preprocess(short)
+    assert spectrogram.shape == (128, 128)
+    assert torch.isfinite(spectrogram).all()
+    padded = np.concatenate([short, np.zeros(max(0, 400 - samples), np.float32)])
+    torch.testing.assert_close(spectrogram, encoder.preprocess(padded))
+
+
 @pytest.mark.parametrize("name", ["ast_t", "ast_demo"])
 def test_random_weights_tell_places_apart(name: str) -> None:
     """The same sound everywhere must still give tokens of different places different values."""

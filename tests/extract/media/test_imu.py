@@ -1,7 +1,9 @@
 """Two clocks, interpolated by time; what was not recorded is missing, what cannot be read has its reason."""
 
 import contextlib
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +158,15 @@ def test_rows_with_a_cell_too_many_are_not_shifted_by_a_column(cell: str, tmp_pa
     paths[0].write_text("\n".join([lines[0], *(f"{line},{cell}" for line in lines[1:])]))
     with contextlib.suppress(MediaError):
         check(paths, 1.0, 3.0)
+
+
+def test_reading_on_threads_leaves_the_warnings_of_others_alone(tmp_path: Path, write_imu: WriteImu) -> None:
+    """Filters of warnings belong to the process; one set on a decoding thread may outlive it there."""
+    filters = list(warnings.filters)
+    paths = [write_imu(tmp_path, f"v{i}", np.arange(0, 10, 0.005), accl, gyro) for i in range(8)]
+    for pair in paths:
+        lines = pair[0].read_text().splitlines()
+        pair[0].write_text("\n".join([lines[0], *(f"{line},7" for line in lines[1:])]))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda pair: read_imu(pair, 1.0, 3.0, ImuRequest(8)), paths))
+    assert warnings.filters == filters

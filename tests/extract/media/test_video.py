@@ -205,6 +205,23 @@ def test_a_file_cut_off_gives_its_early_segments_and_a_reason_for_the_later_ones
         assert good >= int((kept_to - 0.2) * RATE / 5)
 
 
+def test_a_segment_behind_the_cut_does_not_cost_reading_all_that_is_before_it(
+    tmp_path: Path, write_video: WriteVideo
+) -> None:
+    """Hours of a film whose end is missing would be decoded for every lost segment."""
+    path = write_video(tmp_path / "v.mp4", pictures=3000, size=(256, 192), **FORMS["index first"])
+    whole = path.stat().st_size
+    os.truncate(path, whole * 3 // 4)
+
+    def read_bytes() -> int:
+        return int(re.findall(r"rchar: (\d+)", Path("/proc/self/io").read_text())[0])
+
+    before = read_bytes()
+    for start_s in (100.0, 110.0, 118.0):
+        assert picture_or_reason(path, start_s, start_s + 1)[0] is None
+    assert read_bytes() - before < whole  # the index, three times, is half of it
+
+
 def test_a_file_cut_off_before_its_index_cannot_be_decoded_at_all(tmp_path: Path, write_video: WriteVideo) -> None:
     path = write_video(tmp_path / "v.MP4", pictures=100)
     path.write_bytes(path.read_bytes()[:-2000])
