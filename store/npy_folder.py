@@ -28,10 +28,11 @@ from mmcache.store.create import check_same_segments, create_store
 from mmcache.store.errors import ConfigError, Problems, StoreError, UnstorableTokens
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.labels import escaped, read_labels
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.lock import writer_lock
 from mmcache.store.reports import finish_reports
-from mmcache.store.segments import REQUIRED, UNLABELLED, check_segments, is_task_name
+from mmcache.store.segments import REQUIRED, check_segments, is_task_name
 from mmcache.store.source import Progress, TokenSource, check_dtype, silent, write_source
 
 _TABLE, _CLASSES, _ABOUT = "segments.csv", "classes", "mmcache.json"
@@ -66,7 +67,7 @@ def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progr
     try:
         store.segments.to_csv(temporary / _TABLE, index=False)
         for task, classes in store.tasks.items():
-            text = "".join(f"{json.dumps(name, ensure_ascii=False)[1:-1]}\n" for name in classes)
+            text = "".join(f"{escaped(name)}\n" for name in classes)
             (temporary / _CLASSES / f"{task}.txt").write_text(text)
         about = {
             "dataset": store.meta.dataset,
@@ -183,7 +184,7 @@ def _read_segments(folder: Path, about: dict[str, Any], tasks: list[str] | None)
         elif not is_task_name(task):
             problems.add(f"'{task}' cannot name a task: use lower-case letters, digits and '_'")
         else:
-            classes[task], table[task] = _labels(table[task], folder / _CLASSES / f"{task}.txt", problems)
+            classes[task], table[task] = read_labels(table[task], folder / _CLASSES / f"{task}.txt", problems)
     problems.raise_if_any()
     splits = {str(split): int(n) for split, n in sorted(table["split"].value_counts().items())}
     usual = next((split for split in ("test", "validation", "val") if split in splits), max(splits))
@@ -200,37 +201,6 @@ def _read_segments(folder: Path, about: dict[str, Any], tasks: list[str] | None)
     table = table[[*REQUIRED, *classes, *extras]]
     check_segments(table, classes)  # before anything is written
     return table, meta
-
-
-def _labels(column: pd.Series, file: Path, problems: Problems) -> tuple[list[str], "pd.Series[int]"]:
-    """Class names and whole-number labels. Numbers stand for themselves, other values are names of classes."""
-    values = column.astype(str).str.strip()
-    empty = values == ""
-    numbers = pd.to_numeric(values.where(~empty), errors="coerce")
-    numeric = bool(numbers[~empty].notna().all() and (numbers[~empty] % 1 == 0).all())
-    if file.exists():
-        names = [_unescaped(line) for line in file.read_text().splitlines()]
-    elif numeric:
-        names = [str(label) for label in range(int(numbers.max(skipna=True) if (~empty).any() else -1) + 1)]
-    else:
-        names = sorted(set(values[~empty]))
-    if len(names) > max(1000, 10 * len(column)):
-        problems.add(f"column '{column.name}' has labels up to {len(names) - 1} for {len(column)} segments")
-        names = []
-    if not numeric:
-        unknown = sorted(set(values[~empty]) - set(names))
-        if unknown:
-            problems.add(f"column '{column.name}' has '{unknown[0]}', which {file} does not list ({len(unknown)} such)")
-        numbers = values.map({name: label for label, name in enumerate(names)})
-    return names, numbers.fillna(UNLABELLED).astype(np.int64)
-
-
-def _unescaped(line: str) -> str:
-    """A class name as export wrote it, in which a line break is \\n; a name that is no such thing is itself."""
-    try:
-        return str(json.loads(f'"{line}"'))
-    except ValueError:
-        return line
 
 
 @dataclasses.dataclass(frozen=True)

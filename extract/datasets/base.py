@@ -30,13 +30,14 @@ class Dataset(Protocol):
         modalities: what the official release offers, in display order.
         tasks: task -> class names from the class files, never from the labels observed.
         eval_split: the split that published results are reported on.
-        segments: the columns of store.segments: id, video, start_s, stop_s, split, one a task, extras.
+        segments: the columns of store.segments: id, video, start_s, stop_s, split, one a task, extras; a stop_s of
+            infinity is the end of the media.
         problems: annotation rows that could not be used, each with its reason.
     """
 
     name: ClassVar[str]
     modalities: ClassVar[tuple[str, ...]]
-    eval_split: ClassVar[str]
+    eval_split: str
     tasks: dict[str, list[str]]
     segments: pd.DataFrame
     problems: list[str]

@@ -43,7 +43,7 @@ class EpicKitchens:
 
     name: ClassVar[str] = "epic"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "audio", "imu")
-    eval_split: ClassVar[str] = "validation"  # the test split's labels are not public
+    eval_split: str = "validation"  # the test split's labels are not public
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:
         self.root = root

@@ -1,6 +1,7 @@
 """What every reader of media shares: what is asked for, what comes back, and how it can fail."""
 
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,11 +58,17 @@ TOLERANCE_S = 0.15
 
 
 def clamp(start_s: float, stop_s: float, duration_s: float | None, what: str) -> tuple[float, str | None]:
-    """The stop of a segment within its media, and a note when that moved it.
+    """The stop of a segment within its media, and a note when that moved it; infinity is the media's end.
 
     Raises:
         MediaError: the segment lies wholly past the end.
     """
+    if math.isinf(stop_s):
+        if duration_s is None:
+            raise MediaError(f"the {what} does not say how long it is; give the segment a stop")
+        if start_s >= duration_s:
+            raise MediaError(f"segment starts at {start_s:.2f} s, after the {what} ends ({duration_s:.2f} s)")
+        return duration_s, None
     if duration_s is None or stop_s <= duration_s + 1e-3:
         return stop_s, None
     if start_s >= duration_s:

@@ -5,6 +5,7 @@ differ by some milliseconds between them), so rows are never zipped: each is int
 """
 
 import functools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ def read_imu(paths: tuple[Path, ...], start_s: float, stop_s: float, request: Im
     streams = [_read_csv(path, axes) for path, axes in zip(paths, _AXES, strict=True)]
     first = max(times[0] for times, _ in streams)
     last = min(times[-1] for times, _ in streams)
+    if math.isinf(stop_s):
+        stop_s = last
     if min(stop_s, last) - max(start_s, first) < _MIN_COVERAGE * (stop_s - start_s):
         raise NoMedia(f"{paths[0].name} covers {first:.2f} to {last:.2f} s, not this segment")
     notes = []

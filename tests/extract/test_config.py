@@ -37,7 +37,7 @@ def test_each_modality_has_an_encoder_unless_another_is_named() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"dataset": "epik"}, "unknown data set 'epik'. Did you mean 'epic'? Known: epic."),
+        ({"dataset": "epik"}, "unknown data set 'epik'. Did you mean 'epic'? Known: epic, manifest."),
         ({"modalities": ["rbg"]}, "unknown modality of epic 'rbg'. Did you mean 'rgb'?"),
         ({"modalities": ["rgb", "rgb"]}, "--modalities rgb,rgb names one twice"),
         ({"encoder": {"flow": "swin3d_t"}}, "unknown modality of epic 'flow'"),
@@ -72,8 +72,8 @@ def test_a_value_out_of_range_is_named_with_the_value(option: str, value: Any) -
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
-    message = message_of(modalities=["rgb", "smell"], encoder={"audio": "swin3d_t", "imu": "imu_dem"}, dtype="int8")
-    for part in ("4 things to put right", "'smell'", "swin3d_t takes rgb, not audio", "'imu_demo'", "--dtype int8"):
+    message = message_of(modalities=["rgb", "smell"], encoder={"audio": "swin3d_t", "imu": "imu_dem"}, dtype="int4")
+    for part in ("4 things to put right", "'smell'", "swin3d_t takes rgb, not audio", "'imu_demo'", "--dtype int4"):
         assert part in message
     message = message_of(batch_size=0, shard_mb=-1, bach_size=4)
     for part in ("3 things to put right", "batch_size = 0", "shard_mb = -1", "Did you mean 'batch_size'?"):

@@ -1,0 +1,148 @@
+"""Tables written by hand as a user would, and what the reader makes of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmcache.extract.config import ExtractConfig
+from mmcache.extract.datasets.base import Source
+from mmcache.extract.datasets.manifest import Manifest
+from mmcache.store.errors import ConfigError
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.layout import Presence
+
+TABLE = """\
+id,rgb,audio,imu,start,stop,split,label,label_tool,narration,Take No
+a,v/c0.mp4,,s/a.csv;s/g.csv,0,2,train,cut,2,cut bread,1
+b,v/c0.mp4,,s/a.csv;s/g.csv,2,4.5,train,wash,,"wash, then dry",2
+c,v/c1.mp4,w/c1.wav,,,,test,cut,0,,3
+d,,w/c2.wav,,1,,,wash,1,,
+"""
+
+
+def write(folder: Path, table: str = TABLE, files: tuple[str, ...] = ("v/c0.mp4", "w/c1.wav", "s/a.csv")) -> Path:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    path = folder / "manifest.csv"
+    path.write_text(table)
+    return path
+
+
+def test_a_table_with_everything(tmp_path: Path) -> None:
+    manifest = Manifest(write(tmp_path))
+    table = manifest.segments
+    assert table["id"].tolist() == ["a", "b", "c", "d"]
+    assert table["video"].tolist() == ["c0", "c0", "c1", "c2"]
+    assert table["start_s"].tolist() == [0, 2, 0, 1]
+    assert table["stop_s"].tolist() == [2, 4.5, np.inf, np.inf]
+    assert table["split"].tolist() == ["train", "train", "test", "train"]
+    assert manifest.tasks == {"label": ["cut", "wash"], "tool": ["0", "1", "2"]}
+    assert table["label"].tolist() == [0, 1, 0, 1]
+    assert table["tool"].tolist() == [2, -1, 0, 1]
+    assert table["narration"].tolist() == ["cut bread", "wash, then dry", "", ""]
+    assert (manifest.eval_split, manifest.problems) == ("test", [])
+    assert manifest.source("rgb", "c0") == Source("video", (tmp_path / "v/c0.mp4",))
+    assert manifest.source("imu", "c0") == Source("imu", (tmp_path / "s/a.csv", tmp_path / "s/g.csv"))
+    assert manifest.source("audio", "c1") == Source("audio", (tmp_path / "w/c1.wav",))
+    for modality, video in (("audio", "c0"), ("rgb", "c1"), ("imu", "c1"), ("rgb", "c2"), ("audio", "c2")):
+        assert manifest.source(modality, video) is None, (modality, video)
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_parquet_a_folder_and_a_table_apart_from_its_media_give_the_same(as_file: bool, tmp_path: Path) -> None:
+    csv = Manifest(write(tmp_path / "csv"))
+    folder = tmp_path / "parquet"
+    write(folder).unlink()
+    types = {"start": float, "stop": float}
+    table = pd.read_csv(tmp_path / "csv/manifest.csv", dtype=types)
+    path = (folder if as_file else tmp_path) / "manifest.parquet"
+    table.to_parquet(path)
+    parquet = Manifest(folder) if as_file else Manifest(folder, path)
+    pd.testing.assert_frame_equal(parquet.segments.drop(columns="tool"), csv.segments.drop(columns="tool"))
+    assert parquet.source("rgb", "c0") == Source("video", (folder / "v/c0.mp4",))
+
+
+def test_the_shortest_table_needs_paths_alone(tmp_path: Path) -> None:
+    manifest = Manifest(write(tmp_path, "rgb\nx.mp4\n\ny.mp4\n", ("x.mp4",)))
+    assert manifest.segments["id"].tolist() == ["line2", "line4"]
+    assert manifest.segments["split"].tolist() == ["train", "train"]
+    assert (manifest.tasks, manifest.eval_split) == ({}, "train")
+    assert manifest.source("audio", "x") == Source("audio", (tmp_path / "x.mp4",)), "sound lies in the video"
+
+
+def test_different_files_of_one_name_are_different_videos(tmp_path: Path) -> None:
+    manifest = Manifest(write(tmp_path, "rgb,audio\np/x.mp4,\nq/x.mp4,\np/x.mp4,s.wav\np/x.mp4,\n", ("q/x.mp4",)))
+    assert manifest.segments["video"].tolist() == ["x", "x#2", "x#3", "x"]
+    assert [manifest.source("rgb", video) is not None for video in ("x", "x#2", "x#3")] == [False, True, False]
+
+
+def test_lines_that_cannot_be_segments_are_named_and_the_others_kept(tmp_path: Path) -> None:
+    lines = ["a,x.mp4,0,1", "a,x.mp4,1,2", "b,x.mp4,2,1", "c,x.mp4,zero,1", "d,x.mp4,-1,1", ",x.mp4,0,1", "e,x.mp4,0,1"]
+    manifest = Manifest(write(tmp_path, "id,rgb,start,stop\n" + "\n".join(lines), ("x.mp4",)))
+    assert manifest.segments["id"].tolist() == ["a", "e"]
+    assert sorted(problem.split(": ")[0] for problem in manifest.problems) == [
+        "manifest.csv line 3 (a)",
+        "manifest.csv line 4 (b)",
+        "manifest.csv line 5 (c)",
+        "manifest.csv line 6 (d)",
+        "manifest.csv line 7 (no id)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("id,picture\na,x.mp4\n", "has no path column; name one after its modality: rgb, audio, imu"),
+        ("id,rgb,label\na,x.mp4,99999999\n", "labels up to 99999999 for 1 segments"),
+        ("id,rgb,start,stop\na,x.mp4,3,2\n", "has no usable line"),
+        ("id,rgb\n", "has no usable line: it is empty"),
+        ("", "is no readable CSV or Parquet table"),
+        ('id,rgb\n"a,x.mp4\n', "is no readable CSV or Parquet table"),
+    ],
+)
+def test_a_table_of_another_form_is_refused(table: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Manifest(write(tmp_path, table, ()))
+
+
+def test_no_table_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no manifest at .*manifest\.csv, .*manifest\.parquet\. Give a CSV"):
+        Manifest(tmp_path)
+    (tmp_path / "manifest.parquet").write_bytes(b"PAR1 no more than that")
+    with pytest.raises(ConfigError, match="is no readable CSV or Parquet table"):
+        Manifest(tmp_path)
+
+
+def test_ten_lines_and_some_videos_are_extracted_with_no_other_preparation(epic_root: Path, tmp_path: Path) -> None:
+    """Whole videos and spans, a file that is not there, one without sound, a span past the end."""
+    from mmcache.extract.pipeline import run_extract
+    from mmcache.extract.plan import make_plan
+    from tests.conftest import SilentProgress
+
+    whole, silent = epic_root / "P01/videos/P01_101.MP4", epic_root / "P02/videos/P02_102.MP4"
+    lines = [
+        f"{whole},,,train,cut",
+        *(f"{whole},{start},{start + 1},train,wash" for start in range(4)),
+        f"{silent},,,test,cut",
+        f"{silent},1,,test,wash",
+        "gone.mp4,0,1,test,cut",
+        f"{whole},5000,5001,test,cut",
+        f"{whole},1,2,test,",
+    ]
+    table = tmp_path / "clips.csv"
+    table.write_text("rgb,start,stop,split,label\n" + "\n".join(lines))
+    encoders = {"rgb": "swin3d_demo", "audio": "ast_demo"}
+    config = ExtractConfig(dataset="manifest", root=table, store=tmp_path / "s.zarr", encoder=encoders)
+    run_extract(make_plan(config), SilentProgress())
+    store = FeatureStore.open(tmp_path / "s.zarr")
+    c, m, f = Presence.CACHED, Presence.MISSING, Presence.FAILED
+    assert store.present["rgb"].tolist() == [c, c, c, c, c, c, c, m, f, c]
+    assert store.present["audio"].tolist() == [c, c, c, c, c, m, m, m, f, c]
+    assert store.labels("label").tolist() == [0, 1, 1, 1, 1, 0, 1, 0, 0, -1]
+    assert {line["id"] for line in store.failures} == {"line10"}
+    tokens = store.tokens["rgb"].read(np.array([0, 2, 9]))
+    assert not np.array_equal(tokens[0], tokens[1])
+    np.testing.assert_array_equal(tokens[1], tokens[2])  # the same second of the same video

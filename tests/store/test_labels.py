@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmcache.store.errors import Problems
+from mmcache.store.labels import escaped, read_labels, unescaped
+
+PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
+NOWHERE = Path("/nowhere/verb.txt")
+
+
+def read(values: list[object], classes: Path = NOWHERE) -> tuple[list[str], list[int], list[str]]:
+    problems = Problems()
+    names, labels = read_labels(pd.Series(values, name="verb", dtype=object), classes, problems)
+    return names, labels.tolist(), problems.messages
+
+
+def test_names_become_their_place_in_the_sorted_list() -> None:
+    assert read(["wash", "cut", "", " wash ", None]) == (["cut", "wash"], [1, 0, -1, 1, -1], [])
+
+
+def test_numbers_stand_for_themselves_and_need_not_all_occur() -> None:
+    assert read(["3", "0", "", "-1", "1.0"]) == (["0", "1", "2", "3"], [3, 0, -1, -1, 1], [])
+    assert read([2, np.nan, 0]) == (["0", "1", "2"], [2, -1, 0], [])
+
+
+def test_an_empty_column_has_no_classes() -> None:
+    assert read(["", ""]) == ([], [-1, -1], [])
+
+
+def test_the_classes_file_says_which_there_are_and_in_which_order(tmp_path: Path) -> None:
+    file = tmp_path / "verb.txt"
+    file.write_text("wash\ncut\nnever seen\n")
+    assert read(["cut", "wash", ""], file) == (["wash", "cut", "never seen"], [1, 0, -1], [])
+    assert read(["1", "0"], file)[:2] == (["wash", "cut", "never seen"], [1, 0])
+    assert read(["stir", "mix", "cut"], file)[2] == [
+        f"column 'verb' has 'mix', which {file} does not list (2 such)",
+    ]
+
+
+def test_a_huge_label_is_refused_before_a_class_is_made_for_every_number() -> None:
+    names, _, problems = read(["0", str(10**12)])
+    assert names == []
+    assert problems == ["column 'verb' has labels up to 1000000000000 for 2 segments"]
+
+
+@pytest.mark.parametrize("text", ["1.5", "1e400", "inf", "nan", "0x10", "1_000", "１"])
+def test_what_is_no_whole_number_is_a_name(text: str) -> None:
+    names, labels, problems = read([text, "other"])
+    assert names == sorted([text, "other"])
+    assert [names[label] for label in labels] == [text, "other"]
+    assert problems == []
+
+
+@PROPERTY
+@given(st.text(st.characters(codec="utf-8")))
+def test_any_name_is_one_line_and_comes_back(name: str) -> None:
+    assert "\n" not in escaped(name)
+    assert unescaped(escaped(name)) == name
+
+
+@pytest.mark.parametrize("line", ["a\\", 'say "hi"', "C:\\new\\x", "plain"])
+def test_lines_that_are_none_of_ours_are_the_names_themselves(line: str) -> None:
+    assert unescaped(line) == line
