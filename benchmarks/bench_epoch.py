@@ -20,7 +20,7 @@ from mmcache.extract.config import ExtractConfig
 from mmcache.extract.demo_data import DemoVideo, write_epic_demo
 from mmcache.extract.encoders import build_encoder
 from mmcache.extract.media import read_media
-from mmcache.extract.pipeline import run_extract
+from mmcache.extract.pipeline import NoProgress, run_extract
 from mmcache.extract.plan import Plan, make_plan
 from mmcache.fuse.config import make_config
 from mmcache.fuse.losses import cross_entropy
@@ -30,17 +30,6 @@ from mmcache.store.loader import Loader
 
 ENCODERS = {"rgb": "swin3d_t", "audio": "ast_t"}
 K, BATCH = 300, 8
-
-
-class Silent:
-    def start(self, totals: dict[str, int]) -> None:
-        return None
-
-    def update(self, done: dict[str, int]) -> None:
-        return None
-
-    def stop(self) -> None:
-        return None
 
 
 def train_step(model: Model, optimiser: torch.optim.Optimizer, tokens: dict[str, torch.Tensor], labels: Any) -> None:
@@ -87,7 +76,7 @@ def main() -> None:
         )  # fmt: skip
         # The data set lists an empty validation and test split; one video of train is all there is to read.
         plan = make_plan(config)
-        run_extract(plan, Silent())
+        run_extract(plan, NoProgress())
         store = FeatureStore.open(config.store_path())
         loader = Loader(store, list(ENCODERS), store.rows("train"), k=K, resident="disk")
         spec = ModelSpec({m: (e, loader.n_tokens(m), loader.width(m)) for m, e in ENCODERS.items()}, store.tasks)

@@ -41,6 +41,19 @@ class Progress(Protocol):
         """No more will come, whether the run ended well or not."""
 
 
+class NoProgress:
+    """For those who do not want to know."""
+
+    def start(self, totals: dict[str, int]) -> None:
+        return None
+
+    def update(self, done: dict[str, int]) -> None:
+        return None
+
+    def stop(self) -> None:
+        return None
+
+
 @dataclasses.dataclass(frozen=True)
 class ExtractSummary:
     """What a finished extract leaves behind, over the selected segments.

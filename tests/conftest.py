@@ -20,19 +20,6 @@ VIDEOS = [
 ]
 
 
-class SilentProgress:
-    """Progress of an extract, for nobody."""
-
-    def start(self, totals: dict[str, int]) -> None:
-        return None
-
-    def update(self, done: dict[str, int]) -> None:
-        return None
-
-    def stop(self) -> None:
-        return None
-
-
 @pytest.fixture(scope="session")
 def epic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """52 segments of 8 videos with real MP4 and CSV files; read only."""
@@ -51,7 +38,7 @@ def epic_copy(epic_root: Path, tmp_path: Path) -> Path:
 def epic_store(epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store extracted from epic_root, with shards of about 20 segments; read only."""
     from mmcache.extract.config import ExtractConfig
-    from mmcache.extract.pipeline import run_extract
+    from mmcache.extract.pipeline import NoProgress, run_extract
     from mmcache.extract.plan import make_plan
     from mmcache.store.settings import read_settings, resolve
 
@@ -59,7 +46,7 @@ def epic_store(epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     settings = read_settings(epic_root / "mmcache.yaml")
     flags = {"dataset": "epic", "root": epic_root, "store": store, "shard_mb": 0.16}
     config = resolve(ExtractConfig, {"mmcache.yaml": settings["extract"], "flags": flags})
-    run_extract(make_plan(config, settings["fuse"]), SilentProgress())
+    run_extract(make_plan(config, settings["fuse"]), NoProgress())
     return store
 
 

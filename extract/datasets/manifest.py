@@ -5,7 +5,7 @@
     stop      optional, seconds; else their end
     split     optional; else all are 'train'
     rgb, audio, imu, ...     the media of a modality, absolute or relative to the table's folder; empty = none
-    label, label_<task>      labels, numbers or names; also verb, noun, action, class. Other columns are kept as they are
+    label, label_<task>      labels, numbers or names; also verb, noun, action, class. Other columns are kept
 
 `classes/<task>.txt` beside the table, one name a line, fixes the classes of a task; else they are the values found.
 An `imu` cell names the accelerometer's CSV and the gyroscope's, with a ';' between, in the form of GoPro's extraction

@@ -15,7 +15,7 @@ WriteVideo = Callable[..., Path]
 ROWS, COLUMNS = 3, 4  # a picture is 12 black or white blocks: its number in binary
 
 
-class SilentProgress:
+class KeptProgress:
     """Progress of an extract, kept for a test to look at."""
 
     def __init__(self) -> None:
@@ -34,8 +34,8 @@ class SilentProgress:
 
 
 @pytest.fixture
-def progress() -> SilentProgress:
-    return SilentProgress()
+def progress() -> KeptProgress:
+    return KeptProgress()
 
 
 def _picture(number: int, width: int, height: int) -> NDArray[np.uint8]:

@@ -118,9 +118,8 @@ def test_no_table_says_where_it_was_looked_for(tmp_path: Path) -> None:
 
 def test_ten_lines_and_some_videos_are_extracted_with_no_other_preparation(epic_root: Path, tmp_path: Path) -> None:
     """Whole videos and spans, a file that is not there, one without sound, a span past the end."""
-    from mmcache.extract.pipeline import run_extract
+    from mmcache.extract.pipeline import NoProgress, run_extract
     from mmcache.extract.plan import make_plan
-    from tests.conftest import SilentProgress
 
     whole, silent = epic_root / "P01/videos/P01_101.MP4", epic_root / "P02/videos/P02_102.MP4"
     lines = [
@@ -136,7 +135,7 @@ def test_ten_lines_and_some_videos_are_extracted_with_no_other_preparation(epic_
     table.write_text("rgb,start,stop,split,label\n" + "\n".join(lines))
     encoders = {"rgb": "swin3d_demo", "audio": "ast_demo"}
     config = ExtractConfig(dataset="manifest", root=table, store=tmp_path / "s.zarr", encoder=encoders)
-    run_extract(make_plan(config), SilentProgress())
+    run_extract(make_plan(config), NoProgress())
     store = FeatureStore.open(tmp_path / "s.zarr")
     c, m, f = Presence.CACHED, Presence.MISSING, Presence.FAILED
     assert store.present["rgb"].tolist() == [c, c, c, c, c, c, c, m, f, c]
