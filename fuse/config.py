@@ -67,6 +67,7 @@ class FuseConfig:
     # the optimiser
     epochs: Count = 100
     batch_size: Count = 32
+    balance: str | None = None  # a task whose classes are to come equally often in training
     lr: Annotated[float, Field(gt=0, le=1e4)] = 1e-4
     lr_end: Annotated[float, Field(ge=0)] = 1e-6  # where warm-up starts and the cosine ends
     warmup: Share = 0.1  # share of the run in which the learning rate rises; KARMMA: 10 of 100 epochs

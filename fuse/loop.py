@@ -78,7 +78,7 @@ class Training:
         )
         self.keys = id_keys(store.segments["id"])
         self.presence = store.presence_matrix(self.sources)
-        self.steps_per_epoch = math.ceil(len(self.train_rows) / config.batch_size)
+        self.steps_per_epoch = math.ceil(self._drawn() / config.batch_size)
         self.autocast = self.loader.device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     def run(self) -> dict[str, Any]:
@@ -101,6 +101,13 @@ class Training:
             self.progress.advance(epoch + 1, self.config.epochs, "epochs", f"loss {losses['loss']:.3f}")
         return self._finish()
 
+    def _drawn(self) -> int:
+        """How many segments an epoch draws: those it trains on, or as many as have a label of the balanced task."""
+        task = self.config.balance
+        if task is None:
+            return len(self.train_rows)
+        return int((self.store.labels(task)[self.train_rows] >= 0).sum())  # ConfigError where there is no such task
+
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training rows; the mean of each part of the loss."""
         self.model.train()
@@ -112,7 +119,13 @@ class Training:
         keep[rows] = law(self.presence[rows], self.keys[rows], self.config.seed, epoch, self.config.drop, target)
         sums: dict[str, torch.Tensor] = {}
         step = epoch * self.steps_per_epoch
-        batches = self.loader.epoch(batch_size=self.config.batch_size, seed=self.config.seed, epoch=epoch, rows=rows)
+        batches = self.loader.epoch(
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+            rows=rows,
+            balance=self.config.balance,
+        )
         for batch in batches:
             for group in self.optimiser.param_groups:
                 group["lr"] = self._learning_rate(step)
@@ -125,7 +138,7 @@ class Training:
             for name, value in parts.items():  # summed on the device: no wait for it within the epoch
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() * len(batch.rows)
             step += 1
-        losses = {name: float(value) / len(rows) for name, value in sums.items()}
+        losses = {name: float(value) / self._drawn() for name, value in sums.items()}
         if not math.isfinite(losses["loss"]):
             raise ConfigError(
                 f"the loss became {losses['loss']} in epoch {epoch}: try a smaller --lr (it is {self.config.lr:g}). "

@@ -43,6 +43,10 @@ class EncoderInfo:
     preprocessing: dict[str, Any]
     code_version: int
 
+    def cap(self, k: int | None) -> int | None:
+        """The k-Average cap in effect: none where it is no shorter than the encoder's output."""
+        return k if k is not None and k < self.tokens else None
+
 
 class Encoder(abc.ABC):
     """A frozen encoder on a device. `preprocess` runs on decoding threads, `encode` on the device.
@@ -82,12 +86,13 @@ class Encoder(abc.ABC):
         return tokens.float().cpu().numpy()
 
     def fingerprint(self, k: int | None) -> Fingerprint:
+        """The identity of the tokens that are cached with the cap k."""
         return Fingerprint(
             encoder=self.info.name,
             weights=self.weights,
             weights_sha256=state_sha256(self.model.state_dict()),
             preprocessing={**dataclasses.asdict(self.info.request), **self.info.preprocessing},
-            k=k,
+            k=self.info.cap(k),
             code_version=self.info.code_version,
         )
 

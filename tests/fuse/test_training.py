@@ -169,6 +169,16 @@ def test_a_killed_run_goes_on_to_the_same_bits(store_copy: Path, tmp_path: Path)
     assert lines == list(range(12))
 
 
+def test_training_may_draw_every_class_equally_often(store_copy: Path, tmp_path: Path) -> None:
+    """Another order of the segments, so another model, but the same one again when it is repeated."""
+    plain = train("dropout", {**QUICK, "store": store_copy, "out": tmp_path / "plain"})
+    options = {**QUICK, "store": store_copy, "balance": "verb"}
+    one, again = (train("dropout", {**options, "out": tmp_path / name}) for name in ("one", "again"))
+    weights = [(run.path / "model.safetensors").read_bytes() for run in (plain, one, again)]
+    assert weights[0] != weights[1]
+    assert weights[1] == weights[2]
+
+
 def test_the_callers_randomness_is_left_alone(store_copy: Path, tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -215,6 +225,7 @@ def test_zeros_trains_on_complete_segments_only(store_copy: Path, tmp_path: Path
         ({"device": "cuda:7"}, "--device cuda:7 cannot be used here"),
         ({"resident": "gpu"}, "resident gpu needs a CUDA device"),
         ({"eval_split": "test"}, "has no labelled segment"),
+        ({"balance": "colour"}, "unknown task 'colour'"),
     ],
 )
 def test_what_does_not_fit_the_store_is_said(options: dict, message: str, epic_store: Path, tmp_path: Path) -> None:
