@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Protocol
 
 import pandas as pd
 
-Kind = Literal["video", "audio", "imu"]
+Kind = Literal["video", "frames", "flow", "audio", "hdf5_audio", "imu"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,12 +14,21 @@ class Source:
     """Where the media of one modality of one video lies.
 
     Attributes:
-        kind: how it is read: `video` and `audio` are streams of a media file, `imu` is a set of CSV files.
-        paths: the file, or the files that belong together.
+        kind: how it is read: `video` and `audio` are streams of a media file, `frames` is a folder of numbered
+            pictures, `flow` two of them (u and v), `hdf5_audio` a waveform in an HDF5 file, `imu` a pair of CSV files.
+        paths: the file or folder, or those that belong together.
+        rate: numbered pictures, or samples of a waveform, a second; None where a folder is one segment.
+        first: the number of the picture at second 0, before it is rounded down.
+        gain: what displacements of flow are multiplied by.
+        entry: the name inside an HDF5 file.
     """
 
     kind: Kind
     paths: tuple[Path, ...]
+    rate: float | None = None
+    first: float = 0.0
+    gain: float = 1.0
+    entry: str = ""
 
 
 class Dataset(Protocol):

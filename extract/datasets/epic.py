@@ -13,6 +13,7 @@ from typing import ClassVar
 import pandas as pd
 
 from mmcache.extract.datasets.base import Source
+from mmcache.extract.datasets.epic_media import EpicMedia
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
 
@@ -42,11 +43,12 @@ class EpicKitchens:
     """
 
     name: ClassVar[str] = "epic"
-    modalities: ClassVar[tuple[str, ...]] = ("rgb", "audio", "imu")
+    modalities: ClassVar[tuple[str, ...]] = ("rgb", "flow", "audio", "imu")
     eval_split: str = "validation"  # the test split's labels are not public
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:
         self.root = root
+        self._media = EpicMedia(root)
         self.problems: list[str] = []
         folder = _find_annotations(root, annotations)
         files = _read_files(folder)
@@ -64,44 +66,15 @@ class EpicKitchens:
         self.segments = table.drop(columns=["_split", "_where"]).reset_index(drop=True)
 
     def source(self, modality: str, video: str) -> Source | None:
-        if modality in ("rgb", "audio"):  # sound lies inside the MP4
-            path = self._first(video, ("videos/{v}.MP4", "videos/{v}.mp4"))
-            return Source("video" if modality == "rgb" else "audio", (path,)) if path else None
-        accl = self._first(video, ("meta_data/{v}-accl.csv",))
-        gyro = self._first(video, ("meta_data/{v}-gyro.csv",))
-        if accl is None and gyro is None:
-            return None
-        known = accl or gyro
-        assert known is not None
-        # One of the pair without the other is a broken download, which reading it will report.
-        return Source(
-            "imu",
-            (accl or known.with_name(f"{video}-accl.csv"), gyro or known.with_name(f"{video}-gyro.csv")),
-        )
+        return self._media.source(modality, video)
 
     def expected_layout(self) -> str:
         return (
-            f"Media are looked for as {self.root}/PXX/videos/PXX_YY.MP4 and "
-            f"{self.root}/PXX/meta_data/PXX_YYY-accl.csv (and -gyro.csv), also below {self.root}/EPIC-KITCHENS. "
+            f"Media are looked for as {self.root}/PXX/videos/PXX_YY.MP4, {self.root}/PXX/rgb_frames/PXX_YY/, "
+            f"{self.root}/PXX/flow_frames/PXX_YY/u/ (and v/) and {self.root}/PXX/meta_data/PXX_YYY-accl.csv (and "
+            f"-gyro.csv), also below {self.root}/EPIC-KITCHENS. "
             f"The official downloader puts them there: {DOWNLOADER_URL}"
         )
-
-    def _first(self, video: str, patterns: tuple[str, ...]) -> Path | None:
-        participant = video[:3]
-        for base in (self.root, self.root / "EPIC-KITCHENS"):
-            for pattern in patterns:
-                kind, leaf = pattern.format(v=video).split("/")
-                # The server sorts by the 2018 split, which says nothing about today's.
-                for folder in (
-                    f"{participant}/{kind}",
-                    f"{kind}/train/{participant}",
-                    f"{kind}/test/{participant}",
-                    kind,
-                ):
-                    path = base / folder / leaf
-                    if path.exists():
-                        return path
-        return None
 
     def _read_split(self, raw: pd.DataFrame, name: str, split: str) -> pd.DataFrame:
         """The segments of one file; rows that cannot be used go to `problems`."""

@@ -26,10 +26,10 @@ class EncoderEntry:
 
 
 ENCODERS: dict[str, EncoderEntry] = {
-    "swin3d_b": EncoderEntry("swin3d", ("rgb",), "Kinetics-400", "Video Swin base, 88 M"),
-    "swin3d_s": EncoderEntry("swin3d", ("rgb",), "Kinetics-400", "Video Swin small, 50 M"),
-    "swin3d_t": EncoderEntry("swin3d", ("rgb",), "Kinetics-400", "Video Swin tiny, 28 M"),
-    "swin3d_demo": EncoderEntry("swin3d", ("rgb",), None, "Video Swin at a size for the demo, 0.4 M"),
+    "swin3d_b": EncoderEntry("swin3d", ("rgb", "flow"), "Kinetics-400", "Video Swin base, 88 M"),
+    "swin3d_s": EncoderEntry("swin3d", ("rgb", "flow"), "Kinetics-400", "Video Swin small, 50 M"),
+    "swin3d_t": EncoderEntry("swin3d", ("rgb", "flow"), "Kinetics-400", "Video Swin tiny, 28 M"),
+    "swin3d_demo": EncoderEntry("swin3d", ("rgb", "flow"), None, "Video Swin at a size for the demo, 0.4 M"),
     "mvit_v1_b": EncoderEntry("mvit", ("rgb",), "Kinetics-400", "MViT base, 37 M"),
     "ast_b": EncoderEntry("ast", ("audio",), "AudioSet", "Audio Spectrogram Transformer base, 86 M"),
     "ast_t": EncoderEntry("ast", ("audio",), None, "Audio Spectrogram Transformer tiny, 6 M"),
@@ -38,7 +38,7 @@ ENCODERS: dict[str, EncoderEntry] = {
     "imu_demo": EncoderEntry("imu_transformer", ("imu",), None, "IMU transformer at a size for the demo, 0.1 M"),
 }
 
-DEFAULT_ENCODERS = {"rgb": "swin3d_b", "audio": "ast_b", "imu": "imu_transformer"}
+DEFAULT_ENCODERS = {"rgb": "swin3d_b", "flow": "swin3d_b", "audio": "ast_b", "imu": "imu_transformer"}
 
 
 def encoder_info(name: str) -> "EncoderInfo":

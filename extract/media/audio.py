@@ -38,9 +38,13 @@ def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest)
             stop_s = start_s + request.max_seconds
         samples = _samples_of(container, stream, start_s, stop_s, path.name)
         rate = stream.rate
-    divisor = gcd(rate, request.rate)
-    resampled = resample_poly(samples, request.rate // divisor, rate // divisor)
-    return Reading(resampled.astype(np.float32), note)
+    return Reading(resample(samples, rate, request.rate), note)
+
+
+def resample(samples: NDArray[np.float64], rate: int, wanted: int) -> NDArray[np.float32]:
+    """(samples,) of one rate in Hz to another, polyphase with a low-pass filter."""
+    divisor = gcd(rate, wanted)
+    return resample_poly(samples, wanted // divisor, rate // divisor).astype(np.float32)
 
 
 def _samples_of(

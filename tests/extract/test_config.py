@@ -40,7 +40,7 @@ def test_each_modality_has_an_encoder_unless_another_is_named() -> None:
         ({"dataset": "epik"}, "unknown data set 'epik'. Did you mean 'epic'? Known: epic, manifest."),
         ({"modalities": ["rbg"]}, "unknown modality of epic 'rbg'. Did you mean 'rgb'?"),
         ({"modalities": ["rgb", "rgb"]}, "--modalities rgb,rgb names one twice"),
-        ({"encoder": {"flow": "swin3d_t"}}, "unknown modality of epic 'flow'"),
+        ({"encoder": {"depth": "swin3d_t"}}, "unknown modality of epic 'depth'"),
         ({"encoder": {"rgb": "swin3dt"}}, "unknown encoder 'swin3dt'. Did you mean 'swin3d_t'?"),
         ({"encoder": {"imu": "ast_b"}}, "for imu there are: imu_transformer, imu_demo"),
         ({"dtype": "float64"}, "--dtype float64: allowed are float16, float32"),
@@ -73,7 +73,13 @@ def test_a_value_out_of_range_is_named_with_the_value(option: str, value: Any) -
 
 def test_all_mistakes_are_reported_at_once() -> None:
     message = message_of(modalities=["rgb", "smell"], encoder={"audio": "swin3d_t", "imu": "imu_dem"}, dtype="int4")
-    for part in ("4 things to put right", "'smell'", "swin3d_t takes rgb, not audio", "'imu_demo'", "--dtype int4"):
+    for part in (
+        "4 things to put right",
+        "'smell'",
+        "swin3d_t takes rgb, flow, not audio",
+        "'imu_demo'",
+        "--dtype int4",
+    ):
         assert part in message
     message = message_of(batch_size=0, shard_mb=-1, bach_size=4)
     for part in ("3 things to put right", "batch_size = 0", "shard_mb = -1", "Did you mean 'batch_size'?"):
