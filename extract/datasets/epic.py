@@ -27,7 +27,7 @@ _SPLIT_FILES = {
 }
 _CLASS_FILES = {"verb": "EPIC_100_verb_classes.csv", "noun": "EPIC_100_noun_classes.csv"}
 _SPAN_COLUMNS = ["narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp"]
-_VIDEO_ID = re.compile(r"P\d{2}_\d{2,3}")
+VIDEO_ID = re.compile(r"P\d{2}_\d{2,3}")
 _TIMESTAMP = re.compile(r"(\d+):(\d{2}):(\d{2}(?:\.\d+)?)")
 
 
@@ -50,7 +50,8 @@ class EpicKitchens:
         self.root = root
         self._media = EpicMedia(root)
         self.problems: list[str] = []
-        folder = _find_annotations(root, annotations)
+        needed = [*_CLASS_FILES.values(), _SPLIT_FILES["train"]]
+        folder = find_annotations(root, annotations, _ANNOTATION_FOLDERS, needed, "EPIC-KITCHENS-100", ANNOTATIONS_URL)
         files = _read_files(folder)
         self.tasks = _read_classes(folder, files)
         splits = {split: name for split, name in _SPLIT_FILES.items() if name in files}
@@ -83,8 +84,8 @@ class EpicKitchens:
         for line, row in zip(raw.index + 2, raw.to_dict("records"), strict=True):
             where = f"{name} line {line}"
             try:
-                span = _seconds(row["start_timestamp"]), _seconds(row["stop_timestamp"])
-                if not _VIDEO_ID.fullmatch(row["video_id"]):
+                span = seconds(row["start_timestamp"]), seconds(row["stop_timestamp"])
+                if not VIDEO_ID.fullmatch(row["video_id"]):
                     raise ValueError(f"'{row['video_id']}' is no video id")
                 if not row["narration_id"].startswith(row["video_id"] + "_"):
                     raise ValueError(f"narration id '{row['narration_id']}' does not belong to video {row['video_id']}")
@@ -102,29 +103,37 @@ class EpicKitchens:
         return pd.DataFrame(out)
 
 
-def _find_annotations(root: Path, annotations: Path | None) -> Path:
-    """The folder that holds the class files and at least one split. Raises ConfigError when there is none."""
+def find_annotations(
+    root: Path, annotations: Path | None, folders: tuple[str, ...], needed: list[str], what: str, url: str
+) -> Path:
+    """The folder that holds annotation files.
+
+    Args:
+        annotations: where the user says they are; None looks in `folders` of `root`.
+        needed: the files without which there is nothing to do.
+
+    Raises:
+        ConfigError: there is no such folder, or some of the files are missing; all of them are named.
+    """
     if not root.is_dir():
         raise ConfigError(
-            f"no folder {root}. Put EPIC-KITCHENS-100 there (or say where it is with --root): "
-            f"annotations from {ANNOTATIONS_URL}, media with {DOWNLOADER_URL}"
+            f"no folder {root}. Put {what} there (or say where it is with --root): "
+            f"annotations from {url}, media with {DOWNLOADER_URL}"
         )
     if annotations is not None and not annotations.is_dir():
         raise ConfigError(f"no folder {annotations} (given as --annotations)")
-    folders = [annotations] if annotations is not None else [root / folder for folder in _ANNOTATION_FOLDERS]
-    needed = [*_CLASS_FILES.values(), _SPLIT_FILES["train"]]
-    for folder in folders:
+    candidates = [annotations] if annotations is not None else [root / folder for folder in folders]
+    for folder in candidates:
         if any((folder / name).exists() for name in needed):
             problems = Problems()
             for name in needed:
                 if not (folder / name).exists():
-                    problems.add(f"{folder / name} is missing; it is in {ANNOTATIONS_URL}")
+                    problems.add(f"{folder / name} is missing; it is in {url}")
             problems.raise_if_any()
             return folder
-    looked = ", ".join(str(folder) for folder in folders)
+    looked = ", ".join(str(folder) for folder in candidates)
     raise ConfigError(
-        f"no EPIC-KITCHENS-100 annotations in {looked}. Clone {ANNOTATIONS_URL} into {root}, "
-        "or say where it is with --annotations DIR"
+        f"no {what} annotations in {looked}. Clone {url} into {root}, or say where it is with --annotations DIR"
     )
 
 
@@ -137,14 +146,14 @@ def _read_files(folder: Path) -> dict[str, pd.DataFrame]:
     files = {}
     for name, columns in needed.items():
         if (folder / name).exists():
-            table = _read_csv(folder / name, columns, problems)
+            table = read_csv(folder / name, columns, problems)
             if table is not None:
                 files[name] = table
     problems.raise_if_any()
     return files
 
 
-def _read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame | None:
+def read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame | None:
     """All columns as text, empty cells as '', the index counting the file's lines; None where it has problems."""
     try:
         table = pd.read_csv(path, dtype=str, na_filter=False, on_bad_lines="error", skip_blank_lines=False)
@@ -168,7 +177,7 @@ def _read_classes(folder: Path, files: dict[str, pd.DataFrame]) -> dict[str, lis
     return tasks
 
 
-def _seconds(timestamp: str) -> float:
+def seconds(timestamp: str) -> float:
     """HH:MM:SS.ss (any number of decimals) to seconds. Raises ValueError otherwise."""
     match = _TIMESTAMP.fullmatch(timestamp.strip())
     if match is None:
