@@ -37,7 +37,10 @@ def test_each_modality_has_an_encoder_unless_another_is_named() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"dataset": "epik"}, "unknown data set 'epik'. Did you mean 'epic'? Known: epic, epic-sounds, manifest."),
+        (
+            {"dataset": "epik"},
+            "unknown data set 'epik'. Did you mean 'epic'? Known: epic, epic-sounds, manifest",
+        ),
         ({"modalities": ["rbg"]}, "unknown modality of epic 'rbg'. Did you mean 'rgb'?"),
         ({"modalities": ["rgb", "rgb"]}, "--modalities rgb,rgb names one twice"),
         ({"encoder": {"depth": "swin3d_t"}}, "unknown modality of epic 'depth'"),

@@ -1,0 +1,133 @@
+"""Something-Something V2: one video a segment, 174 classes.
+
+    <root>/20bn-something-something-v2/<id>.webm        or videos/, or <root> itself
+    something-something-v2-{labels,train,validation,test}.json, or labels/{labels,train,validation,test}.json
+    labels/test-answers.csv                             optional: "id;template", which makes test scorable
+
+Ids are strings. A template with its brackets removed is the class name; placeholders other than [something] keep their
+words. There is no sound.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from mmcache.extract.datasets.base import Source
+from mmcache.store.errors import ConfigError, Problems
+from mmcache.store.segments import UNLABELLED
+
+_SPLITS = ("train", "validation", "test")
+_FOLDERS = (".", "labels", "annotations")
+_NAMES = ("something-something-v2-{}.json", "{}.json")
+_MEDIA_FOLDERS = ("20bn-something-something-v2", "videos", ".")
+
+
+class SomethingSomethingV2:
+    """See datasets.base.Dataset.
+
+    Raises:
+        ConfigError: the label files are missing or not of the official form.
+    """
+
+    name: ClassVar[str] = "ssv2"
+    modalities: ClassVar[tuple[str, ...]] = ("rgb",)
+    eval_split: str = "validation"
+
+    def __init__(self, root: Path, annotations: Path | None = None) -> None:
+        self.root = root
+        self.problems: list[str] = []
+        folders = [annotations] if annotations is not None else [root / folder for folder in _FOLDERS]
+        files = {kind: _find(folders, kind) for kind in ("labels", *_SPLITS)}
+        lacking = [kind for kind in ("labels", "train") if files[kind] is None]
+        if lacking:
+            raise ConfigError(
+                f"no {' and no '.join(_NAMES[0].format(kind) for kind in lacking)} (or {lacking[0]}.json) in "
+                f"{', '.join(map(str, folders))}. They come with the Something-Something V2 download; "
+                "say where they are with --annotations DIR"
+            )
+        names, labels = _read_classes(files["labels"])  # type: ignore[arg-type]
+        self.tasks = {"action": names}
+        answers = _read_answers(folders, labels)
+        tables = []
+        for split in _SPLITS:
+            path = files[split]
+            if path is not None:
+                tables.append(self._read_split(path, split, labels, answers))
+        table = pd.concat(tables, ignore_index=True)
+        repeated = table["id"].duplicated()
+        self.problems += [f"video {video} is listed twice; the first is used" for video in table["id"][repeated]]
+        self.segments = table[~repeated].reset_index(drop=True)
+
+    def source(self, modality: str, video: str) -> Source | None:
+        if not video.isdigit():
+            return None
+        for folder in _MEDIA_FOLDERS:
+            path = self.root / folder / f"{video}.webm"
+            if path.exists():
+                return Source("video", (path,))
+        return None
+
+    def expected_layout(self) -> str:
+        return (
+            f"Videos are looked for as {self.root}/20bn-something-something-v2/<id>.webm, in videos/, and in the root."
+        )
+
+    def _read_split(self, path: Path, split: str, labels: dict[str, int], answers: dict[str, int]) -> pd.DataFrame:
+        rows: list[dict[str, Any]] = []
+        for number, item in enumerate(_read_json(path, list)):
+            video = str(item.get("id", "")) if isinstance(item, dict) else ""
+            name = _plain(str(item.get("template", ""))) if video else ""
+            if not video.isdigit():
+                self.problems.append(f"{path.name} item {number}: it has no number of a video")
+                continue
+            if split != "test" and name not in labels:
+                self.problems.append(f"{path.name} item {number} (video {video}): '{name}' is no class")
+                continue
+            label = labels[name] if split != "test" else answers.get(video, UNLABELLED)
+            rows.append({"id": video, "split": split, "action": label, "narration": str(item.get("label", ""))})
+        table = pd.DataFrame(rows, columns=["id", "split", "action", "narration"])
+        return table.assign(video=table["id"], start_s=0.0, stop_s=np.inf)
+
+
+def _find(folders: list[Path], kind: str) -> Path | None:
+    paths = (folder / name.format(kind) for folder in folders for name in _NAMES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read_json(path: Path, kind: type) -> Any:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is no readable JSON: {error}") from error
+    if not isinstance(found, kind):
+        raise ConfigError(f"{path} holds a {type(found).__name__}; the official file holds a {kind.__name__}")
+    return found
+
+
+def _read_classes(path: Path) -> tuple[list[str], dict[str, int]]:
+    """Class names by id, and name -> id."""
+    found = _read_json(path, dict)
+    problems = Problems()
+    if sorted(map(str, found.values()), key=lambda v: (len(v), v)) != [str(i) for i in range(len(found))]:
+        problems.add(f'{path}: ids must be "0", "1", ... without gaps')
+        problems.raise_if_any()
+    labels = {name: int(value) for name, value in found.items()}
+    return sorted(labels, key=lambda name: labels[name]), labels
+
+
+def _read_answers(folders: list[Path], labels: dict[str, int]) -> dict[str, int]:
+    """Labels of the test split, where the user has them."""
+    for folder in folders:
+        path = folder / "test-answers.csv"
+        if path.is_file():
+            pairs = (line.partition(";") for line in path.read_text().splitlines())
+            return {video.strip(): labels[_plain(name)] for video, _, name in pairs if _plain(name) in labels}
+    return {}
+
+
+def _plain(template: str) -> str:
+    """A template as the class files have it: without the brackets, with the words inside them."""
+    return template.replace("[", "").replace("]", "").strip()
