@@ -27,7 +27,7 @@ class BufferPool:
             return torch.empty((rows, *shape), dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=True)
         free = self._free[shape, np.dtype(dtype)]
         try:
-            buffer = free.popleft()
+            buffer = free.pop()  # the last one back: most likely still in the processor's cache
         except IndexError:
             buffer = None
         if buffer is None or len(buffer) < rows:

@@ -4,9 +4,9 @@ Where tokens live (residency) never changes what a batch holds or in which order
 """
 
 import dataclasses
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 RESIDENCIES = ("auto", "gpu", "ram", "disk")
 _RAM_SHARE = 0.5  # of the free memory; the rest is for the model and for other programs
 _GPU_SHARE = 0.5
-_READ_AHEAD = 1  # batches in flight beyond the one handed out next
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +47,43 @@ class Batch:
     modalities: list[str]
 
 
+class _ReadAhead:
+    """A thread that makes one thing after another. Bare queues: a pool's futures cost as much as a small batch."""
+
+    def __init__(self, make: Callable[[NDArray[np.int64]], Batch]) -> None:
+        self._make = make
+        self._asked: SimpleQueue[NDArray[np.int64] | None] = SimpleQueue()
+        self._made: SimpleQueue[Batch | BaseException] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="mmcache-read-ahead", daemon=True)
+        self._thread.start()
+
+    def ask(self, rows: NDArray[np.int64]) -> None:
+        self._asked.put(rows)
+
+    def result(self) -> Batch:
+        """The first thing asked for that was not yet given out. Raises what making it raised."""
+        made = self._made.get()
+        if isinstance(made, BaseException):
+            raise made
+        return made
+
+    def close(self) -> None:
+        self._asked.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (rows := self._asked.get()) is not None:
+            try:
+                self._made.put(self._make(rows))
+            except BaseException as error:  # it belongs to the one who waits
+                self._made.put(error)
+
+
 class Loader:
     """Reads tokens of fixed modalities for a fixed set of rows, epoch after epoch.
 
-    From disk, three batches are in memory at a time: the one in use, the next, and the one being read. Their memory is
-    used again as soon as nobody holds their tensors.
+    From disk, two batches are in memory at a time, or three for a moment: the one in use and the one being read. Their
+    memory is used again as soon as nobody holds their tensors.
 
     Args:
         modalities: names as in FeatureStore.tokens; None = all of the store.
@@ -177,14 +208,18 @@ class Loader:
         if self.resident != "disk":
             yield from map(self.batch, batches)
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="mmcache-read-ahead") as pool:
-            ahead: deque[Future[Batch]] = deque()
-            for rows in batches:
-                ahead.append(pool.submit(self.batch, rows))
-                if len(ahead) > _READ_AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+        ahead = _ReadAhead(self.batch)
+        try:
+            for i, rows in enumerate(batches):
+                # One batch is read while the caller has another: the next is asked for when this one is handed over.
+                ready = [ahead.result()] if i else []
+                ahead.ask(rows)
+                if ready:
+                    yield ready.pop()  # no reference stays here: its memory is free when the caller lets go of it
+            if batches:
+                yield ahead.result()
+        finally:
+            ahead.close()
 
     def _choose(self, resident: str) -> tuple[str, str]:
         if resident not in RESIDENCIES:
