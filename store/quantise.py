@@ -34,7 +34,7 @@ def relative_error(tokens: NDArray[np.floating], back: NDArray[np.floating]) -> 
         exact: NDArray[np.floating] = tokens.astype(dtype, copy=False)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             difference, norm = (_square_sum(values) for values in (exact - back, exact))
-        if np.isfinite(difference).all() and (norm > np.finfo(np.float32).tiny).all():
+        if np.isfinite(difference).all() and (np.isfinite(norm) & (norm > np.finfo(np.float32).tiny)).all():
             break
     return np.sqrt(np.divide(difference, norm, out=np.zeros_like(norm), where=norm > 0)).astype(np.float32)
 

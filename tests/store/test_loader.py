@@ -1,3 +1,5 @@
+import gc
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mmcache.store import ConfigError, FeatureStore, Presence, k_average
+from mmcache.store import ConfigError, FeatureStore, Presence, StoreError, k_average
 from mmcache.store.loader import Batch, Loader
 from mmcache.store.order import epoch_order
+from mmcache.store.small_array import write_chunk
 
 N = 23
 PRESENCE = np.random.default_rng(0).choice([Presence.CACHED, Presence.MISSING], N, p=[0.8, 0.2])
@@ -145,3 +148,89 @@ def test_two_epochs_at_once_do_not_mix(store: FeatureStore) -> None:
     for i, (first, second) in enumerate(together):
         assert same(first, alone[0][i])
         assert same(second, alone[1][i])
+
+
+def test_ranks_divide_an_epoch_of_the_store(store: FeatureStore) -> None:
+    whole = np.concatenate([batch.rows for batch in store.batches(None, batch_size=6, seed=1)])
+    ranks = [list(store.batches(None, batch_size=2, seed=1, rank=rank, world_size=3)) for rank in range(3)]
+    assert len({len(batches) for batches in ranks}) == 1
+    for step in range(2):
+        together = np.concatenate([batches[step].rows for batches in ranks])
+        assert sorted(together.tolist()) == sorted(whole[step * 6 : step * 6 + 6].tolist())
+    seen = np.concatenate([batch.rows for batches in ranks for batch in batches])
+    assert sorted(seen.tolist()) == sorted(whole.tolist())
+
+
+@pytest.mark.parametrize("resident", ["disk", "ram"])
+def test_a_balanced_epoch_has_every_class_equally_often(store: FeatureStore, resident: str) -> None:
+    batches = list(store.batches("train", batch_size=4, seed=2, balance="noun", resident=resident))
+    labels = np.concatenate([batch.labels["noun"].numpy() for batch in batches])
+    counts = np.bincount(labels)
+    assert counts.max() - counts.min() <= 1
+    for batch in batches:
+        np.testing.assert_array_equal(batch.labels["noun"], store.labels("noun")[batch.rows])
+
+
+@pytest.mark.parametrize("options", [{"start": -1}, {"balance": "colour"}, {"rank": 3}, {"batch_size": 0}, {"k": 0}])
+def test_what_cannot_be_is_said_before_the_first_batch(store: FeatureStore, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        store.batches(**options)
+
+
+def test_a_later_start_is_the_rest_of_the_same_epoch(store: FeatureStore) -> None:
+    whole = list(store.batches(batch_size=4, seed=3, epoch=2, balance="verb"))
+    rest = list(store.batches(batch_size=4, seed=3, epoch=2, balance="verb", start=2))
+    assert all(same(ours, theirs) for ours, theirs in zip(rest, whole[2:], strict=True))
+
+
+@pytest.mark.parametrize("resident", ["disk", "ram"])
+def test_batches_that_are_kept_keep_their_values(store: FeatureStore, resident: str) -> None:
+    """Memory is used again, but never while a batch, or a part of one, is held."""
+    loader = Loader(store, None, store.rows(), resident=resident)
+    kept = list(loader.epoch(batch_size=2, seed=0, epoch=0))
+    parts = [batch.tokens["rgb"][0, 0] for batch in loader.epoch(batch_size=2, seed=0, epoch=0)]
+    for _ in loader.epoch(batch_size=2, seed=9, epoch=9):
+        pass
+    for batch, part in zip(kept, parts, strict=True):
+        expected = store.tokens["rgb"].read(batch.rows)
+        present = (store.present["rgb"][batch.rows] == Presence.CACHED)[:, None, None]
+        np.testing.assert_array_equal(batch.tokens["rgb"], expected * present)
+        np.testing.assert_array_equal(part, (expected * present)[0, 0])
+
+
+def test_tokens_that_presence_does_not_vouch_for_are_zero(
+    make_store: Callable[..., Path], random_tokens: Callable[..., NDArray[np.floating]]
+) -> None:
+    """A run that was killed between a shard and its presence leaves such."""
+    tokens = random_tokens(4, 1, 3, 2)
+    root = make_store({"m": tokens, "n": tokens}, 2)
+    write_chunk(root / "present/m/enc/c/1", np.full(2, Presence.TO_DO, np.uint8))
+    for resident in ("disk", "ram"):
+        (batch,) = Loader(FeatureStore.open(root), None, np.arange(4), resident=resident).in_order(batch_size=4)
+        np.testing.assert_array_equal(batch.tokens["m"], tokens[:, 0] * np.array([1, 1, 0, 0])[:, None, None])
+        assert batch.present.tolist() == [[True, True], [True, True], [False, True], [False, True]]
+
+
+def test_an_error_while_reading_ahead_reaches_the_caller_and_ends_the_thread(
+    make_store: Callable[..., Path], random_tokens: Callable[..., NDArray[np.floating]]
+) -> None:
+    root = make_store({"m": random_tokens(8, 1, 3, 2)}, 2)
+    shard = root / "tokens/m/enc/c/3/0/0/0"
+    shard.write_bytes(b"\0" * shard.stat().st_size)
+    loader = Loader(FeatureStore.open(root), None, np.arange(8))
+    with pytest.raises(StoreError, match="fails its checksum"):
+        list(loader.in_order(batch_size=1))
+    assert "mmcache-read-ahead" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_loop_that_is_left_leaves_no_thread(store: FeatureStore) -> None:
+    for _ in store.batches(batch_size=2):
+        break
+    gc.collect()
+    assert "mmcache-read-ahead" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_choice_of_a_place_is_told_in_words(store: FeatureStore) -> None:
+    rows = store.rows()
+    assert Loader(store, None, rows, resident="disk").residency.startswith("disk, as asked for: 0.00 GB of tokens")
+    assert Loader(store, None, rows, resident="auto").residency.startswith("ram: 0.00 GB of tokens, ")

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from mmcache.store.order import batch_rows, epoch_order, id_keys, keyed_uniform
+from mmcache.store.errors import ConfigError
+from mmcache.store.order import balanced_order, batch_rows, epoch_order, id_keys, keyed_uniform
 
 PROPERTY = settings(deadline=None, max_examples=60, derandomize=True)
 seeds = st.integers(0, 2**31)
@@ -44,6 +45,84 @@ def test_batches_are_the_order_in_pieces(n: int, batch_size: int) -> None:
     assert [row for batch in batches for row in batch.tolist()] == order.tolist()
     assert all(len(batch) == batch_size for batch in batches[:-1])
     assert all(0 < len(batch) <= batch_size for batch in batches)
+
+
+RANKS = given(n=st.integers(0, 80), batch_size=st.integers(1, 9), world_size=st.integers(1, 6))
+
+
+@PROPERTY
+@RANKS
+def test_ranks_share_every_row_and_none_has_anothers(n: int, batch_size: int, world_size: int) -> None:
+    order = np.random.default_rng(n).permutation(n)
+    own = [np.concatenate([order[:0], *batch_rows(order, batch_size, rank, world_size)]) for rank in range(world_size)]
+    assert sorted(np.concatenate(own).tolist()) == list(range(n))
+    assert max(map(len, own)) - min(map(len, own)) <= 1
+
+
+@PROPERTY
+@RANKS
+def test_a_step_of_all_ranks_is_the_same_rows_whatever_the_world(n: int, batch_size: int, world_size: int) -> None:
+    """Training on 4 GPUs with batches of 8 sees what one GPU with batches of 32 sees, full step by full step."""
+    order = np.random.default_rng(n).permutation(n)
+    alone = batch_rows(order, batch_size * world_size)
+    shared = [batch_rows(order, batch_size, rank, world_size) for rank in range(world_size)]
+    for step in range(n // (batch_size * world_size) - 1):  # the last two may be cut otherwise, to be equally many
+        assert sorted(np.concatenate([batches[step] for batches in shared]).tolist()) == sorted(alone[step].tolist())
+
+
+@PROPERTY
+@RANKS
+def test_ranks_make_equally_many_steps(n: int, batch_size: int, world_size: int) -> None:
+    """Else the last one would wait for ever for the others' gradients."""
+    counts = {len(batch_rows(np.arange(n), batch_size, rank, world_size)) for rank in range(world_size)}
+    if n >= world_size and batch_size > 1:
+        assert len(counts) == 1
+    assert max(counts) - min(counts) <= 1
+    assert max(counts) == -(-n // (batch_size * world_size))
+
+
+@pytest.mark.parametrize(("rank", "world_size"), [(1, 1), (-1, 2), (0, 0), (5, 4)])
+def test_no_such_rank(rank: int, world_size: int) -> None:
+    with pytest.raises(ConfigError, match=f"rank {rank} of a world of {world_size}"):
+        batch_rows(np.arange(9), 2, rank, world_size)
+
+
+def test_a_batch_has_at_least_one_row() -> None:
+    with pytest.raises(ConfigError, match="batch size 0: at least 1 is needed"):
+        batch_rows(np.arange(9), 0)
+
+
+LABELLED = st.lists(st.tuples(st.integers(0, 10_000), st.integers(-1, 6)), max_size=60, unique_by=lambda pair: pair[0])
+
+
+@PROPERTY
+@given(pairs=LABELLED, seed=seeds, epoch=st.integers(0, 500), data=st.data())
+def test_a_balanced_epoch_draws_all_classes_and_all_rows_of_a_class_equally_often(
+    pairs: list[tuple[int, int]], seed: int, epoch: int, data: st.DataObject
+) -> None:
+    rows, labels = (np.array(values, np.int64) for values in (zip(*pairs, strict=True) if pairs else ((), ())))
+    order = balanced_order(rows, labels, seed, epoch)
+    label_of = dict(pairs)
+    assert len(order) == sum(label >= 0 for label in label_of.values())
+    drawn = [label_of[row] for row in order.tolist()]
+    assert -1 not in drawn
+    for groups in (
+        [drawn.count(label) for label in set(drawn)],
+        *([order.tolist().count(row) for row, own in pairs if own == label] for label in set(drawn)),
+    ):
+        assert max(groups, default=0) - min(groups, default=0) <= 1
+    classes = {label for label in labels.tolist() if label >= 0}
+    assert len(set(drawn)) == min(len(classes), len(order))
+    shuffled = data.draw(st.permutations(range(len(pairs))))
+    again = balanced_order(rows[shuffled], labels[shuffled], seed, epoch)
+    assert again.tolist() == order.tolist()
+
+
+def test_balanced_epochs_differ_and_stay_the_same_for_ever() -> None:
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 2])
+    orders = {tuple(balanced_order(np.arange(8), labels, 0, epoch).tolist()) for epoch in range(20)}
+    assert len(orders) == 20
+    assert balanced_order(np.arange(8), labels, 3, 1).tolist() == [7, 5, 2, 6, 5, 7, 1, 4]
 
 
 def test_the_key_of_an_id_stays_the_same_for_ever() -> None:
