@@ -136,6 +136,6 @@ def _check_labels(task: str, labels: h5py.Dataset, problems: Problems, named: bo
     numbers = labels.dtype.kind in "iufb" and np.isfinite(labels[()]).all()
     if not numbers or not (labels[()] % 1 == 0).all() or (labels[()] < UNLABELLED).any():
         problems.add(f"'labels/{task}' must be whole numbers, -1 where there is none; names go to 'classes/{task}'")
-    elif not named and labels.size and int(labels[()].max()) > max(1000, 10 * len(labels)):
+    elif not named and labels.size and int(labels[()].max()) > max(1000, 10 * labels.size):
         highest = int(labels[()].max())
-        problems.add(f"'labels/{task}' goes up to {highest} for {len(labels)} segments; name them in 'classes/{task}'")
+        problems.add(f"'labels/{task}' goes up to {highest} for {labels.size} segments; name them in 'classes/{task}'")

@@ -195,8 +195,8 @@ def _merge_shard(
     commit = writer.shard(shard)
     copier = _ChunkCopier(writer, givers)
     try:
-        if _is_whole(writer, commit.rows, wanted, donors, givers):
-            giver = givers[int(donors.part[wanted[0]])]
+        giver = _giver_of_whole(writer, commit.rows, wanted, donors, givers)
+        if giver is not None:
             commit.adopt({kind: giver.shard_path(kind, shard) for kind in writer.sharded})
         for row in wanted.tolist():
             part, status = int(donors.part[row]), Presence(int(donors.status[row]))
@@ -218,24 +218,23 @@ def _merge_shard(
         copier.close()
 
 
-def _is_whole(
+def _giver_of_whole(
     writer: TokenWriter, rows: range, wanted: NDArray[np.int64], donors: _Donors, givers: list[TokenWriter]
-) -> bool:
-    """Whether a shard of one part is this very shard: same rows in the same places, and nothing of others in it."""
+) -> TokenWriter | None:
+    """The part whose shard of the same number is this very shard: same rows in the same places, and no others."""
     cached = wanted[donors.status[wanted] == Presence.CACHED]
-    there = np.arange(rows.start, rows.stop)
-    if not len(cached) or len(set(donors.part[cached].tolist())) != 1:
-        return False
+    if len(set(donors.part[cached].tolist())) != 1:
+        return None
     giver = givers[int(donors.part[cached[0]])]
-    all_cached = there[donors.status[there] == Presence.CACHED]
-    given = giver.presence()
-    return (
+    there = np.arange(rows.start, rows.stop)
+    given = np.flatnonzero(giver.presence()[rows.start : rows.stop] == Presence.CACHED) + rows.start
+    is_whole = (
         giver.grid.rows_per_shard == writer.grid.rows_per_shard
-        and len(cached) == len(all_cached)  # nothing of the shard is in place already
-        and bool((donors.row[cached] == cached).all())
-        and np.flatnonzero(given[rows.start : rows.stop] == Presence.CACHED).tolist() == (cached - rows.start).tolist()
-        and giver.grid.rows(rows.start // writer.grid.rows_per_shard) == rows
+        and np.array_equal(cached, there[donors.status[there] == Presence.CACHED])  # nothing is in place already
+        and np.array_equal(donors.row[cached], cached)
+        and np.array_equal(given, cached)
     )
+    return giver if is_whole else None
 
 
 def _beside(store: FeatureStore, kind: str, name: str) -> NDArray:

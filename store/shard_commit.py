@@ -33,8 +33,15 @@ class ShardCommit:
         self._reports: dict[str, list[dict[str, Any]]] = {file: [] for file in REPORTS}
         slots = array.grid.slots_per_shard
         paths = {kind: array.shard_path(kind, shard) for kind in array.sharded}
-        self._old = {kind: OldShard(path, slots) for kind, path in paths.items()}
-        self._writers = {kind: ShardWriter(path, slots) for kind, path in paths.items()}
+        self._old: dict[str, OldShard] = {}
+        self._writers: dict[str, ShardWriter] = {}
+        try:
+            for kind, path in paths.items():
+                self._old[kind] = OldShard(path, slots)
+                self._writers[kind] = ShardWriter(path, slots)
+        except BaseException:
+            self.abort()
+            raise
         self._next = self.rows.start  # rows before this one are settled
         self._adopted: dict[str, Path] = {}
 
