@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import numpy as np
-
 from mmcache.extract.encoders import ENCODERS, PRETRAINED, RANDOM
 from mmcache.extract.plan import ModalityPlan, Plan
 from mmcache.extract.worker import ExtractWorker, Job, ShardTask
@@ -203,9 +201,12 @@ def _prepare(plan: Plan, crew: _Crew) -> deque[ShardTask]:
             dtype=config.dtype,
             shard_bytes=int(config.shard_mb * 2**20),
         )
+        to_do = set(part.to_do.tolist())
         for shard in writer.grid.shards_of(part.to_do).tolist():
-            rows = part.to_do[np.isin(part.to_do, writer.grid.rows(shard))]
-            jobs = tuple(_job(plan, part, int(row)) for row in rows)
+            rows = writer.grid.rows(shard)
+            starts = range(rows.start, rows.stop, config.batch_size)
+            windows = [range(start, min(start + config.batch_size, rows.stop)) for start in starts]
+            wanted = [window for window in windows if not to_do.isdisjoint(window)]
             tasks.append(
                 ShardTask(
                     plan.root,
@@ -214,16 +215,16 @@ def _prepare(plan: Plan, crew: _Crew) -> deque[ShardTask]:
                     config.weights,
                     config.k,
                     shard,
-                    config.batch_size,
-                    jobs,
+                    tuple(tuple(_job(plan, part, row, row not in to_do) for row in window) for window in wanted),
                 )
             )
     return tasks
 
 
-def _job(plan: Plan, part: ModalityPlan, row: int) -> Job:
+def _job(plan: Plan, part: ModalityPlan, row: int, settled: bool) -> Job:
     segment = plan.segments.iloc[row]
-    return Job(row, segment["id"], segment["start_s"], segment["stop_s"], part.sources.get(segment["video"]))
+    source = part.sources.get(segment["video"])
+    return Job(row, segment["id"], segment["start_s"], segment["stop_s"], source, settled)
 
 
 def _run_tasks(crew: _Crew, tasks: deque[ShardTask], progress: Progress) -> None:

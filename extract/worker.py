@@ -30,13 +30,17 @@ _AHEAD = 2  # batches being decoded beyond the one being encoded
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One segment to settle; no source means it is missing."""
+    """One segment to settle; no source means it is missing.
+
+    `settled` ones are cached already: they are encoded along with their window and not written.
+    """
 
     row: int
     segment: str
     start_s: float
     stop_s: float
     source: Source | None
+    settled: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +53,13 @@ class ShardTask:
     weights: str
     k: int | None
     shard: int
-    batch_size: int
-    jobs: tuple[Job, ...]  # rows ascending
+    # Whole windows, rows ascending: what is encoded together shows in the last bits of tokens, so a window's rows are a
+    # matter of the shard and never of what a run finds to do.
+    windows: tuple[tuple[Job, ...], ...]
+
+    @property
+    def to_settle(self) -> int:
+        return sum(not job.settled for window in self.windows for job in window)
 
 
 @dataclasses.dataclass
@@ -98,12 +107,12 @@ class ExtractWorker:
         try:
             for window in self._windows(task, encoder):
                 self._settle(commit, window, self._encode(encoder, window))
-                self._done += len(window)
+                self._done += sum(not outcome.job.settled for outcome in window)
             commit.commit()
         except BaseException:
             commit.abort()
             raise
-        return len(task.jobs)
+        return task.to_settle
 
     def _encoder(self, name: str, weights: str) -> Encoder:
         if self._loaded is None or self._loaded[0] != (name, weights):
@@ -112,26 +121,21 @@ class ExtractWorker:
         return self._loaded[1]
 
     def _windows(self, task: ShardTask, encoder: Encoder) -> Iterator[list[Outcome]]:
-        """Outcomes in row order, cut so that each window has at most `batch_size` segments to encode."""
+        """The outcomes of one window after another, while the next ones are being decoded."""
         with ThreadPoolExecutor(self._threads, thread_name_prefix="mmcache-decode") as pool:
-            pending: deque[Future[Outcome]] = deque()
-            window: list[Outcome] = []
-            jobs = iter(task.jobs)
+            pending: deque[list[Future[Outcome]]] = deque()
+            windows = iter(task.windows)
             try:
                 while True:
-                    while len(pending) < task.batch_size * (1 + _AHEAD) and (job := next(jobs, None)) is not None:
-                        pending.append(pool.submit(_load, job, encoder))
+                    while len(pending) <= _AHEAD and (window := next(windows, None)) is not None:
+                        pending.append([pool.submit(_load, job, encoder) for job in window])
                     if not pending:
-                        break
-                    window.append(pending.popleft().result())
-                    if sum(outcome.media is not None for outcome in window) == task.batch_size:
-                        yield window
-                        window = []
-                if window:
-                    yield window
+                        return
+                    yield [future.result() for future in pending.popleft()]
             finally:
-                for future in pending:
-                    future.cancel()
+                for futures in pending:
+                    for future in futures:
+                        future.cancel()
 
     def _encode(self, encoder: Encoder, window: list[Outcome]) -> NDArray[np.floating] | None:
         """(b, n, D) tokens of the window's segments that have media."""
@@ -142,9 +146,12 @@ class ExtractWorker:
         encoded = iter(tokens if tokens is not None else ())
         for outcome in window:
             job = outcome.job
-            if outcome.media is not None:
+            values = next(encoded) if outcome.media is not None else None
+            if job.settled:
+                continue
+            if values is not None:
                 try:
-                    commit.put(job.row, next(encoded)[None])
+                    commit.put(job.row, values[None])
                 except UnstorableTokens as reason:
                     outcome.status, outcome.note = Presence.FAILED, f"the encoder gave {reason}"
             if outcome.status == Presence.FAILED:

@@ -28,8 +28,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # as of a full disk
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     fsync_folder(path.parent)
 
@@ -52,7 +54,7 @@ def reference_copy(source: Path, target: Path) -> None:
         if not _clone(source, temporary):
             temporary.unlink(missing_ok=True)
             try:
-                os.link(source, temporary)
+                os.link(source.resolve(), temporary)  # not the link that a data manager put there
             except OSError:  # another file system, or one without links
                 shutil.copyfile(source, temporary)
         descriptor = os.open(temporary, os.O_RDONLY)

@@ -89,7 +89,10 @@ def _export_tokens(file: h5py.File, store: FeatureStore, modality: str, view: in
         file.create_dataset(f"lengths/{modality}", data=lengths[:, view])
     for start in range(0, n, _BLOCK_ROWS):
         rows = np.arange(start, min(start + _BLOCK_ROWS, n))
-        features[start : start + len(rows)] = array.read_float(rows, view, check=True)
+        cached = store.present[modality][rows] == Presence.CACHED
+        block = np.zeros((len(rows), tokens, width), array.float_dtype)
+        block[cached] = array.read_float(rows[cached], view, check=True)
+        features[start : start + len(rows)] = block
         progress(modality, start + len(rows), n)
 
 

@@ -26,7 +26,12 @@ def read_labels(column: "pd.Series[str]", classes: Path, problems: Problems) -> 
     numbers = pd.to_numeric(values.where(~empty), errors="coerce")
     numeric = bool(numbers[~empty].notna().all() and (numbers[~empty] % 1 == 0).all())
     if classes.exists():
-        names = [unescaped(line) for line in classes.read_text().splitlines()]
+        try:
+            lines = classes.read_bytes().decode("utf-8").replace("\r\n", "\n").removesuffix("\n")
+            names = [unescaped(line) for line in lines.split("\n")] if lines else []
+        except ValueError as error:
+            problems.add(f"{classes} is no text in UTF-8: {error}")
+            return [], pd.Series(UNLABELLED, index=column.index)
     elif numeric:
         highest = -1 if empty.all() else int(numbers.max())
         if highest > max(_FEW_CLASSES, 10 * len(column)):

@@ -30,7 +30,7 @@ import zarr.storage
 from zarr.codecs import Crc32cCodec
 
 from mmcache.store.errors import NoStoreError, StoreError
-from mmcache.store.location import is_remote
+from mmcache.store.location import is_remote, unreachable
 from mmcache.store.sealed import BLANK, SEAL, Seal, check_seal, put_file, seal
 
 FORMAT_VERSION = 1
@@ -163,6 +163,8 @@ def read_attributes(path: Path) -> dict[str, Any]:
         attributes = json.loads(document)["attributes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{damaged} (it cannot be read: {error})") from error
+    except Exception as error:
+        raise unreachable(path, error) from error
     if check_seal(document) is Seal.BROKEN:
         raise StoreError(f"{damaged} (it fails its checksum)")
     if not isinstance(attributes, dict):
@@ -184,7 +186,7 @@ def read_meta(root: Path) -> StoreMeta:
     try:
         found = (root / "zarr.json").exists()
     except Exception as error:  # of a network: file systems raise many kinds here
-        raise StoreError(f"{root} cannot be reached: {' '.join(str(error).split())}") from error
+        raise unreachable(root, error) from error
     if not found:
         raise NoStoreError(
             f"no store at {root} (no zarr.json there). `mmcache extract` or `mmcache store import` makes one."

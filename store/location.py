@@ -9,7 +9,7 @@ from typing import Any
 
 import zarr
 
-from mmcache.store.errors import ConfigError
+from mmcache.store.errors import ConfigError, StoreError
 
 _MARK = "://"
 
@@ -30,7 +30,14 @@ def locate(path: str | Path) -> Path:
         ) from error
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except Exception as error:  # some schemes connect at once
+        raise unreachable(path, error) from error
     return found  # type: ignore[return-value]
+
+
+def unreachable(path: object, error: Exception) -> StoreError:
+    """The error for an address that cannot be read, whatever its library raised."""
+    return StoreError(f"{path} cannot be reached or read: {' '.join(str(error).split())[:300] or type(error).__name__}")
 
 
 def is_remote(path: Path) -> bool:

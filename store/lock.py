@@ -30,9 +30,10 @@ def writer_lock(store: Path) -> Iterator[None]:
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
                 break
         os.close(descriptor)
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
     try:
+        with contextlib.suppress(OSError):  # a full disk: the number is only for the other's message
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
         yield
     finally:
         path.unlink(missing_ok=True)

@@ -21,12 +21,15 @@ from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.lock import writer_lock
 from mmcache.store.reports import finish_reports
 from mmcache.store.shard_commit import OldShard
+from mmcache.store.shard_file import EMPTY, read_index
 from mmcache.store.source import Progress, silent
 from mmcache.store.token_array import TokenArray
 from mmcache.store.writer import TokenWriter, add_tokens
 
 # Of a segment that several parts know, the one that knows most counts; of equals, the first.
 _KNOWN_BEST_FIRST = (Presence.CACHED, Presence.FAILED, Presence.MISSING)
+_RANK = np.zeros(len(Presence), np.int64)  # presence -> how much it knows
+_RANK[list(_KNOWN_BEST_FIRST)] = range(len(_KNOWN_BEST_FIRST), 0, -1)
 
 
 def merge_stores(parts: list[Path], root: Path, progress: Progress = silent) -> FeatureStore:
@@ -75,13 +78,19 @@ def _check_parts(stores: list[FeatureStore]) -> None:
         ours = first.segments.set_index("id")
         theirs = store.segments.set_index("id")
         common = ours.index.intersection(theirs.index)
-        if not ours.loc[common].equals(theirs.loc[common]):
+        if not _say_the_same(ours.loc[common], theirs.loc[common]):
             problems.append(f"{first.path} and {store.path} say different things of the same segments")
     for store in stores:
         for modality, encoder in store.arrays:
             problems.extend(_mismatch(stores, store, f"{modality}/{encoder}"))
     if problems:
         raise StoreMismatchError("these stores cannot become one:\n  " + "\n  ".join(problems))
+
+
+def _say_the_same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Equal in every cell; a gap may have made another type of a column."""
+    a, b = one.astype(object), other.astype(object)
+    return bool(((a == b) | (a.isna() & b.isna())).to_numpy().all())
 
 
 def _mismatch(stores: list[FeatureStore], store: FeatureStore, name: str) -> list[str]:
@@ -163,7 +172,8 @@ def _merge_tokens(
     )
     givers = [TokenWriter(store.path, modality, encoder) for store in parts]
     reasons = [_reasons(store, name) for store in parts]
-    to_do = (writer.presence() != donors.status) & (donors.status != Presence.TO_DO)
+    # What the result knows already counts as the first part.
+    to_do = _RANK[donors.status] > _RANK[writer.presence()]
     for shard in range(writer.grid.n_shards):
         rows = writer.grid.rows(shard)
         wanted = np.flatnonzero(to_do[rows.start : rows.stop]) + rows.start
@@ -231,10 +241,25 @@ def _giver_of_whole(
     is_whole = (
         giver.grid.rows_per_shard == writer.grid.rows_per_shard
         and np.array_equal(cached, there[donors.status[there] == Presence.CACHED])  # nothing is in place already
+        and not (writer.presence()[there] == Presence.CACHED).any()
         and np.array_equal(donors.row[cached], cached)
         and np.array_equal(given, cached)
+        and all(_has_slots_of(giver, kind, rows, cached) for kind in writer.sharded)
     )
     return giver if is_whole else None
+
+
+def _has_slots_of(giver: TokenWriter, kind: str, rows: range, cached: NDArray[np.int64]) -> bool:
+    """Whether a shard file has the chunks of these rows and no others, as a killed run may have left.
+
+    Raises StoreError when the file is cut off or damaged.
+    """
+    views = giver.grid.n_views
+    index = read_index(giver.shard_path(kind, rows.start // giver.grid.rows_per_shard), giver.grid.slots_per_shard)
+    if index is None:
+        return False
+    expected = ((cached - rows.start)[:, None] * views + np.arange(views)).reshape(-1)
+    return np.array_equal(np.flatnonzero(index[:, 0] != EMPTY), expected)
 
 
 def _beside(store: FeatureStore, kind: str, name: str) -> NDArray:

@@ -51,14 +51,14 @@ class ModalityReader:
         """The parts of `rows`, zero where a segment is not cached."""
         if self._averages:
             tokens = self._take(len(rows), self._array.shape[2:], self._array.float_dtype)
-            self._array.read_float(rows, out=tokens.numpy())
+            self._array.read_float(rows, out=tokens.numpy(), expected=self._cached[rows])
             lengths = None if self._stored_lengths is None else self._stored_lengths[rows]
             parts = [torch.from_numpy(k_average(tokens.numpy(), self.n_tokens, lengths)[0])]
         else:
             arrays = [self._array, *([] if self._array.scale is None else [self._array.scale])]
             parts = [self._take(len(rows), array.shape[2:], array.dtype) for array in arrays]
             for array, part in zip(arrays, parts, strict=True):
-                array.read(rows, out=part.numpy())
+                array.read(rows, out=part.numpy(), expected=self._cached[rows])
         absent = ~self._cached[rows]
         if absent.any():  # a killed run may have left tokens that its presence does not vouch for
             parts[0][torch.from_numpy(absent)] = 0

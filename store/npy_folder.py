@@ -1,13 +1,14 @@
 """Interchange as a folder of .npy files, one a segment and modality: what many feature releases look like.
 
 FOLDER/segments.csv             id, split, labels; optional video, start_s, stop_s and columns of your own
-FOLDER/<modality>/<id>.npy      (T, D) floats, or (D,) for one token; ids percent-encoded where they are no file name
+FOLDER/<modality>/<id>.npy      (T, D) floats, or (D,) for one token; export percent-encodes ids
 FOLDER/classes/<task>.txt       optional: one class name a line, line i = label i
 FOLDER/mmcache.json             optional, written by export: dataset, eval_split, recommended settings, fingerprints
 
 A segment without a file lacks that modality. Segments may have different T; all of a modality have the same D.
 """
 
+import csv
 import dataclasses
 import hashlib
 import json
@@ -58,6 +59,8 @@ def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progr
     for modality in store.modalities:
         if not 0 <= view < store.tokens[modality].shape[1]:
             raise ConfigError(f"--view {view}: {modality} has {store.tokens[modality].shape[1]} cached views")
+    if _CLASSES in store.modalities:
+        raise ConfigError(f"a modality named '{_CLASSES}' has no place in such a folder; export to HDF5 instead")
     too_long = [segment for segment in store.segments["id"] if len(file_name(segment)) > 255]
     if too_long:
         raise ConfigError(f"segment id '{too_long[0][:40]}...' is too long for a file name; export to HDF5 instead")
@@ -65,7 +68,7 @@ def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progr
     temporary = folder.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{folder.name}"
     (temporary / _CLASSES).mkdir(parents=True)
     try:
-        store.segments.to_csv(temporary / _TABLE, index=False)
+        store.segments.to_csv(temporary / _TABLE, index=False, quoting=csv.QUOTE_NONNUMERIC)
         for task, classes in store.tasks.items():
             text = "".join(f"{escaped(name)}\n" for name in classes)
             (temporary / _CLASSES / f"{task}.txt").write_text(text)
@@ -73,6 +76,8 @@ def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progr
             "dataset": store.meta.dataset,
             "eval_split": store.meta.eval_split,
             "recommended": store.meta.recommended,
+            "tasks": list(store.tasks),
+            "columns": {column: _kind(store.segments[column]) for column in store.segments},
             "fingerprints": {m: store.tokens[m].fingerprint.to_attributes()["fingerprint"] for m in store.modalities},
         }
         (temporary / _ABOUT).write_text(json.dumps(about, indent=1))
@@ -83,6 +88,12 @@ def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progr
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _kind(column: pd.Series) -> str:
+    if pd.api.types.is_bool_dtype(column):
+        return "truth"
+    return "number" if pd.api.types.is_numeric_dtype(column) else "text"
 
 
 def _export_tokens(store: FeatureStore, modality: str, folder: Path, view: int, progress: Progress) -> None:
@@ -161,8 +172,15 @@ def _read_segments(folder: Path, about: dict[str, Any], tasks: list[str] | None)
     """The segments with integer labels, and the metadata; without spans, each segment is a one-second video."""
     file = folder / _TABLE
     try:
-        text = {"id": str, "split": str, "video": str}
-        table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={"start_s": [""], "stop_s": [""]})
+        kinds = about.get("columns")  # of an export; else each column is what it looks like
+        known = kinds if isinstance(kinds, dict) else {}
+        dtype: Any = str if known else dict.fromkeys(("id", "split", "video"), str)
+        table = pd.read_csv(file, dtype=dtype, keep_default_na=False, na_values={"start_s": [""], "stop_s": [""]})
+        for column in table.columns:
+            if known.get(column) == "number":
+                table[column] = pd.to_numeric(table[column], errors="coerce")
+            elif known.get(column) == "truth":
+                table[column] = table[column] == "True"
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} cannot be read: {error}; {_FORM}") from error
     lacking = [column for column in ("id", "split") if column not in table.columns]
@@ -175,7 +193,8 @@ def _read_segments(folder: Path, about: dict[str, Any], tasks: list[str] | None)
         table["video"] = table["id"]
     listed = {path.stem for path in (folder / _CLASSES).glob("*.txt")}
     rest = [column for column in table.columns if column not in REQUIRED]
-    chosen = tasks or [column for column in rest if column in listed] or rest
+    exported = about.get("tasks")
+    chosen = tasks or (exported if isinstance(exported, list) else [c for c in rest if c in listed] or rest)
     problems = Problems()
     classes = {}
     for task in chosen:
@@ -222,8 +241,13 @@ class _Scan:
 
 
 def _scan(folder: Path, ids: list[str]) -> _Scan:
-    files = {row: folder / file_name(segment) for row, segment in enumerate(ids)}
-    files = {row: file for row, file in files.items() if file.exists()}
+    found = set(os.listdir(folder))
+    files = {}
+    for row, segment in enumerate(ids):
+        for name in (f"{segment}.npy", file_name(segment)):  # as people name them, else as export does
+            if name in found:  # one name of this very folder, whatever the id is
+                files[row] = folder / name
+                break
     shapes: dict[int, tuple[int, int]] = {}
     dtypes: set[np.dtype] = set()
     reasons: dict[str, str] = {}
@@ -237,7 +261,7 @@ def _scan(folder: Path, ids: list[str]) -> _Scan:
     width = widths.most_common(1)[0][0] if widths else 1
     for row, shape in list(shapes.items()):
         if shape[1] != width:
-            reasons[ids[row]] = f"{file_name(ids[row])} has tokens of width {shape[1]}, most have {width}"
+            reasons[ids[row]] = f"{files[row].name} has tokens of width {shape[1]}, most have {width}"
             del shapes[row]
     dtype_name = "float16" if dtypes <= {np.dtype(np.float16)} else "float32"
     return _Scan(ids, files, shapes, width, dtype_name, reasons)
@@ -247,7 +271,7 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype]:
     """((T, D), dtype) of a file. Raises UnstorableTokens with the reason when it cannot be used."""
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header makes NumPy raise whatever its parser stumbles over
         raise UnstorableTokens(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         raise UnstorableTokens(f"{file.name} holds {getattr(array, 'dtype', 'no array')}, not floats")
@@ -263,7 +287,7 @@ def _fingerprint(about: dict[str, Any], modality: str, scan: _Scan) -> Fingerpri
     if saved is not None:
         try:
             return Fingerprint.from_attributes({"fingerprint": saved})
-        except StoreError as error:
+        except (StoreError, TypeError) as error:
             raise ConfigError(f"the fingerprint of {modality} in {_ABOUT} is not whole: {error}") from error
     digest = hashlib.sha256()
     for row in sorted(scan.shapes):

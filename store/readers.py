@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mmcache.store.chunk_table import ABSENT, ChunkTable
 from mmcache.store.errors import StoreError
 from mmcache.store.gather import gather
-from mmcache.store.location import is_remote
+from mmcache.store.location import is_remote, unreachable
 from mmcache.store.shard_file import CRC_BYTES, crc32c, index_bytes, parse_index, read_index, shard_path
 from mmcache.store.shards import ShardGrid
 
@@ -30,11 +30,30 @@ _MAX_FILES = 512
 class Reader(Protocol):
     """Fills out[i] with the chunk of rows[i] for one view; rows are in range, `out` is contiguous and fits."""
 
-    def read(self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool) -> None:
-        """`check` compares checksums too, where that is not done in any case. Raises StoreError on damage."""
+    def read(
+        self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool, expected: NDArray[np.bool_] | None
+    ) -> None:
+        """Raises StoreError on damage.
+
+        Args:
+            check: compare checksums.
+            expected: (n,) the rows that must have a chunk; None = none must.
+        """
 
     def close(self) -> None:
         """Let go of files and of what is known of them."""
+
+
+def refuse_lacking(
+    path: Any, rows: NDArray[np.int64], absent: NDArray[np.bool_], expected: NDArray[np.bool_] | None
+) -> None:
+    """Raise StoreError when rows that should have tokens have none."""
+    if expected is not None and (absent & expected).any():
+        lacking = rows[absent & expected]
+        raise StoreError(
+            f"{path} lacks tokens of row {lacking[0]} ({len(lacking)} such), which presence claims; "
+            "run `mmcache store verify --repair`"
+        )
 
 
 class LocalReader:
@@ -47,12 +66,15 @@ class LocalReader:
         self._files: OrderedDict[int, int] = OrderedDict()  # shard -> descriptor, the latest used last
         self._lock = threading.Lock()
 
-    def read(self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool) -> None:
+    def read(
+        self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool, expected: NDArray[np.bool_] | None
+    ) -> None:
         with self._lock:
             shards, offsets = self._table.locate(rows, view)
             flat, size = out.reshape(-1).view(np.uint8).data, self._chunk_bytes
             places = range(0, len(rows) * size, size)
             if offsets.size and offsets.min() == ABSENT:
+                refuse_lacking(self._path, rows, offsets == ABSENT, expected)
                 out[offsets == ABSENT] = self._fill_value
                 there = np.flatnonzero(offsets != ABSENT)
                 shards, offsets = shards[there], offsets[there]
@@ -86,7 +108,10 @@ class LocalReader:
             return
         while len(self._files) >= limit:
             os.close(self._files.popitem(last=False)[1])
-        self._files[shard] = os.open(shard_path(self._path, shard), os.O_RDONLY)
+        try:
+            self._files[shard] = os.open(shard_path(self._path, shard), os.O_RDONLY)
+        except FileNotFoundError as error:  # since its index was read
+            raise StoreError(f"{error.filename} is gone; open the store again") from error
 
     def _check(self, targets: list[memoryview], files: list[int], offsets: list[int]) -> None:
         for target, file, offset in zip(targets, files, offsets, strict=True):
@@ -118,17 +143,31 @@ class RangeReader:
             size = int(self._fs.size(path))
             start = max(0, size - index_bytes(self._slots))
             return parse_index(self._fs.cat_file(path, start=start, end=size), self._slots, size, path)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            # Over http, a server that does not answer looks the same as a file that is not there.
+            if not (self._path / "zarr.json").exists():
+                raise unreachable(self._path, error) from error
             return None
+        except StoreError:
+            raise
+        except Exception as error:
+            raise unreachable(self._path, error) from error
 
-    def read(self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool) -> None:
+    def read(
+        self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool, expected: NDArray[np.bool_] | None
+    ) -> None:
         shards, offsets = self._table.locate(rows, view)
+        refuse_lacking(self._path, rows, offsets == ABSENT, expected)
         out[offsets == ABSENT] = self._fill_value
         there = np.flatnonzero(offsets != ABSENT)
         starts = offsets[there].tolist()
         paths = [self._file(shard) for shard in shards[there].tolist()]
         ends = [start + self._chunk_bytes + CRC_BYTES for start in starts]
-        for i, raw in zip(there.tolist(), self._fs.cat_ranges(paths, starts, ends, on_error="raise"), strict=True):
+        try:
+            raws = self._fs.cat_ranges(paths, starts, ends, on_error="raise")
+        except Exception as error:  # of a network: file systems raise many kinds here
+            raise unreachable(self._path, error) from error
+        for i, raw in zip(there.tolist(), raws, strict=True):
             if len(raw) != self._chunk_bytes + CRC_BYTES or crc32c(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:]:
                 raise StoreError(f"the tokens of row {rows[i]} in {self._path} fail their checksum")
             out[i] = np.frombuffer(raw, out.dtype, count=out[i].size).reshape(out[i].shape)
@@ -143,10 +182,14 @@ class LibraryReader:
     def __init__(self, path: Any, array: Any) -> None:
         self._path, self._array = path, array
         self._tensorstore = None if is_remote(path) else _open_tensorstore(path)
+        self._process = os.getpid()
 
-    def read(self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool) -> None:
+    def read(
+        self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool, expected: NDArray[np.bool_] | None
+    ) -> None:
         try:
-            if self._tensorstore is not None:
+            # Its threads do not survive a fork, as of a DataLoader's workers.
+            if self._tensorstore is not None and os.getpid() == self._process:
                 out[...] = self._tensorstore[rows, view].read().result()
                 return
             # One row at a time: zarr's fancy indexing across shards decodes whole shards for a few rows.

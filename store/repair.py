@@ -4,6 +4,7 @@ Nothing that is sound is touched, and no tokens are invented: `mmcache extract` 
 then does again what was marked, and the store has the bytes it had.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -24,10 +25,10 @@ from mmcache.store.sealed import BLANK, SEAL, Seal, check_seal, put_file, remove
 from mmcache.store.shard_commit import OldShard
 from mmcache.store.shard_file import CRC_BYTES, crc32c
 from mmcache.store.small_array import write_chunk
-from mmcache.store.verify import Finding, Mend, verify
+from mmcache.store.verify import Finding, Mend, refuse_foreign, verify
 from mmcache.store.writer import TokenWriter
 
-_ROUNDS = 4  # metadata first; then what could not be seen without it
+_ROUNDS = 8  # metadata first; then what could not be seen without it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +52,10 @@ def repair(path: Path, progress: Callable[[int, int], None] = lambda done, total
     Raises:
         StoreError: there is no store, or another process writes it.
     """
+    refuse_foreign(path)
     found: dict[str, Finding] = {}
     to_do: dict[str, set[int]] = defaultdict(set)
+    tried: set[str] = set()
     with writer_lock(path):
         remove_leftovers(path)
         findings = verify(path, progress)
@@ -61,14 +64,19 @@ def repair(path: Path, progress: Callable[[int, int], None] = lambda done, total
             mendable = [finding for finding in findings if finding.mend is not Mend.NOTHING]
             if not mendable:
                 break
-            _mend_files(path, {finding.file for finding in mendable if finding.mend is Mend.COPY})
-            if not any(finding.where == "store" for finding in findings):  # else the rest is not known yet
+            # Files first, alone: what they say decides what else is wrong.
+            names = {finding.file for finding in mendable if finding.mend is Mend.COPY} - tried
+            if names:
+                _mend_files(path, names)
+                tried |= names
+            else:
                 _mend_chunks(path, mendable)
                 _mend_rows(path, mendable, to_do)
                 for finding in mendable:
                     if finding.mend is Mend.REMOVE:
-                        (path / finding.file).unlink()
-                finish_reports(path)
+                        (path / finding.file).unlink(missing_ok=True)
+                with contextlib.suppress(StoreError):  # of a file that could not be mended: it is still found below
+                    finish_reports(path)
             findings = verify(path, progress)
     found.update({str(finding): finding for finding in findings})
     said = [finding for finding in found.values() if finding.where != "store"]
@@ -127,6 +135,8 @@ def _mend_chunks(root: Path, findings: list[Finding]) -> None:
             continue
         file = root / finding.file
         kind, modality, encoder = Path(finding.file).parts[:3]
+        if not _can_open(root, modality, encoder):
+            continue
         array = open_zarr(root / kind / modality / encoder)
         block = np.full(array.chunks, array.fill_value, array.dtype)
         if kind == "present":
@@ -177,8 +187,21 @@ def _mend_rows(root: Path, findings: list[Finding], to_do: dict[str, set[int]]) 
             rows[finding.where].update(finding.rows)
     for name, marked in rows.items():
         modality, encoder = name.split("/")
-        _mark(TokenWriter(root, modality, encoder), marked)
-        to_do[name] |= marked
+        if _can_open(root, modality, encoder):
+            _mark(TokenWriter(root, modality, encoder), marked)
+            to_do[name] |= marked
+
+
+def _can_open(root: Path, modality: str, encoder: str) -> bool:
+    """Whether an array and what stands beside it have sound metadata; damage that has no sound copy is left alone."""
+    try:
+        for kind in ("tokens", "present", "scale", *layout.BESIDE):
+            path = root / kind / modality / encoder
+            if kind in ("tokens", "present") or path.exists():
+                layout.read_attributes(path)
+    except StoreError:
+        return False
+    return True
 
 
 def _mark(writer: TokenWriter, rows: set[int]) -> None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from mmcache.store import layout
 from mmcache.store.atomic import TEMPORARY_PREFIX
 from mmcache.store.errors import StoreError
-from mmcache.store.layout import FAILURES, NOTES, Presence
-from mmcache.store.sealed import put_file, remove_file
+from mmcache.store.layout import FAILURES, NOTES, Presence, StoreMeta
+from mmcache.store.sealed import put_file, remove_file, spare_of
 from mmcache.store.segments import read_segments
 from mmcache.store.small_array import read_small_array
 
@@ -29,16 +29,14 @@ def json_lines(lines: Iterable[dict[str, Any]]) -> bytes:
 
 def read_reports(path: Path) -> list[dict[str, Any]]:
     """The lines of failures.jsonl or notes.jsonl; none when there is no such file. Raises StoreError when damaged."""
-    if not path.exists():
-        return []
     try:
+        if not path.exists():
+            return []
         lines = [json.loads(line) for line in path.read_bytes().decode().split("\n") if line]
         if not all({"id", "modality", "encoder", "reason"} <= set(line) for line in lines):
             raise ValueError("a line lacks id, modality, encoder or reason")
-    except (ValueError, TypeError) as error:
-        raise StoreError(
-            f"{path} cannot be read ({error}); the store is damaged there. `mmcache store verify --repair` mends it"
-        ) from error
+    except Exception as error:  # at an address, file systems raise many kinds besides
+        raise _damaged(path, str(error)) from error
     return lines
 
 
@@ -54,6 +52,9 @@ def finish_reports(root: Path) -> None:
     The files are a function of what is in the store, not of the order in which shards were done: lines are
     sorted by row, and a line whose segment has since been done otherwise goes.
     """
+    meta = layout.read_meta(root)
+    for file in REPORTS:
+        _check_undamaged(root, file, meta.sha256.get(file))
     segments = read_segments(root / layout.SEGMENTS)
     row_of = pd.Series(np.arange(len(segments)), index=segments["id"])
     presence = {
@@ -64,6 +65,8 @@ def finish_reports(root: Path) -> None:
         merged: dict[tuple[str, str, str], dict[str, Any]] = {}
         for part in [root / file, *report_parts(root, file)]:
             for line in read_reports(part):
+                if line["id"] not in row_of:
+                    raise _damaged(part, f"there is no segment '{line['id']}'")
                 merged[line["id"], line["modality"], line["encoder"]] = line
         kept = [
             line
@@ -76,11 +79,30 @@ def finish_reports(root: Path) -> None:
             remove_file(root, file)
         elif kept != read_reports(root / file):
             put_file(root, file, json_lines(kept))
-    _update_root(root, segments, presence)
+    _update_root(root, meta, segments, presence)
     shutil.rmtree(root / layout.WORK, ignore_errors=True)
 
 
-def _update_root(root: Path, segments: pd.DataFrame, presence: dict[tuple[str, str], NDArray[np.uint8]]) -> None:
+def _check_undamaged(root: Path, file: str, digest: str | None) -> None:
+    """Raise StoreError when a report was changed since the root vouched for it, other than by a run that was killed.
+
+    Such a run leaves the spare copy, which is written first, changed as well, and the same.
+    """
+    copies = [path.read_bytes() if path.exists() else b"" for path in (root / file, spare_of(root, file))]
+    main, spare = (hashlib.sha256(data).hexdigest() for data in copies)
+    if main != spare and main != (digest or hashlib.sha256(b"").hexdigest()):
+        raise _damaged(root / file, "it fails its checksum")
+
+
+def _damaged(path: Path, why: str) -> StoreError:
+    return StoreError(
+        f"{path} cannot be read ({why}); the store is damaged there. `mmcache store verify --repair` mends it"
+    )
+
+
+def _update_root(
+    root: Path, meta: StoreMeta, segments: pd.DataFrame, presence: dict[tuple[str, str], NDArray[np.uint8]]
+) -> None:
     """Coverage, and the digests of the reports."""
     coverage: dict[str, dict[str, dict[str, int]]] = {}
     for split in sorted(segments["split"].unique()):
@@ -88,7 +110,6 @@ def _update_root(root: Path, segments: pd.DataFrame, presence: dict[tuple[str, s
         for (modality, encoder), status in presence.items():
             cached = int(((status == Presence.CACHED) & rows).sum())
             coverage.setdefault(split, {}).setdefault(modality, {})[encoder] = cached
-    meta = layout.read_meta(root)
     digests = {
         name: hashlib.sha256((root / name).read_bytes()).hexdigest()
         for name in (layout.SEGMENTS, *REPORTS)

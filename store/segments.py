@@ -65,7 +65,10 @@ def segments_from_bytes(data: bytes) -> pd.DataFrame:
 def read_segments(path: Path, sha256: str | None = None) -> pd.DataFrame:
     """The table at `path`. Raises StoreError when it cannot be read, or its bytes have another digest."""
     damaged = f"{path} is damaged; `mmcache store verify --repair` mends it from its spare copy"
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except Exception as error:  # at an address: file systems raise many kinds here
+        raise StoreError(f"{path} cannot be read: {error}") from error
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise StoreError(f"{damaged} (it fails its checksum)")
     try:

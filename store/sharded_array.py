@@ -36,10 +36,12 @@ class ShardedArray:
         self.dtype = np.dtype(array.dtype)
         self.grid = ShardGrid(self.shape[0], (array.shards or array.chunks)[0], self.shape[1])
         self.is_direct = _is_direct(array)
-        self._reader: Reader = LibraryReader(path, array)
+        self._reader: Reader
         if self.is_direct:
             make = RangeReader if is_remote(path) else LocalReader
             self._reader = make(path, self.grid, self.chunk_bytes, array.fill_value)
+        else:
+            self._reader = LibraryReader(path, array)
 
     @property
     def name(self) -> str:
@@ -55,7 +57,13 @@ class ShardedArray:
         return shard_path(self.path, shard)
 
     def read(
-        self, rows: NDArray[np.integer], view: int = 0, out: NDArray[Any] | None = None, *, check: bool = False
+        self,
+        rows: NDArray[np.integer],
+        view: int = 0,
+        out: NDArray[Any] | None = None,
+        *,
+        check: bool = False,
+        expected: NDArray[np.bool_] | None = None,
     ) -> NDArray[Any]:
         """Gather the chunks of `rows`.
 
@@ -63,7 +71,8 @@ class ShardedArray:
             rows: (n,) row numbers, in any order, repeated or negative ones allowed.
             view: which cached view; 0 is the centre view.
             out: (n, T, D) buffer of the stored dtype, filled in place and returned.
-            check: compare checksums, as one does before writing the tokens elsewhere.
+            check: for tokens that will be written elsewhere: every row must have a chunk, and checksums are compared.
+            expected: (n,) the rows that must have a chunk, those that presence says are cached.
 
         Returns:
             (n, T, D) in the stored dtype; rows without a chunk have the fill value, zero in our stores.
@@ -84,7 +93,7 @@ class ShardedArray:
                 f"out must be a C-contiguous {self.dtype} array of shape {shape}, got {out.dtype} {out.shape}"
             )
         if len(rows):
-            self._reader.read(rows, view, out, check)
+            self._reader.read(rows, view, out, check, np.ones(len(rows), bool) if check else expected)
         return out
 
     def close(self) -> None:

@@ -8,14 +8,20 @@ from numpy.typing import NDArray
 
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import StoreError
-from mmcache.store.location import open_zarr
+from mmcache.store.layout import read_attributes
+from mmcache.store.location import open_zarr, unreachable
 from mmcache.store.shard_file import CRC_BYTES, crc32c
 
 
 def read_small_array(path: Path) -> NDArray[Any]:
     """All of an array. Raises StoreError when it is missing or damaged."""
-    if not (path / "zarr.json").exists():
+    try:
+        found = (path / "zarr.json").exists()
+    except Exception as error:  # at an address: file systems raise many kinds here
+        raise unreachable(path, error) from error
+    if not found:
         raise StoreError(f"{path} is missing; the store is damaged there. `mmcache store verify --repair` mends it")
+    read_attributes(path)  # compares the seal
     try:
         return np.asarray(open_zarr(path)[:])
     except Exception as error:  # zarr raises many kinds here; all mean the same to a user

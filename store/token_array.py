@@ -51,11 +51,14 @@ class TokenArray(ShardedArray):
         out: NDArray[Any] | None = None,
         *,
         check: bool = False,
+        expected: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.floating]:
         """As `read`, with int8 tokens dequantised to float16: (n, T, D) of `float_dtype`."""
         if self.scale is None:
-            return self.read(rows, view, out, check=check)
-        tokens = dequantise(self.read(rows, view, check=check), self.scale.read(rows, view, check=check), "float16")
+            return self.read(rows, view, out, check=check, expected=expected)
+        values = self.read(rows, view, check=check, expected=expected)
+        scale = self.scale.read(rows, view, check=check, expected=expected)
+        tokens = dequantise(values, scale, "float16")
         if out is None:
             return tokens
         out[...] = tokens

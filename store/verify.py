@@ -22,6 +22,7 @@ from mmcache.store.shard_file import CRC_BYTES, crc32c
 from mmcache.store.token_array import TokenArray
 
 _PRESENCE_VALUES = [int(value) for value in Presence]
+_WHAT = {"present": "presence", "length": "token counts", "error": "rounding errors"}
 _UNKNOWN = 255  # a presence that could not be read
 
 
@@ -77,7 +78,7 @@ def verify(path: Path, progress: Callable[[int, int], None] = lambda done, total
     Raises:
         StoreError: there is no store.
     """
-    _refuse_foreign(path)
+    refuse_foreign(path)
     findings = list(_verify_metadata(path))
     try:
         store = FeatureStore.open(path)
@@ -101,7 +102,7 @@ def verify(path: Path, progress: Callable[[int, int], None] = lambda done, total
     return [*findings, *_verify_failures(store, checks), *_verify_logits(store)]
 
 
-def _refuse_foreign(root: Path) -> None:
+def refuse_foreign(root: Path) -> None:
     """Raise StoreError for what is no store, or one of a newer format; a damaged store passes."""
     try:
         layout.read_meta(root)
@@ -131,6 +132,19 @@ def _verify_metadata(root: Path) -> Iterator[Finding]:
             yield Finding(name, (), main, Mend.COPY, name)
         elif spare is not None:
             yield Finding(str(spare_of(root, name).relative_to(root)), (), spare, Mend.COPY, name)
+    yield from _verify_groups(root, names)
+
+
+def _verify_groups(root: Path, names: set[str]) -> Iterator[Finding]:
+    """Folders with something in them whose zarr.json is gone, and its spare copy as well."""
+    # A teacher's group comes after its arrays, and its first chunk after that.
+    inner = [Path(name) for name in names if not name.startswith("logits/")]
+    inner += [file.relative_to(root).parent for file in root.glob("logits/*/*/c/*")]
+    folders = {parent for path in inner for parent in path.parents}
+    for folder in sorted(folders):
+        name = str(folder / "zarr.json")
+        if not (root / name).exists() and not spare_of(root, name).exists():
+            yield Finding(name, (), "is missing, and there is no spare copy of it")
 
 
 def _has_files(folder: Path) -> bool:
@@ -203,16 +217,19 @@ class _ArrayCheck:
             file = path / "c" / "/".join([str(chunk), *["0"] * (array.ndim - 1)])
             rows = range(start, min(start + array.chunks[0], array.shape[0]))
             if not file.exists():
-                continue  # to do, or no lengths; _chunk finds where that cannot be
+                cached = [row for row in rows if kind in layout.BESIDE and self.status[row] == Presence.CACHED]
+                if cached:
+                    yield self._rows(cached, f"{_WHAT[kind]}: the chunk is missing", Mend.CHUNK, file)
+                    values[rows.start : rows.stop] = 1
+                continue
             raw = file.read_bytes()
             size = int(np.prod(array.chunks)) * array.dtype.itemsize
             if len(raw) == size + CRC_BYTES and crc32c(raw[:-CRC_BYTES]) == raw[-CRC_BYTES:]:
                 block = np.frombuffer(raw, array.dtype, count=int(np.prod(array.chunks))).reshape(array.chunks)
                 values[rows.start : rows.stop] = block[: len(rows)]
                 continue
-            what = {"present": "presence", "length": "token counts", "error": "rounding errors"}[kind]
             concerned = [row for row in rows if kind == "present" or self.status[row] in (Presence.CACHED, _UNKNOWN)]
-            yield self._rows(concerned, f"{what}: the chunk fails its checksum", Mend.CHUNK, file)
+            yield self._rows(concerned, f"{_WHAT[kind]}: the chunk fails its checksum", Mend.CHUNK, file)
             values[rows.start : rows.stop] = _UNKNOWN if kind == "present" else 1
         return values
 

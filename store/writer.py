@@ -185,6 +185,8 @@ class TokenWriter:
             raise UnstorableTokens("NaN or infinity among the tokens")
         beside = {} if lengths is None else {"length": np.asarray(lengths)}
         if self.dtype == np.int8:
+            if np.abs(tokens).max(initial=0) > np.finfo(np.float16).max:
+                raise UnstorableTokens("values that float16, as which int8 is read back, cannot hold")
             values, scale = quantise(tokens)
             beside["error"] = relative_error(tokens, dequantise(values, scale, "float32"))
             return Stored({"tokens": values, "scale": scale}, beside)

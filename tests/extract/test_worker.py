@@ -1,5 +1,6 @@
 """One worker, one shard at a time: what it writes is what the encoder gives, and one bad segment costs one segment."""
 
+import dataclasses
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -78,12 +79,16 @@ def run(
     worker = ExtractWorker(threads)
     if not root.exists():
         make_store(root, worker, encoder, weights, k, dtype)
-    task = ShardTask(root, "imu", encoder, weights, k, 0, batch_size, tuple(jobs))
+    task = ShardTask(root, "imu", encoder, weights, k, 0, windows_of(jobs, batch_size))
     assert worker.run(task) == len(jobs)
     assert worker.progress() == len(jobs)
     finish_reports(root)
     assert verify(root) == []
     return FeatureStore.open(root)
+
+
+def windows_of(jobs: list[Job], batch_size: int) -> tuple[tuple[Job, ...], ...]:
+    return tuple(tuple(jobs[start : start + batch_size]) for start in range(0, len(jobs), batch_size))
 
 
 def tokens_of(store: FeatureStore, rows: list[int] | None = None) -> NDArray[np.floating]:
@@ -243,7 +248,7 @@ def contents(root: Path) -> dict[str, bytes]:
 def test_other_weights_are_refused_before_anything_is_written(tmp_path: Path, shaken: Source) -> None:
     run(tmp_path / "s", jobs_of(shaken))
     before = contents(tmp_path / "s")
-    task = ShardTask(tmp_path / "s", "imu", "imu_demo", "random:1", None, 0, 4, tuple(jobs_of(shaken)))
+    task = ShardTask(tmp_path / "s", "imu", "imu_demo", "random:1", None, 0, windows_of(jobs_of(shaken), 4))
     with pytest.raises(FingerprintError, match="weights_sha256: the store has"):
         ExtractWorker(1).run(task)
     assert contents(tmp_path / "s") == before
@@ -253,7 +258,7 @@ def test_a_full_disk_leaves_the_shard_as_it_was(tmp_path: Path, shaken: Source) 
     """The kernel refuses to write beyond a size, as a full disk does."""
     run(tmp_path / "s", jobs_of(shaken)[:3])
     before = contents(tmp_path / "s")
-    task = ShardTask(tmp_path / "s", "imu", "imu_demo", "random", None, 0, 4, tuple(jobs_of(shaken)[3:]))
+    task = ShardTask(tmp_path / "s", "imu", "imu_demo", "random", None, 0, windows_of(jobs_of(shaken)[3:], 4))
     worker = ExtractWorker(1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (32 * 1024, hard))
@@ -276,3 +281,19 @@ def test_a_worker_keeps_its_encoder_and_says_who_it_is(tmp_path: Path) -> None:
     assert worker.prepare("ast_demo", "random:2", None) == build_encoder("ast_demo", "random:2").fingerprint(None)
     assert worker.prepare("imu_demo", "random", None) == first
     assert worker.process_id() == os.getpid()
+
+
+def test_a_window_is_encoded_whole_though_some_of_it_is_cached_already(tmp_path: Path, shaken: Source) -> None:
+    """What is encoded together shows in the last bits, so segments done again must be in the company they were in."""
+    whole = run(tmp_path / "whole", jobs_of(shaken), batch_size=4)
+    parts = tmp_path / "parts"
+    for chosen in ([1, 6, 7], [0, 2, 3, 4, 5, *range(8, N)]):
+        jobs = [dataclasses.replace(job, settled=job.row not in chosen) for job in jobs_of(shaken)]
+        windows = [w for w in windows_of(jobs, 4) if any(not job.settled for job in w)]
+        if not parts.exists():
+            run(parts, [], batch_size=4)
+        task = ShardTask(parts, "imu", "imu_demo", "random", None, 0, tuple(windows))
+        assert ExtractWorker(1).run(task) == len(chosen)
+    finish_reports(parts)
+    np.testing.assert_array_equal(tokens_of(FeatureStore.open(parts)), tokens_of(whole))
+    assert contents(parts) == contents(tmp_path / "whole")

@@ -10,11 +10,16 @@ its n-th file operation left, after the same run was started again. One JSON lin
     unsound       what `verify` said of it then
     rerun         what the second run raised
 
+In the scenario `repair`, the store is a damaged one, which `repair` is killed in; the second run is `repair` again and
+then the work that made the store. FOLDER/sound/toy.zarr is the store before it was damaged.
+
 Processes are forked from this one, which starts no threads.
 """
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -35,7 +40,10 @@ from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.hdf5 import import_hdf5
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.lock import writer_lock
+from mmcache.store.logits import LogitsCache
+from mmcache.store.repair import repair
 from mmcache.store.reports import finish_reports
+from mmcache.store.sealed import spare_of
 from mmcache.store.verify import verify
 from mmcache.store.writer import add_tokens
 
@@ -71,13 +79,14 @@ def extract(root: Path) -> None:
         finish_reports(root)
 
 
-def _settle_rows(root: Path, modality: str, rows: range) -> None:
+def _settle_rows(root: Path, modality: str, rows: range, dtype: str = "float16") -> None:
     writer = add_tokens(
         root,
         modality,
         Fingerprint("enc", "random:0", "0" * 64, {}, None, 1),
         TOKENS,
         WIDTH,
+        dtype=dtype,
         shard_bytes=(2 if modality == "audio" else N_ROWS) * ROW_BYTES,
         variable_length=modality == "audio",
     )
@@ -101,6 +110,33 @@ def import_(root: Path) -> None:
     import_hdf5(root.parent.parent / "features.h5", root, shard_bytes=2 * ROW_BYTES)
 
 
+def extract_all(root: Path) -> None:
+    """As `extract`, with int8 tokens and a teacher's answers besides."""
+    extract(root)
+    with writer_lock(root):
+        _settle_rows(root, "imu", range(N_ROWS), "int8")
+        finish_reports(root)
+        cache = LogitsCache(root, "karmma-0a1b", N_ROWS, 1, 3, {"verb": 2}, {"modalities": ["audio", "rgb"]})
+        for rows in cache.missing_blocks():
+            cache.write_block(rows, {"verb": np.ones((len(rows), 1, 3, 2), np.float16)})
+
+
+def damage(root: Path) -> None:
+    """One byte of a file of each kind."""
+    hit = ["zarr.json", "tokens/rgb/enc/zarr.json", "present/zarr.json", "present/audio/enc/c/0"]
+    hit += ["length/audio/enc/c/1/0", "tokens/rgb/enc/c/0/0/0/0", "scale/imu/enc/c/0/0/0/0", "failures.jsonl"]
+    hit += ["logits/karmma-0a1b/verb/c/0/0/0/0", str(spare_of(root, "segments.parquet").relative_to(root))]
+    for name in hit:
+        data = bytearray((root / name).read_bytes())
+        data[-1 if name.startswith("scale") else 3] ^= 4  # of the scales, their index
+        (root / name).write_bytes(data)
+
+
+def repair_and_extract(root: Path) -> None:
+    repair(root)
+    extract_all(root)
+
+
 def write_hdf5(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["features/audio"] = np.concatenate([tokens_of(row) for row in range(N_ROWS)])
@@ -112,9 +148,7 @@ def write_hdf5(path: Path) -> None:
 
 
 def unreadable(root: Path) -> list[str]:
-    """What a reader finds: no store, or one whose cached tokens and lengths are the right ones."""
-    if not root.exists():
-        return []
+    """What a reader finds: cached tokens and lengths, which must be the right ones."""
     wrong = []
     store = FeatureStore.open(root)
     for modality in store.modalities:
@@ -127,12 +161,13 @@ def unreadable(root: Path) -> list[str]:
     return wrong
 
 
-def after_kill(root: Path, run: Callable[[Path], None]) -> dict[str, list[str]]:
+def after_kill(root: Path, scenario: "Scenario") -> dict[str, list[str]]:
     """Look at what a killed run left, and run it again."""
+    look = scenario.look and root.exists()
     return {
-        "unreadable": said_by(lambda: unreadable(root)),
-        "unsound": said_by(lambda: [str(finding) for finding in verify(root)] if root.exists() else []),
-        "rerun": said_by(lambda: run(root)),
+        "unreadable": said_by(lambda: unreadable(root) if look else []),
+        "unsound": said_by(lambda: [str(finding) for finding in verify(root)] if look else []),
+        "rerun": said_by(lambda: scenario.again(root)),
     }
 
 
@@ -180,19 +215,50 @@ def kill_before(n: int, folder: Path, work: Callable[[], None]) -> str:
     return "not killed"
 
 
-def main(scenario: str, base: Path) -> None:
-    run = {"extract": extract, "import": import_}[scenario]
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """What is killed, and what is run after that.
+
+    Attributes:
+        prepare: (FOLDER, root of a store) -> makes what `run` starts from.
+        look: whether a killed run must have left a sound store.
+    """
+
+    run: Callable[[Path], Any]
+    again: Callable[[Path], Any]
+    prepare: Callable[[Path, Path], Any] = lambda base, root: root.parent.mkdir()
+    look: bool = True
+
+
+def copy_damaged(base: Path, root: Path) -> None:
+    if not (base / "sound").exists():
+        in_child(lambda: extract_all(base / "sound" / "toy.zarr") or "done")
+    shutil.copytree(base / "sound", root.parent)
+    damage(root)
+
+
+SCENARIOS = {
+    "extract": Scenario(extract, extract),
+    "import": Scenario(import_, import_),
+    "repair": Scenario(repair, repair_and_extract, copy_damaged, look=False),
+}
+
+
+def main(name: str, base: Path) -> None:
+    scenario = SCENARIOS[name]
     write_hdf5(base / "features.h5")
-    (base / "undisturbed").mkdir()
-    assert in_child(lambda: run(base / "undisturbed" / "toy.zarr") or "done") == "done"
+    undisturbed = base / "undisturbed" / "toy.zarr"
+    scenario.prepare(base, undisturbed)
+    assert in_child(lambda: (scenario.run(undisturbed), scenario.again(undisturbed)) and "done") == "done"
     for n in range(10_000):
         folder = base / str(n)
-        folder.mkdir()
         root = folder / "toy.zarr"
-        if in_child(partial(kill_before, n, folder, partial(run, root))) == "not killed":
+        scenario.prepare(base, root)
+        if in_child(partial(kill_before, n, folder, partial(scenario.run, root))) == "not killed":
             break
         operation = (base / "operation.txt").read_text().replace(str(folder), "")
-        print(json.dumps({"n": n, "operation": operation, **in_child(partial(after_kill, root, run))}))
+        seen = in_child(partial(after_kill, root, scenario))
+        print(json.dumps({"n": n, "operation": operation, **seen}))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mmcache.store.atomic import TEMPORARY_PREFIX, atomic_file, atomic_write, remove_leftovers
+from mmcache.store.atomic import TEMPORARY_PREFIX, atomic_file, atomic_write, reference_copy, remove_leftovers
 
 
 def names(folder: Path) -> list[str]:
@@ -109,6 +110,7 @@ def test_two_processes_writing_one_file_leave_one_of_their_files(tmp_path: Path)
     path = tmp_path / "file"
     code = f"""
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from mmcache.store.atomic import atomic_write
 for _ in range(100):
@@ -123,3 +125,94 @@ for _ in range(100):
     assert seen | {path.read_bytes()} <= {b"a" * 50_000, b"b" * 50_000}
     assert names(tmp_path) == ["file"]
     assert os.path.getsize(path) == 50_000
+
+
+# By reference.
+
+
+@pytest.fixture
+def other_file_system(tmp_path: Path, make_folder: Callable[[], Path]) -> Path:
+    folder = make_folder()
+    if folder.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is only one file system")
+    return folder
+
+
+def test_a_reference_has_the_bytes_and_survives_the_original(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "new" / "folders" / "target"
+    source.write_bytes(b"shard")
+    reference_copy(source, target)
+    assert target.read_bytes() == b"shard"
+    assert names(tmp_path) == ["source", "target"]
+    atomic_write(source, b"other")  # as every writer of a store does it
+    assert target.read_bytes() == b"shard"
+    source.unlink()
+    assert target.read_bytes() == b"shard"
+
+
+def test_a_reference_takes_the_place_of_what_is_there(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"new")
+    target.write_bytes(b"old and longer")
+    reader = open(target, "rb")  # noqa: SIM115 - the old file, which its readers keep
+    reference_copy(source, target)
+    with reader:
+        assert reader.read() == b"old and longer"
+    assert target.read_bytes() == b"new"
+
+
+def test_a_second_time_and_onto_itself_nothing_changes(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"shard")
+    for _ in range(2):
+        reference_copy(source, target)
+        assert names(tmp_path) == ["source", "target"]
+    reference_copy(source, source)
+    assert source.read_bytes() == target.read_bytes() == b"shard"
+    assert names(tmp_path) == ["source", "target"]
+
+
+def test_no_byte_is_copied_on_one_file_system(tmp_path: Path) -> None:
+    """Here the system refuses to let a file grow past 1000 bytes."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"s" * 100_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        reference_copy(source, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_across_file_systems_it_is_a_copy(tmp_path: Path, other_file_system: Path) -> None:
+    source, target = other_file_system / "source", tmp_path / "target"
+    source.write_bytes(b"shard")
+    reference_copy(source, target)
+    assert target.read_bytes() == b"shard"
+    assert (source.stat().st_nlink, target.stat().st_nlink) == (1, 1)
+    assert names(tmp_path) == ["target"]
+
+
+def test_a_copy_that_cannot_be_finished_leaves_the_old_file(tmp_path: Path, other_file_system: Path) -> None:
+    source, target = other_file_system / "source", tmp_path / "target"
+    source.write_bytes(b"s" * 100_000)
+    target.write_bytes(b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with pytest.raises(OSError, match="File too large"):
+            reference_copy(source, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["target"]
+
+
+def test_a_reference_to_nothing_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"old")
+    with pytest.raises(FileNotFoundError):
+        reference_copy(tmp_path / "nowhere", target)
+    assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["target"]

@@ -1,6 +1,7 @@
 import os
 import resource
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,3 +168,43 @@ def test_an_index_that_points_past_the_end_is_refused(tmp_path: Path, entry: tup
     (tmp_path / "0").write_bytes(b"abcd" + crc32c(b"abcd") + index + crc32c(index))
     with pytest.raises(StoreError, match="points past the file's end"):
         read_index(tmp_path / "0", 1)
+
+
+def test_what_an_earlier_write_met_surfaces_and_abort_leaves_nothing(tmp_path: Path) -> None:
+    """At a later put or at the commit, whichever the thread that writes comes to first."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for n_chunks in (1, 2, 9, 40):
+        writer = ShardWriter(tmp_path / "0", 40)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+            with pytest.raises(OSError, match="File too large") as caught:
+                put_and_commit(writer, n_chunks)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert caught.value.filename == str(tmp_path / "0")
+        writer.abort()
+        assert list(tmp_path.iterdir()) == []
+
+
+def put_and_commit(writer: ShardWriter, n_chunks: int) -> None:
+    for slot in range(n_chunks):
+        writer.put(slot, b"n" * 600)
+    writer.commit()
+
+
+@pytest.mark.parametrize("n_chunks", [0, 1, 8, 9, 200])
+def test_an_aborted_shard_leaves_neither_file_nor_thread(tmp_path: Path, n_chunks: int) -> None:
+    before = threading.active_count()
+    writer = ShardWriter(tmp_path / "0", 200)
+    for slot in range(n_chunks):
+        writer.put(slot, bytes(1000))
+    writer.abort()
+    writer.abort()
+    assert list(tmp_path.iterdir()) == []
+    assert threading.active_count() == before
+
+
+def test_a_committed_shard_leaves_no_thread(tmp_path: Path) -> None:
+    before = threading.active_count()
+    write_shard(tmp_path / "0", {slot: bytes(1000) for slot in range(40)}, 40)
+    assert threading.active_count() == before

@@ -86,9 +86,7 @@ def test_a_broken_item_is_told_and_costs_no_other(item: object, reason: str, tmp
 
 
 def test_files_of_another_form_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"no something-something-v2-labels\.json and no something"
-    ):
+    with pytest.raises(ConfigError, match=r"no something-something-v2-labels\.json and no something"):
         SomethingSomethingV2(tmp_path)
     write(tmp_path, train={"id": "5"})
     with pytest.raises(ConfigError, match="holds a dict; the official file holds a list"):
