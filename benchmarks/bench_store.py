@@ -10,7 +10,7 @@ Everything is measured in turns, round after round, so that what else a machine 
 medians over the rounds, and shares are taken round by round.
 
     make bench-store                      # 0.7 GB at T = 300, and the same at T = 100
-    python benchmarks/bench_store.py --gb 0.2 --peers ours,zarr-python --parts reading
+    python benchmarks/bench_store.py --gb 0.2 --peers "ours;tensorstore" --parts reading
 """
 
 import argparse
@@ -239,13 +239,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--gb", type=float, default=0.7, help="bytes of tokens, in GB")
     parser.add_argument("--tokens", default="300,100", help="tokens a segment, one store each")
-    parser.add_argument("--peers", default=",".join(PEERS), help="which readers to measure")
+    parser.add_argument("--peers", default=";".join(PEERS), help="which readers to measure, with ';' between")
     parser.add_argument("--parts", default=",".join(PARTS), help="what to measure")
     arguments = parser.parse_args()
     parts = arguments.parts.split(",")
     for length in map(int, arguments.tokens.split(",")):
         print(f"\nT = {length}, D = {WIDTH}, {arguments.gb} GB, batches of {BATCH}, medians of {REPEATS}")
-        rows = run(arguments.gb, length, arguments.peers.split(","), parts)
+        rows = run(arguments.gb, length, [name for name in arguments.peers.split(";") if name], parts)
         show(rows)
         record("store", rows)
     if "memory" in parts:

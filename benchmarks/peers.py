@@ -44,7 +44,7 @@ def ours(folder: Path) -> Reader:
     return read
 
 
-def zarr_python(folder: Path) -> Reader:
+def zarr_rows(folder: Path) -> Reader:
     array = zarr.open_array(folder / ARRAY, mode="r")
 
     def read(rows: np.ndarray, out: np.ndarray) -> None:
@@ -54,11 +54,20 @@ def zarr_python(folder: Path) -> Reader:
     return read
 
 
+def zarr_oindex(folder: Path) -> Reader:
+    array = zarr.open_array(folder / ARRAY, mode="r")
+
+    def read(rows: np.ndarray, out: np.ndarray) -> None:
+        out[:] = array.oindex[rows, 0]
+
+    return read
+
+
 def zarrs(folder: Path) -> Reader:
     import zarrs  # noqa: F401 - registers its pipeline
 
     with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
-        return zarr_python(folder)
+        return zarr_rows(folder)
 
 
 def tensorstore(folder: Path) -> Reader:
@@ -146,8 +155,9 @@ def litdata(folder: Path) -> Reader:
 
 PEERS: dict[str, Peer] = {
     "ours": Peer(ours),
-    "zarr-python": Peer(zarr_python, slow=True),
-    "zarrs": Peer(zarrs, slow=True),
+    "zarr-python, oindex": Peer(zarr_oindex, slow=True),
+    "zarr-python, row by row": Peer(zarr_rows, slow=True),
+    "zarrs, row by row": Peer(zarrs, slow=True),
     "tensorstore": Peer(tensorstore),
     "h5py contiguous": Peer(_open_h5("contiguous.h5"), _write_h5("contiguous.h5", chunked=False)),
     "h5py chunked": Peer(_open_h5("chunked.h5"), _write_h5("chunked.h5", chunked=True), slow=True),
