@@ -10,7 +10,7 @@ from mmcache.store import layout
 from mmcache.store.atomic import atomic_write, reference_copy
 from mmcache.store.errors import StoreError
 from mmcache.store.layout import Presence
-from mmcache.store.reports import REPORTS, json_lines
+from mmcache.store.reports import REPORTS, json_lines, read_reports
 from mmcache.store.shard_file import CRC_BYTES, EMPTY, ShardWriter, crc32c, read_index
 from mmcache.store.small_array import read_small_array, write_chunk
 
@@ -124,7 +124,9 @@ class ShardCommit:
         work.mkdir(parents=True, exist_ok=True)  # says that reports are to be finished, if there are none too
         for file, lines in self._reports.items():
             if lines:
-                atomic_write(work / f"{self.shard}-{file}", json_lines(lines))
+                part = work / f"{self.shard}-{file}"
+                # What an earlier commit of this shard said of other rows is still to be finished too.
+                atomic_write(part, json_lines([*read_reports(part), *lines]))
         padded_status = np.full(array.grid.rows_per_shard, Presence.TO_DO, np.uint8)
         padded_status[: len(self.rows)] = self._status
         write_chunk(root / "present" / array.name / "c" / str(self.shard), padded_status)

@@ -383,3 +383,15 @@ def test_a_commit_that_meets_a_full_disk_leaves_the_shard_as_it_was(rich: TokenW
         for name, data in before.items():
             (rich.root / name).parent.mkdir(parents=True, exist_ok=True)
             (rich.root / name).write_bytes(data)
+
+
+def test_a_shard_committed_twice_before_the_reports_are_finished_loses_none(writer: TokenWriter) -> None:
+    """As when a run was killed, and the next one does other rows of the shard."""
+    for row, reason in ((0, "first"), (1, "second")):
+        commit = writer.shard(0)
+        commit.failed(row)
+        commit.report(f"P01_{row:03}", Presence.FAILED, reason)
+        commit.commit()
+    finish_reports(writer.root)
+    assert [line["reason"] for line in FeatureStore.open(writer.root).failures] == ["first", "second"]
+    assert verify(writer.root) == []
