@@ -24,6 +24,8 @@ from mmcache.store.reports import finish_reports
 from mmcache.store.writer import TokenWriter, add_tokens
 
 MEMORY = Path("/dev/shm")
+MakeSegments = Callable[[int], pd.DataFrame]
+MakeMeta = Callable[[pd.DataFrame], StoreMeta]
 TASKS = {"verb": ["take", "cut", "wash"], "noun": ["cup", "pan", "box", "knife"]}
 
 
@@ -188,3 +190,37 @@ def kill_everywhere(make_folder: Callable[[], Path]) -> Callable[[str], tuple[Pa
         return folder, [json.loads(line) for line in done.stdout.splitlines()]
 
     return run
+
+
+@pytest.fixture
+def empty_store(tmp_path: Path, make_segments: MakeSegments, make_meta: MakeMeta) -> Path:
+    """Five segments, no tokens."""
+    root = tmp_path / "toy.zarr"
+    create_store(root, make_segments(5), make_meta(make_segments(5)))
+    return root
+
+
+@pytest.fixture
+def writer(empty_store: Path, fingerprint: Fingerprint) -> TokenWriter:
+    """Of m/enc in the empty store, (5, 1, 2, 3) in shards of two rows."""
+    return add_tokens(empty_store, "m", fingerprint, 2, 3, shard_bytes=2 * 12)
+
+
+@pytest.fixture(scope="session")
+def settle() -> Callable[..., None]:
+    """Commits rows of `writer`: row -> presence; what FAILED gets a report."""
+
+    def commit_rows(writer: TokenWriter, statuses: dict[int, Presence], reason: str = "bad file") -> None:
+        for shard in writer.grid.shards_of(np.array(list(statuses))).tolist():
+            commit = writer.shard(shard)
+            for row in sorted(set(statuses) & set(writer.grid.rows(shard))):
+                if statuses[row] == Presence.CACHED:
+                    commit.put(row, np.full((1, 2, 3), 1 + row, np.float16))
+                elif statuses[row] == Presence.MISSING:
+                    commit.missing(row)
+                else:
+                    commit.failed(row)
+                    commit.report(f"P01_{row:03}", Presence.FAILED, reason)
+            commit.commit()
+
+    return commit_rows

@@ -23,14 +23,6 @@ MakeMeta = Callable[[pd.DataFrame], StoreMeta]
 Tree = Callable[[Path], dict[str, bytes]]
 
 
-@pytest.fixture
-def empty_store(tmp_path: Path, make_segments: MakeSegments, make_meta: MakeMeta) -> Path:
-    """Five segments, no tokens."""
-    root = tmp_path / "toy.zarr"
-    create_store(root, make_segments(N), make_meta(make_segments(N)))
-    return root
-
-
 def test_a_store_is_not_made_over_another(empty_store: Path, make_segments: MakeSegments, make_meta: MakeMeta) -> None:
     with pytest.raises(StoreError, match="exists already"):
         create_store(empty_store, make_segments(3), make_meta(make_segments(3)))

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import settings
 
 from mmcache.store import FeatureStore, StoreError
-from mmcache.store.create import create_store
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import Presence, StoreMeta, read_meta
 from mmcache.store.reports import finish_reports, read_reports
@@ -27,36 +26,7 @@ MakeMeta = Callable[[pd.DataFrame], StoreMeta]
 Tree = Callable[[Path], dict[str, bytes]]
 
 
-@pytest.fixture
-def empty_store(tmp_path: Path, make_segments: MakeSegments, make_meta: MakeMeta) -> Path:
-    """Five segments, no tokens."""
-    root = tmp_path / "toy.zarr"
-    create_store(root, make_segments(N), make_meta(make_segments(N)))
-    return root
-
-
-@pytest.fixture
-def writer(empty_store: Path, fingerprint: Fingerprint) -> TokenWriter:
-    """Of m/enc in the empty store, (5, 1, 2, 3) in shards of two rows."""
-    return add_tokens(empty_store, "m", fingerprint, 2, 3, shard_bytes=2 * ONES.nbytes)
-
-
-def settle(writer: TokenWriter, statuses: dict[int, Presence], reason: str = "bad file") -> None:
-    """Commit these rows; what is not CACHED without trouble or MISSING gets a report."""
-    for shard in writer.grid.shards_of(np.array(list(statuses))).tolist():
-        commit = writer.shard(shard)
-        for row in sorted(set(statuses) & set(writer.grid.rows(shard))):
-            if statuses[row] == Presence.CACHED:
-                commit.put(row, ONES + row)
-            elif statuses[row] == Presence.MISSING:
-                commit.missing(row)
-            else:
-                commit.failed(row)
-                commit.report(f"P01_{row:03}", Presence.FAILED, reason)
-        commit.commit()
-
-
-def test_reports_are_sorted_by_row_whatever_the_order_of_work(writer: TokenWriter) -> None:
+def test_reports_are_sorted_by_row_whatever_the_order_of_work(writer: TokenWriter, settle: Callable[..., None]) -> None:
     for row in (4, 0, 3):
         settle(writer, {row: Presence.FAILED}, f"reason {row}")
     finish_reports(writer.root)
@@ -83,7 +53,7 @@ def test_notes_say_what_became_of_the_segment(writer: TokenWriter) -> None:
     ]
 
 
-def test_a_segment_done_otherwise_leaves_the_reports(writer: TokenWriter) -> None:
+def test_a_segment_done_otherwise_leaves_the_reports(writer: TokenWriter, settle: Callable[..., None]) -> None:
     settle(writer, {0: Presence.FAILED, 1: Presence.FAILED}, "first reason")
     commit = writer.shard(1)
     commit.missing(2)
@@ -103,7 +73,9 @@ def test_a_segment_done_otherwise_leaves_the_reports(writer: TokenWriter) -> Non
     assert verify(writer.root) == []
 
 
-def test_finishing_twice_changes_nothing(writer: TokenWriter, tree: Callable[[Path], dict[str, bytes]]) -> None:
+def test_finishing_twice_changes_nothing(
+    writer: TokenWriter, tree: Callable[[Path], dict[str, bytes]], settle: Callable[..., None]
+) -> None:
     settle(writer, {0: Presence.FAILED, 3: Presence.CACHED})
     finish_reports(writer.root)
     before = tree(writer.root)
@@ -111,7 +83,9 @@ def test_finishing_twice_changes_nothing(writer: TokenWriter, tree: Callable[[Pa
     assert tree(writer.root) == before
 
 
-def test_arrays_whose_names_run_together_keep_their_own_reports(empty_store: Path, fingerprint: Fingerprint) -> None:
+def test_arrays_whose_names_run_together_keep_their_own_reports(
+    empty_store: Path, fingerprint: Fingerprint, settle: Callable[..., None]
+) -> None:
     """rgb-left/enc and rgb/left-enc: both may be folders."""
     arrays = [("rgb", "left-enc"), ("rgb-left", "enc")]
     for modality, encoder in arrays:
@@ -124,14 +98,16 @@ def test_arrays_whose_names_run_together_keep_their_own_reports(empty_store: Pat
 @pytest.mark.parametrize(
     "reason", ["two\nlines", "ünïcode 動画", "a\x85b", "a\u2028b", 'quote " and \\', "not UTF-8: \udcff.mp4", ""]
 )
-def test_any_reason_is_kept_as_it_is(writer: TokenWriter, reason: str) -> None:
+def test_any_reason_is_kept_as_it_is(writer: TokenWriter, reason: str, settle: Callable[..., None]) -> None:
     """A path may hold any character, and bytes that are not UTF-8 (surrogates, as os.fsdecode gives them)."""
     settle(writer, {0: Presence.FAILED}, reason)
     finish_reports(writer.root)
     assert [line["reason"] for line in FeatureStore.open(writer.root).failures] == [reason]
 
 
-def test_the_half_written_report_of_a_killed_worker_is_passed_over(writer: TokenWriter) -> None:
+def test_the_half_written_report_of_a_killed_worker_is_passed_over(
+    writer: TokenWriter, settle: Callable[..., None]
+) -> None:
     """Its shard is done again by another worker of the same run, which then finishes the reports."""
     settle(writer, {0: Presence.FAILED})
     (whole,) = (path for path in (writer.root / ".work").rglob("*failures.jsonl") if path.is_file())
@@ -140,7 +116,9 @@ def test_the_half_written_report_of_a_killed_worker_is_passed_over(writer: Token
     assert [line["id"] for line in FeatureStore.open(writer.root).failures] == ["P01_000"]
 
 
-def test_reports_of_an_array_removed_by_hand_go(writer: TokenWriter, fingerprint: Fingerprint) -> None:
+def test_reports_of_an_array_removed_by_hand_go(
+    writer: TokenWriter, fingerprint: Fingerprint, settle: Callable[..., None]
+) -> None:
     other = add_tokens(writer.root, "m", dataclasses.replace(fingerprint, encoder="other"), 2, 3)
     settle(writer, {0: Presence.FAILED})
     settle(other, {1: Presence.FAILED})
@@ -157,7 +135,7 @@ def test_damaged_reports_are_a_store_error(writer: TokenWriter) -> None:
         finish_reports(writer.root)
 
 
-def test_the_root_says_how_much_is_cached(writer: TokenWriter) -> None:
+def test_the_root_says_how_much_is_cached(writer: TokenWriter, settle: Callable[..., None]) -> None:
     settle(writer, {0: Presence.CACHED, 1: Presence.FAILED, 2: Presence.CACHED, 3: Presence.CACHED})
     finish_reports(writer.root)
     meta = FeatureStore.open(writer.root).meta
@@ -165,7 +143,7 @@ def test_the_root_says_how_much_is_cached(writer: TokenWriter) -> None:
     assert meta.recommended == {"k": 2}
 
 
-def test_reports_are_json_lines(writer: TokenWriter) -> None:
+def test_reports_are_json_lines(writer: TokenWriter, settle: Callable[..., None]) -> None:
     settle(writer, {0: Presence.FAILED, 1: Presence.FAILED})
     finish_reports(writer.root)
     lines = (writer.root / "failures.jsonl").read_text().splitlines()
@@ -188,7 +166,9 @@ def test_reports_have_digests_in_the_root_and_spare_copies(writer: TokenWriter) 
         assert spare_of(writer.root, name).read_bytes() == data
 
 
-def test_a_report_that_is_empty_again_leaves_neither_file_nor_spare_nor_digest(writer: TokenWriter) -> None:
+def test_a_report_that_is_empty_again_leaves_neither_file_nor_spare_nor_digest(
+    writer: TokenWriter, settle: Callable[..., None]
+) -> None:
     settle(writer, {0: Presence.FAILED})
     finish_reports(writer.root)
     settle(writer, {0: Presence.CACHED})
@@ -199,7 +179,7 @@ def test_a_report_that_is_empty_again_leaves_neither_file_nor_spare_nor_digest(w
     assert verify(writer.root) == []
 
 
-def test_unfinished_reports_are_no_fault(writer: TokenWriter) -> None:
+def test_unfinished_reports_are_no_fault(writer: TokenWriter, settle: Callable[..., None]) -> None:
     """A run was killed after its shards and before its reports."""
     settle(writer, {0: Presence.FAILED, 2: Presence.CACHED})
     finish_reports(writer.root)

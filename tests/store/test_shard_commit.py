@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmcache.store import FeatureStore, StoreError
-from mmcache.store.create import create_store
 from mmcache.store.errors import UnstorableTokens
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import Presence, StoreMeta
@@ -27,35 +26,6 @@ ONES = np.ones((1, 2, 3), np.float16)
 MakeSegments = Callable[[int], pd.DataFrame]
 MakeMeta = Callable[[pd.DataFrame], StoreMeta]
 Tree = Callable[[Path], dict[str, bytes]]
-
-
-@pytest.fixture
-def empty_store(tmp_path: Path, make_segments: MakeSegments, make_meta: MakeMeta) -> Path:
-    """Five segments, no tokens."""
-    root = tmp_path / "toy.zarr"
-    create_store(root, make_segments(N), make_meta(make_segments(N)))
-    return root
-
-
-@pytest.fixture
-def writer(empty_store: Path, fingerprint: Fingerprint) -> TokenWriter:
-    """Of m/enc in the empty store, (5, 1, 2, 3) in shards of two rows."""
-    return add_tokens(empty_store, "m", fingerprint, 2, 3, shard_bytes=2 * ONES.nbytes)
-
-
-def settle(writer: TokenWriter, statuses: dict[int, Presence], reason: str = "bad file") -> None:
-    """Commit these rows; what is not CACHED without trouble or MISSING gets a report."""
-    for shard in writer.grid.shards_of(np.array(list(statuses))).tolist():
-        commit = writer.shard(shard)
-        for row in sorted(set(statuses) & set(writer.grid.rows(shard))):
-            if statuses[row] == Presence.CACHED:
-                commit.put(row, ONES + row)
-            elif statuses[row] == Presence.MISSING:
-                commit.missing(row)
-            else:
-                commit.failed(row)
-                commit.report(f"P01_{row:03}", Presence.FAILED, reason)
-        commit.commit()
 
 
 def test_a_shard_that_was_not_committed_stays_to_do(writer: TokenWriter) -> None:
@@ -134,7 +104,9 @@ def test_rows_must_ascend(writer: TokenWriter) -> None:
     commit.abort()
 
 
-def test_a_damaged_chunk_is_not_carried_over(writer: TokenWriter, tree: Callable[[Path], dict[str, bytes]]) -> None:
+def test_a_damaged_chunk_is_not_carried_over(
+    writer: TokenWriter, tree: Callable[[Path], dict[str, bytes]], settle: Callable[..., None]
+) -> None:
     settle(writer, {0: Presence.CACHED})
     shard = writer.path / "c/0/0/0/0"
     raw = bytearray(shard.read_bytes())
@@ -148,7 +120,7 @@ def test_a_damaged_chunk_is_not_carried_over(writer: TokenWriter, tree: Callable
     assert tree(writer.root) == before
 
 
-def test_presence_without_tokens_is_not_carried_over(writer: TokenWriter) -> None:
+def test_presence_without_tokens_is_not_carried_over(writer: TokenWriter, settle: Callable[..., None]) -> None:
     settle(writer, {0: Presence.CACHED})
     (writer.path / "c/0/0/0/0").unlink()
     commit = writer.shard(0)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmcache.store import FeatureStore, FingerprintError, StoreError
-from mmcache.store.create import create_store
 from mmcache.store.errors import UnstorableTokens
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.kaverage import k_average
@@ -26,35 +25,6 @@ N = 5
 ONES = np.ones((1, 2, 3), np.float16)
 MakeSegments = Callable[[int], pd.DataFrame]
 MakeMeta = Callable[[pd.DataFrame], StoreMeta]
-
-
-@pytest.fixture
-def empty_store(tmp_path: Path, make_segments: MakeSegments, make_meta: MakeMeta) -> Path:
-    """Five segments, no tokens."""
-    root = tmp_path / "toy.zarr"
-    create_store(root, make_segments(N), make_meta(make_segments(N)))
-    return root
-
-
-@pytest.fixture
-def writer(empty_store: Path, fingerprint: Fingerprint) -> TokenWriter:
-    """Of m/enc in the empty store, (5, 1, 2, 3) in shards of two rows."""
-    return add_tokens(empty_store, "m", fingerprint, 2, 3, shard_bytes=2 * ONES.nbytes)
-
-
-def settle(writer: TokenWriter, statuses: dict[int, Presence], reason: str = "bad file") -> None:
-    """Commit these rows; what is not CACHED without trouble or MISSING gets a report."""
-    for shard in writer.grid.shards_of(np.array(list(statuses))).tolist():
-        commit = writer.shard(shard)
-        for row in sorted(set(statuses) & set(writer.grid.rows(shard))):
-            if statuses[row] == Presence.CACHED:
-                commit.put(row, ONES + row)
-            elif statuses[row] == Presence.MISSING:
-                commit.missing(row)
-            else:
-                commit.failed(row)
-                commit.report(f"P01_{row:03}", Presence.FAILED, reason)
-        commit.commit()
 
 
 # A store that other readers understand.
@@ -143,7 +113,7 @@ def test_after_a_kill_the_store_is_sound(killed: tuple[Path, list[dict]]) -> Non
 
 
 def test_an_array_keeps_its_shards_when_another_size_is_asked_for(
-    writer: TokenWriter, fingerprint: Fingerprint, tree: Callable[[Path], dict[str, bytes]]
+    writer: TokenWriter, fingerprint: Fingerprint, tree: Callable[[Path], dict[str, bytes]], settle: Callable[..., None]
 ) -> None:
     settle(writer, {0: Presence.CACHED})
     before = tree(writer.root)
@@ -153,7 +123,7 @@ def test_an_array_keeps_its_shards_when_another_size_is_asked_for(
 
 
 def test_a_second_encoder_stands_beside_the_first(
-    writer: TokenWriter, fingerprint: Fingerprint, tree: Callable[[Path], dict[str, bytes]]
+    writer: TokenWriter, fingerprint: Fingerprint, tree: Callable[[Path], dict[str, bytes]], settle: Callable[..., None]
 ) -> None:
     settle(writer, dict.fromkeys(range(N), Presence.CACHED))
     before = tree(writer.root / "tokens/m/enc")
@@ -166,7 +136,7 @@ def test_a_second_encoder_stands_beside_the_first(
 
 
 def test_a_new_array_is_all_to_do_even_where_an_old_one_was_removed_by_hand(
-    writer: TokenWriter, fingerprint: Fingerprint
+    writer: TokenWriter, fingerprint: Fingerprint, settle: Callable[..., None]
 ) -> None:
     settle(writer, dict.fromkeys(range(N), Presence.CACHED))
     shutil.rmtree(writer.path)
