@@ -1,13 +1,10 @@
 """Multiscale Vision Transformers (Fan et al., ICCV 2021) from torchvision, pre-trained on Kinetics-400."""
 
-from typing import Any
-
 import torch
-from numpy.typing import NDArray
 from torchvision.models import video as tv
 
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, capture_output, check_known
-from mmcache.extract.encoders.pictures import centre_crop, normalised
+from mmcache.extract.encoders.pictures import PictureEncoder, normalised
 from mmcache.extract.media.base import VideoRequest
 
 # name -> (torchvision constructor, its weights)
@@ -39,12 +36,8 @@ def build(name: str, weights: str) -> Encoder:
     return MViT(info(name), model, called)
 
 
-class MViT(Encoder):
+class MViT(PictureEncoder):
     """The tokens after the final norm, (B, 1 + T/2 * H/32 * W/32, D): class token, then time, height, width."""
-
-    def preprocess(self, media: NDArray[Any]) -> torch.Tensor:
-        """(T, H, W, 3) uint8 -> (T, crop, crop, 3) uint8; normalised later, on the device."""
-        return torch.from_numpy(centre_crop(media, self.info.preprocessing["crop"]))
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         return capture_output(self.model, "norm", normalised(batch, _MEAN, _STD))

@@ -6,6 +6,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmcache.extract.encoders.base import Encoder
+
+
+class PictureEncoder(Encoder):
+    """An encoder of short films; `info.preprocessing` holds the side of its square crop in pixels."""
+
+    def preprocess(self, media: NDArray[Any]) -> torch.Tensor:
+        """(T, H, W, 3) uint8 -> (T, crop, crop, 3) uint8; normalised later, on the device."""
+        return torch.from_numpy(centre_crop(media, self.info.preprocessing["crop"]))
+
 
 def centre_crop(pictures: NDArray[Any], size: int) -> NDArray[Any]:
     """(T, H, W, 3) -> (T, size, size, 3), contiguous; both sides must be at least `size`."""

@@ -1,14 +1,11 @@
 """Video Swin Transformers (Liu et al., CVPR 2022) from torchvision, pre-trained on Kinetics-400."""
 
-from typing import Any
-
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torchvision.models import video as tv
 
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, capture_output, check_known
-from mmcache.extract.encoders.pictures import centre_crop, normalised
+from mmcache.extract.encoders.pictures import PictureEncoder, normalised
 from mmcache.extract.media.base import VideoRequest
 
 # name -> (torchvision constructor, its weights)
@@ -57,12 +54,8 @@ def build(name: str, weights: str) -> Encoder:
     return Swin3D(info(name), model, called)
 
 
-class Swin3D(Encoder):
+class Swin3D(PictureEncoder):
     """The tokens after the final norm, (B, T/2 * H/32 * W/32, D), in time, height, width order."""
-
-    def preprocess(self, media: NDArray[Any]) -> torch.Tensor:
-        """(T, H, W, 3) uint8 -> (T, crop, crop, 3) uint8; normalised later, on the device."""
-        return torch.from_numpy(centre_crop(media, self.info.preprocessing["crop"]))
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         pictures = normalised(batch, _MEAN, _STD)  # (B, 3, T, H, W)
