@@ -165,7 +165,7 @@ def import_(
 
     Folder: segments.csv (id, split, labels), <modality>/<id>.npy (T, D); optional classes/<task>.txt.
     """
-    from mmcache.cli.console import Bars, out
+    from mmcache.cli.console import Bars
     from mmcache.cli.options import comma_list
     from mmcache.store.errors import ConfigError
     from mmcache.store.hdf5 import import_hdf5
@@ -179,6 +179,21 @@ def import_(
             raise ConfigError("--tasks is for folders of .npy files; an HDF5 file names its tasks under 'labels'")
         else:
             import_hdf5(source, store, shard_bytes, bars.segments, dtype)
+    _show_imported(source, store)
+
+
+def _show_imported(source: Path, store: Path) -> None:
+    from mmcache.cli.console import out, say, warn
+    from mmcache.store.feature_store import FeatureStore
+    from mmcache.store.info import describe
+
+    described = describe(FeatureStore.open(store))
+    for array in described["arrays"]:
+        counts = array["coverage"].values()
+        cached, missing, failed = (sum(split[key] for split in counts) for key in ("cached", "missing", "failed"))
+        say(f"{array['name']}: {cached} cached, {missing} missing, {failed} failed")
+    for reason, count in described["failures"].items():
+        warn(f"failed: {count} x {reason}")
     out.print(f"{source} -> {store}", markup=False)
 
 

@@ -36,6 +36,18 @@ def create_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
     fsync_folder(root.parent)
 
 
+def ensure_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
+    """Make the store, or check that the one there was made of the same segments; what killed writers left goes.
+
+    For the holder of the writer lock. Raises as create_store and check_same_segments do.
+    """
+    remove_leftovers(root)
+    if root.exists():
+        check_same_segments(root, segments, meta)
+    else:
+        create_store(root, segments, meta)
+
+
 def check_same_segments(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
     """Raise StoreMismatchError, saying what differs, unless the store at `root` was made of these very segments."""
     saved_meta = layout.read_meta(root)

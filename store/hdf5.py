@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from mmcache.store import layout
-from mmcache.store.atomic import TEMPORARY_PREFIX, remove_leftovers
-from mmcache.store.create import check_same_segments, create_store
+from mmcache.store.atomic import TEMPORARY_PREFIX
+from mmcache.store.create import ensure_store
 from mmcache.store.errors import ConfigError, StoreError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
@@ -111,6 +111,8 @@ def import_hdf5(
         ConfigError: the file is no HDF5, or what it holds is not of the documented form; all faults at once.
         StoreError: `root` holds other segments.
     """
+    if not source.exists():
+        raise ConfigError(f"{source} is not there: give an HDF5 file or a folder of .npy files")
     try:
         file = h5py.File(source, "r")
     except OSError as error:
@@ -119,11 +121,7 @@ def import_hdf5(
         check_form(file, source)
         segments, meta = _segments(file, source)
         check_segments(segments, meta.tasks)  # before anything is written
-        remove_leftovers(root)
-        if root.exists():
-            check_same_segments(root, segments, meta)
-        else:
-            create_store(root, segments, meta)
+        ensure_store(root, segments, meta)
         ids = read_text(file["ids"])
         for modality in file["features"]:
             write_source(root, _source(file, modality, ids, dtype), shard_bytes, progress)

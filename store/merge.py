@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmcache.store import layout
-from mmcache.store.atomic import remove_leftovers
-from mmcache.store.create import check_same_segments, create_store
+from mmcache.store.create import ensure_store
 from mmcache.store.errors import ConfigError, StoreMismatchError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.layout import Presence, StoreMeta
@@ -51,11 +50,7 @@ def merge_stores(parts: list[Path], root: Path, progress: Progress = silent) -> 
     _check_parts(stores)
     segments, meta = _joined(stores)
     with writer_lock(root):
-        remove_leftovers(root)
-        if root.exists():
-            check_same_segments(root, segments, meta)
-        else:
-            create_store(root, segments, meta)
+        ensure_store(root, segments, meta)
         for name in dict.fromkeys(f"{m}/{e}" for store in stores for m, e in store.arrays):
             _merge_tokens(stores, root, segments, name, progress)
         finish_reports(root)

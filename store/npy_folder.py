@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from mmcache.store import layout
 from mmcache.store.atomic import TEMPORARY_PREFIX, fsync_folder, remove_leftovers
-from mmcache.store.create import check_same_segments, create_store
+from mmcache.store.create import ensure_store
 from mmcache.store.errors import ConfigError, Problems, StoreError, UnstorableTokens
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
@@ -144,11 +144,7 @@ def import_npy(
     ids = segments["id"].tolist()
     scans = {modality: _scan(folder / modality, ids) for modality in modalities}
     with writer_lock(root):
-        remove_leftovers(root)
-        if root.exists():
-            check_same_segments(root, segments, meta)
-        else:
-            create_store(root, segments, meta)
+        ensure_store(root, segments, meta)
         for modality, scan in scans.items():
             fingerprint = _fingerprint(about, modality, scan)
             write_source(root, _source(modality, scan, fingerprint, dtype), shard_bytes, progress)
@@ -272,7 +268,10 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype]:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header makes NumPy raise whatever its parser stumbles over
-        raise UnstorableTokens(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        reason = " ".join(str(error).split())[:200]
+        if "allow_pickle" in reason:  # NumPy takes whatever it does not know for a pickle, and advises to load it
+            reason = "no array of numbers is in it"
+        raise UnstorableTokens(f"{file.name} cannot be read: {reason}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         raise UnstorableTokens(f"{file.name} holds {getattr(array, 'dtype', 'no array')}, not floats")
     shape = array.shape if array.ndim == 2 else (1, *array.shape)

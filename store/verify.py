@@ -19,6 +19,7 @@ from mmcache.store.reports import REPORTS, read_reports, report_parts
 from mmcache.store.sealed import Seal, check_seal, spare_names, spare_of
 from mmcache.store.shard_commit import OldShard
 from mmcache.store.shard_file import CRC_BYTES, crc32c
+from mmcache.store.small_array import chunk_is_sound
 from mmcache.store.token_array import TokenArray
 
 _PRESENCE_VALUES = [int(value) for value in Presence]
@@ -356,8 +357,7 @@ def _verify_logits(store: FeatureStore) -> list[Finding]:
             findings.append(Finding(where, (), f"cannot be opened: {error}"))
             continue
         for file in sorted(file for file in (path / "c").rglob("*") if file.is_file()):
-            raw = file.read_bytes()
-            if crc32c(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:]:
+            if not chunk_is_sound(file):
                 first = int(file.relative_to(path / "c").parts[0]) * block
                 segments = tuple(ids[first : first + block])
                 name = str(file.relative_to(store.path))

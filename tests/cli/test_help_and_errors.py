@@ -40,7 +40,10 @@ def test_the_installed_script_runs() -> None:
         (["fuse", "--strategy", "mmt", "--config", "no.yaml"], "no.yaml cannot be read"),
         (["evaluate", "nowhere"], "nowhere is not a finished run (no such folder)"),
         (["list", "encodrs"], "unknown list 'encodrs'. Did you mean 'encoders'?"),
-        (["store", "import", "nothing.h5", "--store", "x.zarr"], "nothing.h5 cannot be opened as HDF5"),
+        (
+            ["store", "import", "nothing.h5", "--store", "x.zarr"],
+            "nothing.h5 is not there: give an HDF5 file",
+        ),
         (["extract", "--dataset", "epic", "--k", "0"], "k = 0: Input should be greater than or equal to 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

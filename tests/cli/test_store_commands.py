@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_used_is_shown_by_info(mmcache: Callable) -> None:
         (["features", "--tasks", "verb,action"], "task 'action' is no column of features/segments.csv"),
         (["features", "--dtype", "float61"], "--dtype float61: allowed are float16, float32, int8"),
         (["features.h5", "--tasks", "verb"], "--tasks is for folders of .npy files"),
-        (["nowhere"], "nowhere cannot be opened as HDF5"),
+        (["nowhere"], "nowhere is not there"),
         (["empty"], "empty/segments.csv cannot be read"),
     ],
 )
