@@ -18,6 +18,7 @@ def extract(
     dataset: Annotated[str, typer.Option(help="Data set; see `mmcache list datasets`.", rich_help_panel="Data")],
     root: Annotated[Path | None, typer.Option(help="Its folder. Default: $MMCACHE_DATA/NAME or data/NAME.", rich_help_panel="Data")] = None,
     annotations: Annotated[Path | None, typer.Option(help="Folder of its annotations. Default: looked for in root.", rich_help_panel="Data")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, repeatable: a setting of the data set; see `mmcache list datasets`.", rich_help_panel="Data")] = None,
     splits: Annotated[str | None, typer.Option(help="Only these splits, e.g. train,validation. Default: all.", rich_help_panel="Data")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N segments of each split.", rich_help_panel="Data")] = None,
     store: Annotated[Path | None, typer.Option(help="Store to write. Default: cache/NAME.zarr.", rich_help_panel="Store")] = None,
@@ -39,12 +40,13 @@ def extract(
 
     Killed or stopped at any moment, the same command goes on with what is missing.
     """
-    from mmcache.cli.options import comma_list, pairs
+    from mmcache.cli.options import comma_list, pairs, yaml_value
 
     flags = {
         "root": root, "annotations": annotations, "splits": comma_list(splits), "limit": limit, "store": store, "k": k,
         "dtype": dtype, "shard_mb": shard_mb, "modalities": comma_list(modalities), "weights": weights,
         "encoder": pairs("--encoder", encoder) or None, "batch_size": batch_size, "workers": workers,
+        "set": {name: yaml_value("--set", name, text) for name, text in pairs("--set", settings).items()} or None,
         "max_failures": max_failures, "retry_failed": retry_failed,
     }  # fmt: skip
     run_extract_command(dataset, flags, config, dry_run=dry_run, as_json=as_json)

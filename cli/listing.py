@@ -1,6 +1,6 @@
 """mmcache list: the names other commands take."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +29,8 @@ def _rows(kind: str) -> tuple[list[str], list[list[str]]]:
     if kind == "datasets":
         from mmcache.extract.datasets import DATASETS
 
-        return ["name", "about"], [[name, about] for name, (_, about) in DATASETS.items()]
+        columns = ["name", "about", "settings (--set NAME=VALUE)"]
+        return columns, [[name, about, _settings(reader.options)] for name, (reader, about) in DATASETS.items()]
     if kind == "encoders":
         from mmcache.extract.encoders import ENCODERS
 
@@ -42,3 +43,12 @@ def _rows(kind: str) -> tuple[list[str], list[list[str]]]:
     from mmcache.fuse.config import FUSIONS
 
     return ["name"], [[name] for name in FUSIONS]
+
+
+def _settings(options: Any) -> str:
+    """One line a setting: its default, what it is, and what it can be."""
+    lines = []
+    for name, option in options.items():
+        allowed = f" ({', '.join(map(str, option.allowed))})" if option.allowed else ""
+        lines.append(f"{name}={option.default}: {option.about}{allowed}")
+    return "\n".join(lines)

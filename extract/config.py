@@ -21,6 +21,7 @@ class ExtractConfig:
     dataset: str
     root: Path | None = None
     annotations: Path | None = None
+    set: dict[str, float | int | str] = dataclasses.field(default_factory=dict)  # the data set's own settings
     store: Path | None = None
     modalities: list[str] | None = None  # None = all of the data set that are on disk
     encoder: dict[str, str] = dataclasses.field(default_factory=dict)  # modality -> encoder name
@@ -48,9 +49,10 @@ class ExtractConfig:
         """Raise ConfigError naming every mistake that can be seen without looking at the data."""
         problems = Problems()
         if problems.check_name("data set", self.dataset, DATASETS):
-            offered = list(DATASETS[self.dataset][0].modalities)  # type: ignore[attr-defined]
+            offered = list(DATASETS[self.dataset][0].modalities)
             for modality in [*(self.modalities or []), *self.encoder]:
                 problems.check_name(f"modality of {self.dataset}", modality, offered)
+            self._check_options(problems)
         for modality, name in self.encoder.items():
             if problems.check_name("encoder", name, ENCODERS) and modality not in ENCODERS[name].modalities:
                 takes = ", ".join(ENCODERS[name].modalities)
@@ -67,6 +69,19 @@ class ExtractConfig:
                 problems.add(f"--{option} names none; leave it out for all of them")
         self._check_weights(problems)
         problems.raise_if_any()
+
+    def _check_options(self, problems: Problems) -> None:
+        options = DATASETS[self.dataset][0].options
+        for name, value in self.set.items():
+            if not options:
+                problems.add(f"--set {name}={value}: {self.dataset} has no settings")
+            elif problems.check_name(f"setting of {self.dataset}", name, options):
+                option = options[name]
+                kinds = (int, float) if isinstance(option.default, float) else type(option.default)
+                if option.allowed and value not in option.allowed:
+                    problems.add(f"--set {name}={value}: allowed are {', '.join(map(str, option.allowed))}")
+                elif not isinstance(value, kinds):
+                    problems.add(f"--set {name}={value}: expected a value such as {option.default}")
 
     def _check_weights(self, problems: Problems) -> None:
         kind, _, seed = self.weights.partition(":")

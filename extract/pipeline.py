@@ -133,9 +133,8 @@ def _surely_same(plan: Plan, part: ModalityPlan) -> bool:
     )
     if same_weights:
         info = part.info
-        preprocessing = {**dataclasses.asdict(info.request), **info.preprocessing}
         ours = Fingerprint(
-            info.name, saved.weights, saved.weights_sha256, preprocessing, info.cap(plan.config.k), info.code_version
+            info.name, saved.weights, saved.weights_sha256, info.described(), info.cap(plan.config.k), info.code_version
         )
         ours.check_same(saved, plan.root / "tokens" / part.modality / info.name)
     return same_weights

@@ -80,7 +80,7 @@ def make_plan(config: ExtractConfig, recommended: dict[str, object] | None = Non
     """
     config.check()
     make_dataset, _ = DATASETS[config.dataset]
-    dataset = make_dataset(config.data_root(), config.annotations)
+    dataset = make_dataset(config.data_root(), config.annotations, **config.set)
     root = config.store_path().absolute()
     splits = {str(split): int(n) for split, n in sorted(dataset.segments["split"].value_counts().items())}
     meta = StoreMeta(config.dataset, dataset.tasks, splits, dataset.eval_split, recommended=dict(recommended or {}))

@@ -167,7 +167,7 @@ def _load(job: Job, encoder: Encoder) -> Outcome:
     if job.source is None:
         return Outcome(job, Presence.MISSING)
     try:
-        reading = read_media(job.source, job.start_s, job.stop_s, encoder.info.request)
+        reading = read_media(job.source.of_segment(job.segment), job.start_s, job.stop_s, encoder.info.request)
         return Outcome(job, Presence.CACHED, encoder.preprocess(reading.array), reading.note)
     except NoMedia as reason:
         return Outcome(job, Presence.MISSING, note=str(reason))

@@ -1,12 +1,30 @@
 """What a data set is: segments, and where each modality's media lies. It decodes nothing."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 import pandas as pd
 
-Kind = Literal["video", "frames", "flow", "audio", "hdf5_audio", "imu"]
+Kind = Literal[
+    "video",  # the picture stream of a media file
+    "frames",  # a folder of numbered pictures
+    "flow",  # two of them, u and v
+    "depth",  # a folder of numbered 16-bit depth pictures
+    "hdf5_frames",  # encoded pictures in an HDF5 file
+    "hdf5_flow",  # the same, u and v in turn
+    "audio",  # the sound stream of a media file
+    "hdf5_audio",  # a waveform in an HDF5 file
+    "imu",  # the CSV files of GoPro's extraction tool: accelerometer, gyroscope
+    "ego4d_imu",  # one CSV of Ego4D
+    "ntu_skeleton",  # a .skeleton file of NTU RGB+D
+    "nwucla_skeleton",  # a folder of NW-UCLA with a text file a frame
+    "mat_skeleton",  # a MATLAB v7.3 file of UWA3D
+    "epic_boxes",  # hand-object detections of EPIC-KITCHENS-100
+    "hdf5_boxes",  # the same, packed into HDF5
+    "else_boxes",  # one video's part of a Something-Else JSON
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,13 +32,14 @@ class Source:
     """Where the media of one modality of one video lies.
 
     Attributes:
-        kind: how it is read: `video` and `audio` are streams of a media file, `frames` is a folder of numbered
-            pictures, `flow` two of them (u and v), `hdf5_audio` a waveform in an HDF5 file, `imu` a pair of CSV files.
+        kind: how it is read.
         paths: the file or folder, or those that belong together.
         rate: numbered pictures, or samples of a waveform, a second; None where a folder is one segment.
         first: the number of the picture at second 0, before it is rounded down.
         gain: what displacements of flow are multiplied by.
-        entry: the name inside an HDF5 file.
+        entry: the name inside an HDF5 file; `{id}` in it stands for the segment's id.
+        extent: first and last byte (exclusive) of this video's part of a file that holds many.
+        colouring: how depth becomes a picture, `grey` or `jet`.
     """
 
     kind: Kind
@@ -29,6 +48,25 @@ class Source:
     first: float = 0.0
     gain: float = 1.0
     entry: str = ""
+    extent: tuple[int, int] | None = None
+    colouring: str = ""
+
+    def of_segment(self, segment: str) -> "Source":
+        """The same, with the segment's id put into `entry`."""
+        return dataclasses.replace(self, entry=self.entry.replace("{id}", segment)) if "{id}" in self.entry else self
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A setting of one data set, given as --set NAME=VALUE; the default's type is the type of the values.
+
+    Attributes:
+        allowed: the values there are, where they can be listed.
+    """
+
+    default: float | int | str
+    about: str
+    allowed: tuple[float | int | str, ...] = ()
 
 
 class Dataset(Protocol):
@@ -38,18 +76,23 @@ class Dataset(Protocol):
         name: as on the command line.
         modalities: what the official release offers, in display order.
         tasks: task -> class names from the class files, never from the labels observed.
+        options: the settings its constructor takes by name, beside root and annotations.
         eval_split: the split that published results are reported on.
         segments: the columns of store.segments: id, video, start_s, stop_s, split, one a task, extras; a stop_s of
-            infinity is the end of the media.
+            infinity is the end of the media. A column `split_<protocol>` is another published division of the same
+            segments, with '' for those that are not in it.
         problems: annotation rows that could not be used, each with its reason.
     """
 
     name: ClassVar[str]
     modalities: ClassVar[tuple[str, ...]]
+    options: ClassVar[Mapping[str, Option]]
     eval_split: str
     tasks: dict[str, list[str]]
     segments: pd.DataFrame
     problems: list[str]
+
+    def __init__(self, root: Path, annotations: Path | None = None, **options: float | int | str) -> None: ...
 
     def source(self, modality: str, video: str) -> Source | None:
         """The media of one video, or None when it is not on disk (a missing modality, no failure)."""

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from mmcache.extract.datasets.base import Source
+from mmcache.extract.datasets.base import Option, Source
 from mmcache.extract.datasets.epic_media import EpicMedia
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
@@ -44,6 +44,7 @@ class EpicKitchens:
 
     name: ClassVar[str] = "epic"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "flow", "audio", "imu")
+    options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"  # the test split's labels are not public
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:

@@ -5,12 +5,13 @@ file: names come from the (class_id, class) pairs of the annotations. Ids look l
 nothing to do with them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
 
-from mmcache.extract.datasets.base import Source
+from mmcache.extract.datasets.base import Option, Source
 from mmcache.extract.datasets.epic import VIDEO_ID, find_annotations, read_csv, seconds
 from mmcache.extract.datasets.epic_media import EpicMedia
 from mmcache.store.errors import ConfigError, Problems
@@ -40,6 +41,7 @@ class EpicSounds:
 
     name: ClassVar[str] = "epic-sounds"
     modalities: ClassVar[tuple[str, ...]] = ("audio", "rgb", "flow", "imu")
+    options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:

@@ -13,13 +13,14 @@ tool. Without an `audio` column, sound is looked for in the rgb files.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.base import Source
+from mmcache.extract.datasets.base import Option, Source
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.labels import read_labels
 from mmcache.store.segments import is_task_name
@@ -43,6 +44,7 @@ class Manifest:
 
     name: ClassVar[str] = "manifest"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "audio", "imu")
+    options: ClassVar[Mapping[str, Option]] = {}
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:
         self.problems: list[str] = []

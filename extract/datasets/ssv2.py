@@ -9,13 +9,14 @@ words. There is no sound.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.base import Source
+from mmcache.extract.datasets.base import Option, Source
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
 
@@ -34,6 +35,7 @@ class SomethingSomethingV2:
 
     name: ClassVar[str] = "ssv2"
     modalities: ClassVar[tuple[str, ...]] = ("rgb",)
+    options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:

@@ -34,6 +34,7 @@ class EncoderInfo:
         request: the media it wants of a segment.
         preprocessing: everything done to the media, for the fingerprint.
         code_version: raised whenever the family's tokens change for the same weights and media.
+        asked_as: the name to build it by, where that cannot name a folder (timm:resnet34); else empty.
     """
 
     name: str
@@ -42,6 +43,13 @@ class EncoderInfo:
     request: MediaRequest
     preprocessing: dict[str, Any]
     code_version: int
+    asked_as: str = ""
+
+    def described(self) -> dict[str, Any]:
+        """Everything done to the media before the network, as fingerprints have it."""
+        request = dataclasses.asdict(self.request)
+        del request["part"]  # views say theirs
+        return {**request, **self.preprocessing}
 
     def cap(self, k: int | None) -> int | None:
         """The k-Average cap in effect: none where it is no shorter than the encoder's output."""
@@ -69,8 +77,12 @@ class Encoder(abc.ABC):
         return self
 
     @abc.abstractmethod
-    def preprocess(self, media: NDArray[Any]) -> torch.Tensor:
-        """One segment's media, as `info.request` had it, to what `encode` takes without its batch dimension."""
+    def preprocess(self, media: NDArray[Any], rng: np.random.Generator | None = None) -> torch.Tensor:
+        """One segment's media, as `info.request` had it, to what `encode` takes without its batch dimension.
+
+        Args:
+            rng: draws the augmentations of one view; None is the centre view, which has none.
+        """
 
     @abc.abstractmethod
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
@@ -91,7 +103,7 @@ class Encoder(abc.ABC):
             encoder=self.info.name,
             weights=self.weights,
             weights_sha256=state_sha256(self.model.state_dict()),
-            preprocessing={**dataclasses.asdict(self.info.request), **self.info.preprocessing},
+            preprocessing=self.info.described(),
             k=self.info.cap(k),
             code_version=self.info.code_version,
         )

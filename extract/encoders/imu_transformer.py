@@ -6,6 +6,7 @@ The paper gives 15.55 M parameters and 1.65 GFLOPs and no code; both fit about 1
 
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -62,7 +63,7 @@ class ImuTransformer(nn.Module):
 class ImuEncoder(Encoder):
     """The tokens after the final norm, in time order."""
 
-    def preprocess(self, media: NDArray[Any]) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], rng: np.random.Generator | None = None) -> torch.Tensor:
         """(points, 6) in m/s^2 and rad/s -> (6, points), accelerations in units of gravity."""
         samples = torch.from_numpy(media.T.copy())
         samples[:3] /= _GRAVITY

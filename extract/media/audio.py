@@ -33,6 +33,7 @@ def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest)
             raise NoMedia(f"{path.name} has no audio stream")
         stream = container.streams.audio[0]
         stop_s, note = clamp(start_s, stop_s, stream_end_s(container, stream), "sound")
+        start_s, stop_s = request.part_of(start_s, stop_s)
         if stop_s - start_s > request.max_seconds:
             start_s = (start_s + stop_s - request.max_seconds) / 2
             stop_s = start_s + request.max_seconds

@@ -1,6 +1,7 @@
 """What every reader of media shares: what is asked for, what comes back, and how it can fail."""
 
 import dataclasses
+import enum
 import math
 
 import numpy as np
@@ -15,8 +16,23 @@ class NoMedia(Exception):
     """There turned out to be no media for this segment: no such stream, or nothing recorded at that time."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MediaRequest:
+    """What an encoder wants of a segment.
+
+    `part` is the share of the segment to look at, 0 its start and 1 its stop: all of it but for augmented views.
+    """
+
+    part: tuple[float, float] = (0.0, 1.0)
+
+    def part_of(self, start_s: float, stop_s: float) -> tuple[float, float]:
+        """The part of [start_s, stop_s) in seconds; both finite."""
+        low, high = self.part
+        return (start_s + low * (stop_s - start_s), start_s + high * (stop_s - start_s))
+
+
 @dataclasses.dataclass(frozen=True)
-class VideoRequest:
+class VideoRequest(MediaRequest):
     """`frames` pictures spread evenly over the segment, scaled so that the shorter side is `short_side` pixels."""
 
     frames: int
@@ -24,7 +40,7 @@ class VideoRequest:
 
 
 @dataclasses.dataclass(frozen=True)
-class AudioRequest:
+class AudioRequest(MediaRequest):
     """Mono sound at `rate` Hz; of a segment longer than `max_seconds`, the middle."""
 
     rate: int
@@ -32,20 +48,50 @@ class AudioRequest:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImuRequest:
+class ImuRequest(MediaRequest):
     """`points` samples spread evenly over the segment, accelerometer and gyroscope interpolated by time."""
 
     points: int
 
 
-MediaRequest = VideoRequest | AudioRequest | ImuRequest
+@dataclasses.dataclass(frozen=True)
+class SkeletonRequest(MediaRequest):
+    """`frames` poses spread evenly over the segment, of up to `bodies` people with up to `joints` joints."""
+
+    frames: int
+    bodies: int
+    joints: int
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxesRequest(MediaRequest):
+    """The boxes of `frames` pictures spread evenly over the segment: at most `boxes` a picture, the surest first.
+
+    Detections that score less than `min_score` are left out; annotated boxes score 1.
+    """
+
+    frames: int
+    boxes: int
+    min_score: float
+
+
+class BoxCategory(enum.IntEnum):
+    """What a box is around."""
+
+    HAND = 1
+    OBJECT = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Media as an array: video (T, H, W, 3) uint8; audio (samples,) float32 in [-1, 1]; imu (points, 6) float32.
+    """Media as an array, and what was mended on the way, if anything.
 
-    `note` says what was mended on the way, if anything.
+    video      (frames, H, W, 3) uint8; flow, depth and infrared too are pictures
+    audio      (samples,) float32 in [-1, 1]
+    imu        (points, 6) float32: accelerometer in m/s^2, gyroscope in rad/s
+    skeleton   (frames, bodies, joints, 3) float32 in metres; the main actor first, 0 where there is nobody
+    boxes      (frames, boxes, 6) float32: x1, y1, x2, y2 as shares of the picture, category, score; the category
+               is 0 where there is no box, else a BoxCategory
     """
 
     array: NDArray[np.generic]

@@ -35,7 +35,7 @@ def read_frames(
         MediaError: there is no such folder, it has no pictures, they end before the segment does, or one is damaged.
     """
     files = _files(folder)
-    chosen, note = _choose(files, folder, start_s, stop_s, request.frames, rate, first)
+    chosen, note = _choose(files, folder, start_s, stop_s, request, rate, first)
     pictures = {number: _picture(files[number], request.short_side, "RGB") for number in sorted(set(chosen))}
     return Reading(np.stack([pictures[number] for number in chosen]), note)
 
@@ -59,7 +59,7 @@ def read_flow(
     """
     u_files, v_files = (_files(folder) for folder in folders)
     both = {number: u_files[number] for number in u_files if number in v_files}
-    chosen, note = _choose(both, folders[0].parent, start_s, stop_s, request.frames, rate, first)
+    chosen, note = _choose(both, folders[0].parent, start_s, stop_s, request, rate, first)
     pictures = {}
     for number in sorted(set(chosen)):
         u, v = (_picture(files[number], request.short_side, "L") for files in (u_files, v_files))
@@ -81,7 +81,7 @@ def _choose(
     folder: Path,
     start_s: float,
     stop_s: float,
-    frames: int,
+    request: VideoRequest,
     rate: float | None,
     first: float,
 ) -> tuple[list[int], str | None]:
@@ -89,8 +89,10 @@ def _choose(
     if not files:
         raise MediaError(f"{folder.name} holds no numbered JPEG or PNG files")
     there = np.array(sorted(files))
-    shares = (np.arange(frames) + 0.5) / frames
+    shares = (np.arange(request.frames) + 0.5) / request.frames
     if rate is None:
+        low, high = request.part_of(0.0, 1.0)
+        shares = low + shares * (high - low)
         return there[(shares * len(there)).astype(int)].tolist(), None
     lowest, highest = int(there[0]), int(there[-1])
     end_s = (highest + 1 - first) / rate
@@ -102,6 +104,7 @@ def _choose(
     if stop_s > end_s + TOLERANCE_S:
         note = f"segment ends {stop_s - end_s:.2f} s past the last picture; clamped"
     stop_s = min(stop_s, end_s)
+    start_s, stop_s = request.part_of(start_s, stop_s)
     moments = start_s + shares * (stop_s - start_s)
     wanted = np.clip(np.floor(first + moments * rate + 1e-6).astype(int), lowest, highest)
     # A picture that is missing is replaced by the last one before it, as a screen would show it.

@@ -33,6 +33,7 @@ def read_hdf5_audio(
             if not isinstance(wave, h5py.Dataset) or wave.ndim != 1 or wave.dtype.kind not in "fi":
                 raise MediaError(f"'{entry}' in {path.name} is no waveform")
             stop_s, note = clamp(start_s, stop_s, len(wave) / rate, "sound")
+            start_s, stop_s = request.part_of(start_s, stop_s)
             if stop_s - start_s > request.max_seconds:
                 start_s = (start_s + stop_s - request.max_seconds) / 2
                 stop_s = start_s + request.max_seconds

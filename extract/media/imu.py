@@ -46,6 +46,7 @@ def read_imu(paths: tuple[Path, ...], start_s: float, stop_s: float, request: Im
     if stop_s > last + TOLERANCE_S:
         notes.append(f"segment ends {stop_s - last:.2f} s past the IMU recording's end; clamped")
         stop_s = last
+    start_s, stop_s = request.part_of(start_s, stop_s)
     moments = start_s + (np.arange(request.points) + 0.5) * (stop_s - start_s) / request.points
     channels = [np.interp(moments, times, values[:, axis]) for times, values in streams for axis in range(3)]
     return Reading(np.stack(channels, axis=1).astype(np.float32), "; ".join(notes) or None)

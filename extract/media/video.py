@@ -36,6 +36,7 @@ def read_video(path: Path, start_s: float, stop_s: float, request: VideoRequest)
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"  # frame threads would decode far past what a short segment needs
         stop_s, note = clamp(start_s, stop_s, stream_end_s(container, stream), "video")
+        start_s, stop_s = request.part_of(start_s, stop_s)
         moments = start_s + (np.arange(request.frames) + 0.5) * (stop_s - start_s) / request.frames
         return Reading(_pictures_at(container, stream, moments, request.short_side, path.name), note)
 
