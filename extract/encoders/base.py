@@ -97,13 +97,13 @@ class Encoder(abc.ABC):
             tokens = self._forward(batch.to(self.device, non_blocking=True))
         return tokens.float().cpu().numpy()
 
-    def fingerprint(self, k: int | None) -> Fingerprint:
-        """The identity of the tokens that are cached with the cap k."""
+    def fingerprint(self, k: int | None, more: Mapping[str, Any] | None = None) -> Fingerprint:
+        """The identity of the tokens that are cached with the cap k; `more` was done to the media besides."""
         return Fingerprint(
             encoder=self.info.name,
             weights=self.weights,
             weights_sha256=state_sha256(self.model.state_dict()),
-            preprocessing=self.info.described(),
+            preprocessing={**self.info.described(), **(more or {})},
             k=self.info.cap(k),
             code_version=self.info.code_version,
         )
