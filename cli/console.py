@@ -100,6 +100,15 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    for unit, step in (("s", 60), ("min", 60), ("h", 48)):
+        if seconds < step:
+            return f"{seconds:.0f} {unit}" if seconds >= 10 else f"{seconds:.1f} {unit}"
+        seconds /= step if unit != "h" else 24
+    return f"{seconds:.1f} days"
+
+
 def accuracies(runs: Mapping[str, Mapping[str, Any]], chance: Mapping[str, float] | None = None) -> Table:
     """Top-1 of every modality subset: one row a subset, one group of columns a run.
 

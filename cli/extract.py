@@ -23,13 +23,15 @@ def extract(
     limit: Annotated[int | None, typer.Option(help="Only the first N segments of each split.", rich_help_panel="Data")] = None,
     store: Annotated[Path | None, typer.Option(help="Store to write. Default: cache/NAME.zarr.", rich_help_panel="Store")] = None,
     k: Annotated[int | None, typer.Option(help="k-Average: cache at most K tokens a segment. Default: all.", rich_help_panel="Store")] = None,
+    views: Annotated[int | None, typer.Option(help="Views of each segment: the centre one, and augmented ones. Default: 1.", rich_help_panel="Store")] = None,
     dtype: Annotated[str | None, typer.Option(help="float16, float32 or int8. Default: float16.", rich_help_panel="Store")] = None,
     shard_mb: Annotated[float | None, typer.Option(help="About how large a shard gets, in MiB. Default: 128.", rich_help_panel="Store")] = None,
     modalities: Annotated[str | None, typer.Option(help="E.g. rgb,audio. Default: those on disk.", rich_help_panel="Encoders")] = None,
     encoder: Annotated[list[str] | None, typer.Option(help="MODALITY=NAME, repeatable; see `mmcache list encoders`.", rich_help_panel="Encoders")] = None,
     weights: Annotated[str | None, typer.Option(help="pretrained, random, random:SEED, or PATH. Default: pretrained.", rich_help_panel="Encoders")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Segments encoded at a time. Default: 4.", rich_help_panel="Run")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes. Default: one a GPU, or one.", rich_help_panel="Run")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes. Default: one a GPU, or one a machine.", rich_help_panel="Run")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT of its head. Default: this machine alone.", rich_help_panel="Run")] = None,
     max_failures: Annotated[float | None, typer.Option(help="Share of segments that may fail. Default: 0.01.", rich_help_panel="Run")] = None,
     retry_failed: Annotated[bool | None, typer.Option("--retry-failed", help="Try again what failed before.", rich_help_panel="Run")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file. Default: ROOT/mmcache.yaml, if there.", rich_help_panel="Run")] = None,
@@ -46,6 +48,7 @@ def extract(
         "root": root, "annotations": annotations, "splits": comma_list(splits), "limit": limit, "store": store, "k": k,
         "dtype": dtype, "shard_mb": shard_mb, "modalities": comma_list(modalities), "weights": weights,
         "encoder": pairs("--encoder", encoder) or None, "batch_size": batch_size, "workers": workers,
+        "views": views, "address": address,
         "set": {name: yaml_value("--set", name, text) for name, text in pairs("--set", settings).items()} or None,
         "max_failures": max_failures, "retry_failed": retry_failed,
     }  # fmt: skip
@@ -103,6 +106,14 @@ class _Progress:
 
     def start(self, totals: dict[str, int]) -> None:
         self._totals = totals
+
+    def expect(self, seconds: dict[str, float]) -> None:
+        from mmcache.cli.console import duration, say
+
+        for modality, expected in seconds.items():
+            say(f"{modality}: about {duration(expected)}, measured on its first segments")
+        if len(seconds) > 1:
+            say(f"about {duration(sum(seconds.values()))} in all")
 
     def update(self, done: dict[str, int]) -> None:
         for modality, count in done.items():

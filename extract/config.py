@@ -27,10 +27,12 @@ class ExtractConfig:
     encoder: dict[str, str] = dataclasses.field(default_factory=dict)  # modality -> encoder name
     weights: str = PRETRAINED
     k: Annotated[int, Field(ge=1)] | None = None  # k-Average before caching; None = all tokens
+    views: Annotated[int, Field(ge=1)] = 1  # the centre view, and augmented ones beside it
     dtype: str = "float16"
     splits: list[str] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None  # segments of each split
-    workers: Annotated[int, Field(ge=1)] | None = None  # None = one a GPU, or one on the CPU
+    workers: Annotated[int, Field(ge=1)] | None = None  # None = one a GPU, or one a machine
+    address: str | None = None  # of a Ray cluster: auto or HOST:PORT; None = this machine alone
     batch_size: Annotated[int, Field(ge=1)] = 4
     shard_mb: Annotated[float, Field(gt=0)] = 128.0
     max_failures: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -1,17 +1,17 @@
 """Run a plan: Ray workers take shards until none is left. Killed at any moment, the same command goes on."""
 
 import dataclasses
-import logging
-import os
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
+from mmcache.extract import views
+from mmcache.extract.cluster import connected, places
+from mmcache.extract.crew import Crew
+from mmcache.extract.dispatch import Dispatch, NoProgress, Progress
 from mmcache.extract.encoders import ENCODERS, PRETRAINED, RANDOM
 from mmcache.extract.plan import ModalityPlan, Plan
-from mmcache.extract.worker import ExtractWorker, Job, ShardTask
+from mmcache.extract.worker import Job, ShardTask
 from mmcache.store.atomic import remove_leftovers
 from mmcache.store.create import create_store
 from mmcache.store.errors import MmcacheError, TooManyFailures
@@ -22,34 +22,13 @@ from mmcache.store.lock import writer_lock
 from mmcache.store.reports import finish_reports
 from mmcache.store.writer import TokenWriter, add_tokens
 
-_POLL_S = 0.3
-_ATTEMPTS = 3  # of one shard, when the worker under it dies
+_MEASURED_FROM = 20  # windows of a modality, from which on its time is measured beforehand
+
+__all__ = ["ExtractSummary", "NoProgress", "Progress", "check_failures", "run_extract", "warnings_of"]
 
 
-class Progress(Protocol):
-    """Who wants to know how far the run is."""
-
-    def start(self, totals: dict[str, int]) -> None:
-        """Modality -> segments to settle."""
-
-    def update(self, done: dict[str, int]) -> None:
-        """Modality -> segments settled so far."""
-
-    def stop(self) -> None:
-        """No more will come, whether the run ended well or not."""
-
-
-class NoProgress:
-    """For those who do not want to know."""
-
-    def start(self, totals: dict[str, int]) -> None:
-        return None
-
-    def update(self, done: dict[str, int]) -> None:
-        return None
-
-    def stop(self) -> None:
-        return None
+class Interrupted(MmcacheError):
+    """The run was told to stop, and has kept what was done."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +54,7 @@ def warnings_of(plan: Plan) -> list[str]:
     """What a user should know about the weights before the start."""
     out = []
     for part in plan.modalities:
-        name, published = part.info.name, ENCODERS[part.info.name].published
+        name, published = part.encoder, ENCODERS[part.encoder].published
         if plan.config.weights == PRETRAINED and published is None:
             out.append(f"{name} has no published weights: seeded random weights are used for {part.modality}")
         elif plan.config.weights.partition(":")[0] == RANDOM:
@@ -90,22 +69,56 @@ def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:
         WeightsError: an encoder's weights cannot be had.
         FingerprintError: the store holds tokens made differently.
         StoreError: another process writes the store.
+        ConfigError: the cluster cannot be reached, or its nodes do not see the store.
+        Interrupted: Ctrl-C; the store is sound and has what was done until then.
     """
     began = time.perf_counter()
     with writer_lock(plan.root):
-        if not plan.root.exists():
-            create_store(plan.root, plan.segments, plan.meta)
-        remove_leftovers(plan.root)
-        if not (plan.nothing_to_do and all(_surely_same(plan, part) for part in plan.modalities)):
-            with _workers(plan) as crew:
-                tasks = _prepare(plan, crew)
-                progress.start({part.modality: len(part.to_do) for part in plan.modalities})
-                try:
-                    _run_tasks(crew, tasks, progress)
-                finally:
-                    progress.stop()
+        whole = True
+        if not plan.root.exists() or not (plan.nothing_to_do and all(_surely_same(plan, p) for p in plan.modalities)):
+            with connected(plan.config.address) as ray:
+                whole = _encode(ray, plan, progress)
+        else:
+            remove_leftovers(plan.root)
         finish_reports(plan.root)
-    return _summarise(plan, time.perf_counter() - began)
+    summary = _summarise(plan, time.perf_counter() - began)
+    if not whole:
+        counts = ", ".join(f"{modality} {count['to_do']}" for modality, count in summary.counts.items())
+        raise Interrupted(
+            f"stopped after {summary.seconds:.0f} s. {summary.store} is sound and keeps what was done; still to do: "
+            f"{counts} segments. The same command goes on from there."
+        )
+    return summary
+
+
+def _encode(ray: Any, plan: Plan, progress: Progress) -> bool:
+    """All of the work; whether it was done to the end."""
+    room = places(ray, plan.config.workers)
+    if not plan.root.exists():
+        create_store(plan.root, plan.segments, plan.meta)
+    remove_leftovers(plan.root)
+    crew = Crew(ray, room, plan.root, _some_media(plan))
+    try:
+        crew.gather()
+        tasks = _prepare(plan, crew)
+        dispatch = Dispatch(ray, crew, [task for part in tasks.values() for task in part], progress)
+        progress.expect(_expected_seconds(crew, tasks, len(room)))
+        progress.start({part.modality: len(part.to_do) for part in plan.modalities})
+        try:
+            return dispatch.run()
+        finally:
+            progress.stop()
+    finally:
+        crew.close()
+
+
+def _some_media(plan: Plan) -> list[Path]:
+    """One file or folder of every modality, for workers on other machines to find."""
+    found = []
+    for part in plan.modalities:
+        paths = (path for source in part.sources.values() for path in source.paths if path.exists())
+        found += [path.absolute() for path in [next(paths, None)] if path is not None]
+    return found
 
 
 def check_failures(summary: ExtractSummary, allowed: float) -> None:
@@ -121,102 +134,68 @@ def check_failures(summary: ExtractSummary, allowed: float) -> None:
 def _surely_same(plan: Plan, part: ModalityPlan) -> bool:
     """Whether the array is known to be made this way without loading any weights."""
     array = TokenWriter(plan.root, part.modality, part.info.name)
-    if array.dtype != plan.config.dtype:
+    if array.dtype != plan.config.dtype or array.shape[1] != plan.config.views:
         return False
     saved = array.fingerprint
     kind, _, rest = saved.weights.partition(":")
     wanted = plan.config.weights
-    if wanted == PRETRAINED and ENCODERS[part.info.name].published is None:
+    if wanted == PRETRAINED and ENCODERS[part.encoder].published is None:
         wanted = RANDOM
     same_weights = kind == PRETRAINED == wanted or (
         wanted.partition(":")[0] == RANDOM == kind and (wanted.partition(":")[2] or "0") == rest
     )
     if same_weights:
         info = part.info
+        made = {**info.described(), **_more(plan, part)}
         ours = Fingerprint(
-            info.name, saved.weights, saved.weights_sha256, info.described(), info.cap(plan.config.k), info.code_version
+            info.name, saved.weights, saved.weights_sha256, made, info.cap(plan.config.k), info.code_version
         )
         ours.check_same(saved, plan.root / "tokens" / part.modality / info.name)
     return same_weights
 
 
-class _Crew:
-    """The Ray actors, and how to replace one that died."""
-
-    def __init__(self, ray: Any, count: int, threads: int, gpus: float) -> None:
-        self._ray = ray
-        remote = ray.remote(ExtractWorker)
-        # Two concurrent calls: the shard that is running, and the question how far it is.
-        self._make = lambda: remote.options(num_cpus=threads, num_gpus=gpus, max_concurrency=2).remote(threads)
-        self.workers = [self._make() for _ in range(count)]
-
-    def replace(self, worker: Any) -> Any:
-        self.workers.remove(worker)
-        self.workers.append(self._make())
-        return self.workers[-1]
-
-
-@contextmanager
-def _workers(plan: Plan) -> Iterator[_Crew]:
-    """Ray on this machine only, loopback only, for the time of the run."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    ray.init(
-        address="local",
-        _node_ip_address="127.0.0.1",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=128 << 20,  # tokens never pass through it
-    )
-    try:
-        resources = ray.cluster_resources()
-        cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-        count = plan.config.workers or max(1, gpus)
-        if count > cpus:
-            raise MmcacheError(f"--workers {count}: this machine has {cpus} CPUs for them. Use at most {cpus}.")
-        yield _Crew(ray, count, threads=max(1, cpus // count), gpus=gpus / count)
-    finally:
-        ray.shutdown()
-
-
-def _prepare(plan: Plan, crew: _Crew) -> deque[ShardTask]:
-    """Have every encoder loaded once, make or check the arrays, and deal the rows to shards."""
-    import ray
-
-    tasks: deque[ShardTask] = deque()
+def _prepare(plan: Plan, crew: Crew) -> dict[str, list[ShardTask]]:
+    """Have every encoder loaded once, make or check the arrays, and deal the rows to shards: modality -> tasks."""
     config = plan.config
+    tasks: dict[str, list[ShardTask]] = {}
     for i, part in enumerate(plan.modalities):
-        worker = crew.workers[i % len(crew.workers)]
-        fingerprint = _get(ray, worker.prepare.remote(part.info.name, config.weights, config.k))
+        fingerprint: Fingerprint = crew.ask(i, "prepare", part.encoder, config.weights, config.k, _more(plan, part))
         writer = add_tokens(
             plan.root,
             part.modality,
             fingerprint,
             part.tokens,
             part.info.width,
+            views=config.views,
             dtype=config.dtype,
             shard_bytes=int(config.shard_mb * 2**20),
         )
-        to_do = set(part.to_do.tolist())
-        for shard in writer.grid.shards_of(part.to_do).tolist():
-            rows = writer.grid.rows(shard)
-            starts = range(rows.start, rows.stop, config.batch_size)
-            windows = [range(start, min(start + config.batch_size, rows.stop)) for start in starts]
-            wanted = [window for window in windows if not to_do.isdisjoint(window)]
-            tasks.append(
-                ShardTask(
-                    plan.root,
-                    part.modality,
-                    part.info.name,
-                    config.weights,
-                    config.k,
-                    shard,
-                    tuple(tuple(_job(plan, part, row, row not in to_do) for row in window) for window in wanted),
-                )
+        tasks[part.modality] = _shard_tasks(plan, part, writer)
+    return tasks
+
+
+def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[ShardTask]:
+    """What is to do, shard by shard, in whole windows."""
+    config, tasks = plan.config, []
+    to_do = set(part.to_do.tolist())
+    for shard in writer.grid.shards_of(part.to_do).tolist():
+        rows = writer.grid.rows(shard)
+        starts = range(rows.start, rows.stop, config.batch_size)
+        windows = [range(start, min(start + config.batch_size, rows.stop)) for start in starts]
+        wanted = [window for window in windows if not to_do.isdisjoint(window)]
+        tasks.append(
+            ShardTask(
+                root=plan.root,
+                modality=part.modality,
+                encoder=part.encoder,
+                weights=config.weights,
+                k=config.k,
+                shard=shard,
+                windows=tuple(tuple(_job(plan, part, row, row not in to_do) for row in window) for window in wanted),
+                views=config.views,
+                more=_more(plan, part),
             )
+        )
     return tasks
 
 
@@ -226,57 +205,21 @@ def _job(plan: Plan, part: ModalityPlan, row: int, settled: bool) -> Job:
     return Job(row, segment["id"], segment["start_s"], segment["stop_s"], source, settled)
 
 
-def _run_tasks(crew: _Crew, tasks: deque[ShardTask], progress: Progress) -> None:
-    """Keep every worker busy until all shards are done. A worker that dies costs its shard one attempt."""
-    import ray
-
-    settled: Counter[str] = Counter()
-    attempts: Counter[tuple[str, int]] = Counter()
-    idle = list(crew.workers)
-    running: dict[Any, tuple[Any, ShardTask]] = {}
-    while tasks or running:
-        while idle and tasks:
-            worker, task = idle.pop(), tasks.popleft()
-            running[worker.run.remote(task)] = worker, task
-        finished, _ = ray.wait(list(running), timeout=_POLL_S)
-        for reference in finished:
-            worker, task = running.pop(reference)
-            try:
-                settled[task.modality] += _get(ray, reference)
-                idle.append(worker)
-            except ray.exceptions.RayActorError as error:
-                attempts[task.modality, task.shard] += 1
-                if attempts[task.modality, task.shard] == _ATTEMPTS:
-                    raise MmcacheError(
-                        f"the worker died {_ATTEMPTS} times on shard {task.shard} of {task.modality}, perhaps for want "
-                        "of memory: try a smaller --batch-size or fewer --workers. Finished shards are kept."
-                    ) from error
-                tasks.append(task)
-                idle.append(crew.replace(worker))
-        progress.update(dict(settled + _under_way(ray, running)))
+def _more(plan: Plan, part: ModalityPlan) -> dict[str, Any]:
+    """What fingerprints say besides the encoder's own preprocessing."""
+    colourings = {source.colouring for source in part.sources.values()} - {""}
+    coloured = {"colouring": "+".join(sorted(colourings))} if colourings else {}
+    return {**views.described(plan.config.views), **coloured}
 
 
-def _under_way(ray: Any, running: dict[Any, tuple[Any, ShardTask]]) -> Counter[str]:
-    """Segments done of the shards that are being worked on; a worker that is slow to answer is not waited for."""
-    done: Counter[str] = Counter()
-    asked = {worker.progress.remote(): task.modality for worker, task in running.values()}
-    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_POLL_S) if asked else ([], [])
-    for reference in answered:
-        try:
-            done[asked[reference]] += ray.get(reference)
-        except ray.exceptions.RayActorError:
-            continue  # its shard's own reference reports the death
-    return done
-
-
-def _get(ray: Any, reference: Any) -> Any:
-    """ray.get, with our own errors as they were raised in the worker."""
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, (MmcacheError, OSError)):
-            raise error.cause from None
-        raise
+def _expected_seconds(crew: Crew, tasks: dict[str, list[ShardTask]], workers: int) -> dict[str, float]:
+    """Modality -> how long it will take; a modality of few windows is not worth the measuring."""
+    out = {}
+    for i, (modality, part) in enumerate(tasks.items()):
+        if sum(len(task.windows) for task in part) >= _MEASURED_FROM:
+            each: float = crew.ask(i, "measure", part[0])
+            out[modality] = each * sum(task.to_settle for task in part) / workers
+    return out
 
 
 def _summarise(plan: Plan, seconds: float) -> ExtractSummary:

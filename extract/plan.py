@@ -31,9 +31,10 @@ class ModalityPlan:
     """
 
     modality: str
+    encoder: str  # as asked for; info.name is what the store calls it
     info: EncoderInfo
     tokens: int  # T as stored, after k-Average
-    row_bytes: int
+    row_bytes: int  # of a segment with all its views
     sources: dict[str, Source]
     status: NDArray[np.uint8]
     on_disk: NDArray[np.bool_]
@@ -129,7 +130,8 @@ def _plan_modality(
     sources: dict[str, Source],
     selected: NDArray[np.int64],
 ) -> ModalityPlan:
-    info = encoder_info(config.encoder_of(modality))
+    encoder = config.encoder_of(modality)
+    info = encoder_info(encoder)
     tokens = min(info.tokens, config.k or info.tokens)
     segments = dataset.segments
     on_disk = segments["video"].isin(list(sources)).to_numpy(bool)
@@ -146,9 +148,10 @@ def _plan_modality(
         wanted |= (status == Presence.FAILED) | ((status == Presence.MISSING) & on_disk)
     return ModalityPlan(
         modality=modality,
+        encoder=encoder,
         info=info,
         tokens=tokens,
-        row_bytes=token_bytes(tokens, info.width, config.dtype),
+        row_bytes=config.views * token_bytes(tokens, info.width, config.dtype),
         sources=sources,
         status=status,
         on_disk=on_disk,

@@ -6,10 +6,12 @@ the present ones.
 
 import dataclasses
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +21,14 @@ from mmcache.extract.datasets.base import Source
 from mmcache.extract.encoders import build_encoder
 from mmcache.extract.encoders.base import Encoder
 from mmcache.extract.media import MediaError, NoMedia, read_media
+from mmcache.extract.views import augmentations_of_view, part_of_view
 from mmcache.store.errors import StoreError, UnstorableTokens
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import Presence
 from mmcache.store.shard_commit import ShardCommit
 from mmcache.store.writer import TokenWriter
 
+_SEEN_S = 5.0  # a network disk may show a new file this late
 _AHEAD = 2  # batches being decoded beyond the one being encoded
 
 
@@ -56,6 +60,8 @@ class ShardTask:
     # Whole windows, rows ascending: what is encoded together shows in the last bits of tokens, so a window's rows are a
     # matter of the shard and never of what a run finds to do.
     windows: tuple[tuple[Job, ...], ...]
+    views: int = 1
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)  # done to the media besides, for the fingerprint
 
     @property
     def to_settle(self) -> int:
@@ -64,7 +70,7 @@ class ShardTask:
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of one job: media ready to encode, or the reason there are none."""
+    """What became of one job: media (V, ...) ready to encode, or the reason there are none."""
 
     job: Job
     status: Presence
@@ -85,34 +91,71 @@ class ExtractWorker:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._loaded: tuple[tuple[str, str], Encoder] | None = None
         self._done = 0  # segments of the running task, for the progress bar
+        self._stopping = False
 
-    def prepare(self, encoder: str, weights: str, k: int | None) -> Fingerprint:
-        """Load an encoder and say what its tokens will be. Raises WeightsError when its weights cannot be had."""
-        return self._encoder(encoder, weights).fingerprint(k)
+    def unseen(self, probe: Path, token: str, media: list[Path]) -> list[str]:
+        """Which of the store and the media this process does not see; network disks are given a moment."""
+        until = time.monotonic() + _SEEN_S
+        while True:
+            seen = probe.is_file() and probe.read_text() == token
+            lacking = [
+                *([] if seen else [str(probe.parent.parent)]),
+                *(str(path) for path in media if not path.exists()),
+            ]
+            if not lacking or time.monotonic() > until:
+                return lacking
+            time.sleep(0.2)
+
+    def prepare(self, encoder: str, weights: str, k: int | None, more: dict[str, Any] | None = None) -> Fingerprint:
+        """Load an encoder and say what its tokens will be.
+
+        Args:
+            more: what else was done to the media, for the fingerprint.
+
+        Raises:
+            WeightsError: its weights cannot be had.
+        """
+        return self._encoder(encoder, weights).fingerprint(k, more)
+
+    def measure(self, task: ShardTask) -> float:
+        """Seconds a segment takes, as found on the first window of `task`; nothing is written."""
+        encoder = self._encoder(task.encoder, task.weights)
+        began = time.perf_counter()
+        first = dataclasses.replace(task, windows=task.windows[:1])
+        count = sum(len(window) for window in first.windows)
+        for window in self._windows(first, encoder):
+            self._encode(encoder, window)
+        return (time.perf_counter() - began) / max(1, count)
 
     def progress(self) -> int:
         """Segments done of the task that is running."""
         return self._done
 
+    def stop(self) -> None:
+        """Have the running task end after the window it is at, keeping what is done."""
+        self._stopping = True
+
     def process_id(self) -> int:
         return os.getpid()
 
     def run(self, task: ShardTask) -> int:
-        """Encode and commit one shard; how many segments were settled."""
+        """Encode and commit one shard, or what is done of it when told to stop; how many segments were settled."""
         self._done = 0
         encoder = self._encoder(task.encoder, task.weights)
-        writer = TokenWriter(task.root, task.modality, task.encoder)
-        encoder.fingerprint(task.k).check_same(writer.fingerprint, writer.path)
+        writer = TokenWriter(task.root, task.modality, encoder.info.name)
+        encoder.fingerprint(task.k, task.more).check_same(writer.fingerprint, writer.path)
         commit = writer.shard(task.shard)
         try:
             for window in self._windows(task, encoder):
                 self._settle(commit, window, self._encode(encoder, window))
                 self._done += sum(not outcome.job.settled for outcome in window)
+                if self._stopping:
+                    break
             commit.commit()
         except BaseException:
             commit.abort()
             raise
-        return task.to_settle
+        return self._done
 
     def _encoder(self, name: str, weights: str) -> Encoder:
         if self._loaded is None or self._loaded[0] != (name, weights):
@@ -128,7 +171,7 @@ class ExtractWorker:
             try:
                 while True:
                     while len(pending) <= _AHEAD and (window := next(windows, None)) is not None:
-                        pending.append([pool.submit(_load, job, encoder) for job in window])
+                        pending.append([pool.submit(_load, job, encoder, task) for job in window])
                     if not pending:
                         return
                     yield [future.result() for future in pending.popleft()]
@@ -138,9 +181,12 @@ class ExtractWorker:
                         future.cancel()
 
     def _encode(self, encoder: Encoder, window: list[Outcome]) -> NDArray[np.floating] | None:
-        """(b, n, D) tokens of the window's segments that have media."""
+        """(b, V, n, D) tokens of the window's segments that have media, encoded one view after another."""
         ready = [outcome.media for outcome in window if outcome.media is not None]
-        return encoder.encode(torch.stack(ready)) if ready else None
+        if not ready:
+            return None
+        media = torch.stack(ready)  # (b, V, ...)
+        return np.stack([encoder.encode(media[:, view]) for view in range(media.shape[1])], axis=1)
 
     def _settle(self, commit: ShardCommit, window: list[Outcome], tokens: NDArray[np.floating] | None) -> None:
         encoded = iter(tokens if tokens is not None else ())
@@ -151,7 +197,7 @@ class ExtractWorker:
                 continue
             if values is not None:
                 try:
-                    commit.put(job.row, values[None])
+                    commit.put(job.row, values)
                 except UnstorableTokens as reason:
                     outcome.status, outcome.note = Presence.FAILED, f"the encoder gave {reason}"
             if outcome.status == Presence.FAILED:
@@ -162,13 +208,19 @@ class ExtractWorker:
                 commit.report(job.segment, outcome.status, outcome.note)
 
 
-def _load(job: Job, encoder: Encoder) -> Outcome:
+def _load(job: Job, encoder: Encoder, task: ShardTask) -> Outcome:
     """Read and preprocess one segment. Whatever is wrong with its media becomes its reason, never an exception."""
     if job.source is None:
         return Outcome(job, Presence.MISSING)
     try:
-        reading = read_media(job.source.of_segment(job.segment), job.start_s, job.stop_s, encoder.info.request)
-        return Outcome(job, Presence.CACHED, encoder.preprocess(reading.array), reading.note)
+        views, note = [], None
+        for view in range(task.views):
+            request = dataclasses.replace(encoder.info.request, part=part_of_view(job.segment, view))
+            reading = read_media(job.source.of_segment(job.segment), job.start_s, job.stop_s, request)
+            rng = augmentations_of_view(job.segment, view, task.modality)
+            views.append(encoder.preprocess(reading.array, rng))
+            note = note or reading.note
+        return Outcome(job, Presence.CACHED, torch.stack(views), note)
     except NoMedia as reason:
         return Outcome(job, Presence.MISSING, note=str(reason))
     except (MediaError, StoreError) as reason:

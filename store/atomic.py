@@ -17,11 +17,17 @@ TEMPORARY_PREFIX = ".tmp-"
 _FICLONE = 0x40049409  # ioctl of linux/fs.h
 
 
+def temporary_beside(path: Path) -> Path:
+    """A temporary name for what is to take `path`'s place, which no other process on any machine takes."""
+    unique = f"{os.getpid()}{int.from_bytes(os.urandom(4)):010d}"
+    return path.parent / f"{TEMPORARY_PREFIX}{unique}-{path.name}"
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on a clean exit it takes `path`'s place, on an error it goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"
+    temporary = temporary_beside(path)
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -49,7 +55,7 @@ def reference_copy(source: Path, target: Path) -> None:
     files of a store are replaced, never changed in place.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}"
+    temporary = temporary_beside(target)
     try:
         if not _clone(source, temporary):
             temporary.unlink(missing_ok=True)

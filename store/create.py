@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from mmcache.store import layout
-from mmcache.store.atomic import TEMPORARY_PREFIX, fsync_folder, remove_leftovers
+from mmcache.store.atomic import fsync_folder, remove_leftovers, temporary_beside
 from mmcache.store.errors import StoreError, StoreMismatchError
 from mmcache.store.layout import StoreMeta
 from mmcache.store.sealed import put_file
@@ -25,7 +25,7 @@ def create_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
         raise StoreError(f"{root} exists already")
     data = segments_to_bytes(check_segments(segments, meta.tasks))
     remove_leftovers(root)  # of a process killed right here
-    temporary = root.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{root.name}"
+    temporary = temporary_beside(root)
     temporary.mkdir(parents=True)
     put_file(temporary, layout.SEGMENTS, data)
     for group in ("tokens", "present"):

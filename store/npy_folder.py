@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmcache.store import layout
-from mmcache.store.atomic import TEMPORARY_PREFIX, fsync_folder, remove_leftovers
+from mmcache.store.atomic import fsync_folder, remove_leftovers, temporary_beside
 from mmcache.store.create import ensure_store
 from mmcache.store.errors import ConfigError, Problems, StoreError, UnstorableTokens
 from mmcache.store.feature_store import FeatureStore
@@ -65,7 +65,7 @@ def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progr
     if too_long:
         raise ConfigError(f"segment id '{too_long[0][:40]}...' is too long for a file name; export to HDF5 instead")
     remove_leftovers(folder)
-    temporary = folder.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{folder.name}"
+    temporary = temporary_beside(folder)
     (temporary / _CLASSES).mkdir(parents=True)
     try:
         store.segments.to_csv(temporary / _TABLE, index=False, quoting=csv.QUOTE_NONNUMERIC)

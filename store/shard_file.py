@@ -17,7 +17,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.store.atomic import TEMPORARY_PREFIX, fsync_folder
+from mmcache.store.atomic import fsync_folder, temporary_beside
 from mmcache.store.errors import StoreError
 
 EMPTY = np.uint64(2**64 - 1)
@@ -94,7 +94,7 @@ class ShardWriter:
         self._block_bytes = 0
         self._last = -1
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"
+        self._temporary = temporary_beside(path)
         self._file = open(self._temporary, "wb", buffering=0)  # noqa: SIM115 - closed by commit or abort
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mmcache-write")
         self._pending: deque[Future[None]] = deque()

@@ -22,9 +22,13 @@ class KeptProgress:
         self.totals: dict[str, int] = {}
         self.seen: list[dict[str, int]] = []
         self.stops = 0
+        self.expected: dict[str, float] = {}
 
     def start(self, totals: dict[str, int]) -> None:
         self.totals = totals
+
+    def expect(self, seconds: dict[str, float]) -> None:
+        self.expected = seconds
 
     def update(self, done: dict[str, int]) -> None:
         self.seen.append(done)

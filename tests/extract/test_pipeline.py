@@ -137,6 +137,10 @@ class Watcher:
         self.seen: list[dict[str, int]] = []
         self.stops = 0
         self._on_update = on_update
+        self.expected: dict[str, float] = {}
+
+    def expect(self, seconds: dict[str, float]) -> None:
+        self.expected = seconds
 
     def start(self, totals: dict[str, int]) -> None:
         self.totals = totals
