@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mmcache.extract.datasets import DATASETS
-from mmcache.extract.encoders import DEFAULT_ENCODERS, ENCODERS, PRETRAINED, RANDOM
-from mmcache.store.errors import Problems, unknown_name
+from mmcache.extract.encoders import DEFAULT_ENCODERS, PRETRAINED, RANDOM, encoders_for, entry_of
+from mmcache.store.errors import ConfigError, Problems, unknown_name
 from mmcache.store.layout import TOKEN_DTYPES
 
 
@@ -56,11 +56,15 @@ class ExtractConfig:
                 problems.check_name(f"modality of {self.dataset}", modality, offered)
             self._check_options(problems)
         for modality, name in self.encoder.items():
-            if problems.check_name("encoder", name, ENCODERS) and modality not in ENCODERS[name].modalities:
-                takes = ", ".join(ENCODERS[name].modalities)
-                fitting = ", ".join(n for n, entry in ENCODERS.items() if modality in entry.modalities)
+            try:
+                takes = entry_of(name).modalities
+            except ConfigError as error:
+                problems.add(str(error))
+                continue
+            if modality not in takes:
+                fitting = ", ".join(encoders_for(modality)) or "none"
                 problems.add(
-                    f"encoder {name} takes {takes}, not {modality}; for {modality} there are: {fitting or 'none'}"
+                    f"encoder {name} takes {', '.join(takes)}, not {modality}; for {modality} there are: {fitting}"
                 )
         if self.dtype not in TOKEN_DTYPES:
             problems.add(f"--dtype {self.dtype}: allowed are {', '.join(TOKEN_DTYPES)}")

@@ -1,11 +1,12 @@
 """The encoders. To add one, add a line here, and a file where its family has none yet.
 
-A family's module offers `info(name)`, cheap, and `build(name, weights)`, which loads a network.
+A family's module offers `info(name)`, cheap, and `build(name, weights)`, which loads a network. That of an open family,
+whose encoders are all the models of a library, also offers `entry(name)`, what the table would say of one of them.
 """
 
 import dataclasses
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmcache.store.errors import ConfigError, unknown_name
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mmcache.extract.encoders.base import Encoder, EncoderInfo
 
 PRETRAINED, RANDOM = "pretrained", "random"  # what --weights takes besides a path
+NO_WEIGHTS = "none needed"  # `published` of an encoder that has nothing to learn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,7 @@ class EncoderEntry:
 
     family: str  # module beside this file
     modalities: tuple[str, ...]
-    published: str | None  # the data its published weights were trained on, None where there are none
+    published: str | None  # the data its published weights were trained on, None where there are none, or NO_WEIGHTS
     about: str
 
 
@@ -38,20 +40,42 @@ ENCODERS: dict[str, EncoderEntry] = {
     "imu_demo": EncoderEntry("imu_transformer", ("imu",), None, "IMU transformer at a size for the demo, 0.1 M"),
 }
 
+# prefix -> what `<prefix>:<model>` stands for; what is so of one model, entry_of says.
+OPEN_FAMILIES: dict[str, EncoderEntry] = {}
+
 DEFAULT_ENCODERS = {"rgb": "swin3d_b", "flow": "swin3d_b", "audio": "ast_b", "imu": "imu_transformer"}
+
+
+def entry_of(name: str) -> EncoderEntry:
+    """The table's line for `name`, or what it would be for a model of an open family.
+
+    Raises:
+        ConfigError: there is no such encoder.
+    """
+    prefix, colon, _ = name.partition(":")
+    if colon and prefix in OPEN_FAMILIES:
+        return _module(OPEN_FAMILIES[prefix]).entry(name)
+    if name not in ENCODERS:
+        open_names = [f"{prefix}:" for prefix in OPEN_FAMILIES]
+        raise ConfigError(unknown_name("encoder", name, [*ENCODERS, *open_names]))
+    return ENCODERS[name]
+
+
+def encoders_for(modality: str) -> list[str]:
+    """The names of the encoders that take a modality; an open family as `<prefix>:MODEL`."""
+    offered = {**ENCODERS, **{f"{prefix}:MODEL": entry for prefix, entry in OPEN_FAMILIES.items()}}
+    return [name for name, entry in offered.items() if modality in entry.modalities]
 
 
 def encoder_info(name: str) -> "EncoderInfo":
     """Shape and preprocessing of an encoder, without loading it. Raises ConfigError for an unknown name."""
-    return importlib.import_module(f"mmcache.extract.encoders.{_entry(name).family}").info(name)
+    return _module(entry_of(name)).info(name)
 
 
 def build_encoder(name: str, weights: str) -> "Encoder":
     """Build an encoder; `weights` as in base.build_model. Raises ConfigError or WeightsError."""
-    return importlib.import_module(f"mmcache.extract.encoders.{_entry(name).family}").build(name, weights)
+    return _module(entry_of(name)).build(name, weights)
 
 
-def _entry(name: str) -> EncoderEntry:
-    if name not in ENCODERS:
-        raise ConfigError(unknown_name("encoder", name, ENCODERS))
-    return ENCODERS[name]
+def _module(entry: EncoderEntry) -> Any:
+    return importlib.import_module(f"mmcache.extract.encoders.{entry.family}")

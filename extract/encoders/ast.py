@@ -82,7 +82,9 @@ class AST(Encoder):
                 sampling_rate=_RATE, num_mel_bins=_MEL_BINS, max_length=info.preprocessing["frames"]
             )
 
-    def preprocess(self, media: NDArray[Any], rng: np.random.Generator | None = None) -> torch.Tensor:
+    def preprocess(
+        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
+    ) -> torch.Tensor:
         """(samples,) at 16 kHz -> (frames, 128) normalised log-mel, padded or cut to the network's length."""
         media = np.pad(media, (0, max(0, _WINDOW - len(media))))
         spectrogram = self._extractor(media, sampling_rate=_RATE, return_tensors="pt")

@@ -77,11 +77,15 @@ class Encoder(abc.ABC):
         return self
 
     @abc.abstractmethod
-    def preprocess(self, media: NDArray[Any], rng: np.random.Generator | None = None) -> torch.Tensor:
+    def preprocess(
+        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
+    ) -> torch.Tensor:
         """One segment's media, as `info.request` had it, to what `encode` takes without its batch dimension.
 
         Args:
             rng: draws the augmentations of one view; None is the centre view, which has none.
+            modality: whose media it is, where augmentations differ: flow is mirrored with its sign, only rgb changes
+                its colours. The centre view is the same for all.
         """
 
     @abc.abstractmethod

@@ -63,7 +63,9 @@ class ImuTransformer(nn.Module):
 class ImuEncoder(Encoder):
     """The tokens after the final norm, in time order."""
 
-    def preprocess(self, media: NDArray[Any], rng: np.random.Generator | None = None) -> torch.Tensor:
+    def preprocess(
+        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
+    ) -> torch.Tensor:
         """(points, 6) in m/s^2 and rad/s -> (6, points), accelerations in units of gravity."""
         samples = torch.from_numpy(media.T.copy())
         samples[:3] /= _GRAVITY

@@ -12,7 +12,9 @@ from mmcache.extract.encoders.base import Encoder
 class PictureEncoder(Encoder):
     """An encoder of short films; `info.preprocessing` holds the side of its square crop in pixels."""
 
-    def preprocess(self, media: NDArray[Any], rng: np.random.Generator | None = None) -> torch.Tensor:
+    def preprocess(
+        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
+    ) -> torch.Tensor:
         """(T, H, W, 3) uint8 -> (T, crop, crop, 3) uint8; normalised later, on the device."""
         return torch.from_numpy(centre_crop(media, self.info.preprocessing["crop"]))
 
