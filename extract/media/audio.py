@@ -1,6 +1,5 @@
 """Sound of a segment, by timestamp, as mono samples of the wanted rate."""
 
-from fractions import Fraction
 from math import gcd
 from pathlib import Path
 
@@ -10,16 +9,19 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from mmcache.extract.media.base import TOLERANCE_S, AudioRequest, MediaError, NoMedia, Reading, clamp
-from mmcache.extract.media.container import open_container, origin_s, stream_end_s
+from mmcache.extract.media.container import can_seek, on_clock_of, open_container, origin_s, stream_end_s
 
 _JITTER_S = 0.01  # Matroska rounds timestamps to 1 ms; what differs by less than this is no gap
 _PREROLL_S = 0.1  # AAC and Opus need a little sound before a cut to decode it right
 
 
-def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest) -> Reading:
+def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest, zero_s: float = 0.0) -> Reading:
     """Decode the sound of [start_s, stop_s), mixed to mono and resampled.
 
     Samples are placed by their timestamps; a gap inside the stream is silence.
+
+    Args:
+        zero_s: where second 0 lies on the file's own clock; below 0 for a clip cut out of a longer video.
 
     Returns:
         Reading of (samples,) float32 in [-1, 1].
@@ -28,18 +30,27 @@ def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest)
         NoMedia: the file has no audio stream.
         MediaError: it cannot be opened or decoded, or its sound ends before the segment does.
     """
-    with open_container(path) as container:
-        if not container.streams.audio:
-            raise NoMedia(f"{path.name} has no audio stream")
-        stream = container.streams.audio[0]
-        stop_s, note = clamp(start_s, stop_s, stream_end_s(container, stream), "sound")
-        start_s, stop_s = request.part_of(start_s, stop_s)
-        if stop_s - start_s > request.max_seconds:
-            start_s = (start_s + stop_s - request.max_seconds) / 2
-            stop_s = start_s + request.max_seconds
-        samples = _samples_of(container, stream, start_s, stop_s, path.name)
-        rate = stream.rate
-    return Reading(resample(samples, rate, request.rate), note)
+    start_s, stop_s, early = on_clock_of(path, start_s, stop_s, zero_s)
+    for from_start in (False, True):
+        with open_container(path) as container:
+            if not container.streams.audio:
+                raise NoMedia(f"{path.name} has no audio stream")
+            stream = container.streams.audio[0]
+            end_s, late = clamp(start_s, stop_s, stream_end_s(container, stream), "sound")
+            low_s, high_s = _heard(start_s, end_s, request)
+            if from_start or can_seek(container, stream, low_s - _PREROLL_S):
+                samples, rate = _samples_of(container, stream, low_s, high_s, path.name), stream.rate
+                break
+    return Reading(resample(samples, rate, request.rate), "; ".join(filter(None, [early, late])) or None)
+
+
+def _heard(start_s: float, stop_s: float, request: AudioRequest) -> tuple[float, float]:
+    """The part of a segment that is asked for, or the middle of it when it is too long."""
+    start_s, stop_s = request.part_of(start_s, stop_s)
+    if stop_s - start_s > request.max_seconds:
+        start_s = (start_s + stop_s - request.max_seconds) / 2
+        stop_s = start_s + request.max_seconds
+    return start_s, stop_s
 
 
 def resample(samples: NDArray[np.float64], rate: int, wanted: int) -> NDArray[np.float32]:
@@ -55,17 +66,14 @@ def _samples_of(
     stop_s: float,
     name: str,
 ) -> NDArray[np.float64]:
-    """(samples,) at the stream's own rate, from exactly start_s to stop_s."""
+    """(samples,) at the stream's own rate, from exactly start_s to stop_s; decodes from where the container is."""
     rate = stream.rate
     first, count = round(start_s * rate), max(1, round(stop_s * rate) - round(start_s * rate))
     out = np.zeros(count)
     heard_until = first
     expected: int | None = None  # where the next codec frame begins if nothing is missing
     to_float = av.AudioResampler(format="fltp")
-    assert stream.time_base is not None
     origin = origin_s(container)
-    seek_s = Fraction(max(0.0, start_s - _PREROLL_S)) + origin
-    container.seek(int(seek_s / stream.time_base), stream=stream, backward=True)
     for frame in container.decode(stream):
         if frame.pts is None or frame.time_base is None:
             continue

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from mmcache.extract.media.base import MediaError
+from mmcache.extract.media.base import MediaError, NoMedia
 
 
 @contextlib.contextmanager
@@ -51,3 +51,34 @@ def stream_end_s(
     # Matroska and WebM declare no stream's duration; theirs is the time of the end, counted from 0.
     counted_from = origin_s(container) if "matroska" in container.format.name else 0
     return float(Fraction(container.duration, av.time_base) - counted_from)
+
+
+def on_clock_of(path: Path, start_s: float, stop_s: float, zero_s: float) -> tuple[float, float, str | None]:
+    """A segment on the clock of a file on which second 0 of the segments lies at `zero_s`, and a note when it had to
+    be cut at the file's beginning.
+
+    Raises:
+        NoMedia: the segment ends before the file begins.
+    """
+    start_s, stop_s = start_s + zero_s, stop_s + zero_s
+    if start_s >= 0:
+        return start_s, stop_s, None
+    if stop_s <= 0:
+        raise NoMedia(f"{path.name} begins {-stop_s:.2f} s after the segment ends")
+    return 0.0, stop_s, f"segment starts {-start_s:.2f} s before {path.name} does; clamped"
+
+
+def can_seek(
+    container: InputContainer, stream: av.video.stream.VideoStream | av.audio.stream.AudioStream, moment_s: float
+) -> bool:
+    """Go to the last place before `moment_s` that decoding can start at; whether there is a way to it.
+
+    Where there is none (raw FLAC of a single frame), the container has lost its place: open the file again.
+    """
+    assert stream.time_base is not None
+    try:
+        moment = (Fraction(max(0.0, moment_s)) + origin_s(container)) / stream.time_base
+        container.seek(int(moment), stream=stream, backward=True)
+    except av.error.PermissionError:  # FFmpeg's -1, "failed", is read as EPERM
+        return False
+    return True
