@@ -31,19 +31,34 @@ ENCODERS: dict[str, EncoderEntry] = {
     "swin3d_b": EncoderEntry("swin3d", ("rgb", "flow"), "Kinetics-400", "Video Swin base, 88 M"),
     "swin3d_s": EncoderEntry("swin3d", ("rgb", "flow"), "Kinetics-400", "Video Swin small, 50 M"),
     "swin3d_t": EncoderEntry("swin3d", ("rgb", "flow"), "Kinetics-400", "Video Swin tiny, 28 M"),
+    "swin3d_b_audio": EncoderEntry("swin3d_audio", ("audio",), "Kinetics-400", "swin3d_b, shown a spectrogram"),
+    "swin3d_s_audio": EncoderEntry("swin3d_audio", ("audio",), "Kinetics-400", "swin3d_s, shown a spectrogram"),
+    "swin3d_t_audio": EncoderEntry("swin3d_audio", ("audio",), "Kinetics-400", "swin3d_t, shown a spectrogram"),
     "swin3d_demo": EncoderEntry("swin3d", ("rgb", "flow"), None, "Video Swin at a size for the demo, 0.4 M"),
     "mvit_v1_b": EncoderEntry("mvit", ("rgb",), "Kinetics-400", "MViT base, 37 M"),
+    "mvit_v2_s": EncoderEntry("mvit", ("rgb",), "Kinetics-400", "MViT v2 small, 34 M"),
     "ast_b": EncoderEntry("ast", ("audio",), "AudioSet", "Audio Spectrogram Transformer base, 86 M"),
+    "ast_s": EncoderEntry("ast", ("audio",), None, "Audio Spectrogram Transformer small, 22 M"),
     "ast_t": EncoderEntry("ast", ("audio",), None, "Audio Spectrogram Transformer tiny, 6 M"),
     "ast_demo": EncoderEntry("ast", ("audio",), None, "Audio Spectrogram Transformer at a size for the demo, 0.2 M"),
     "imu_transformer": EncoderEntry("imu_transformer", ("imu",), None, "IMU transformer of MMG-Ego4D, 16 M"),
     "imu_demo": EncoderEntry("imu_transformer", ("imu",), None, "IMU transformer at a size for the demo, 0.1 M"),
+    "joints": EncoderEntry("skeleton", ("skeleton",), NO_WEIGHTS, "poses as tokens, seen from the main actor's spine"),
+    "stlt_12": EncoderEntry("stlt", ("boxes",), None, "Spatial-Temporal Layout Transformer of BMVC 2021, 85 M"),
+    "stlt_9": EncoderEntry("stlt", ("boxes",), None, "Spatial-Temporal Layout Transformer, 9 layers, 64 M"),
 }
 
 # prefix -> what `<prefix>:<model>` stands for; what is so of one model, entry_of says.
 OPEN_FAMILIES: dict[str, EncoderEntry] = {}
 
-DEFAULT_ENCODERS = {"rgb": "swin3d_b", "flow": "swin3d_b", "audio": "ast_b", "imu": "imu_transformer"}
+DEFAULT_ENCODERS = {
+    "rgb": "swin3d_b",
+    "flow": "swin3d_b",
+    "audio": "ast_b",
+    "imu": "imu_transformer",
+    "boxes": "stlt_12",
+    "skeleton": "joints",
+}
 
 
 def entry_of(name: str) -> EncoderEntry:

@@ -1,6 +1,6 @@
 """Audio Spectrogram Transformers (Gong et al., Interspeech 2021) from transformers.
 
-`ast_b` has published AudioSet weights; `ast_t` is the same network at the size of DeiT-tiny.
+`ast_b` has published AudioSet weights; `ast_s` and `ast_t` are the same network at the sizes of DeiT-small and -tiny.
 """
 
 import warnings
@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
+from mmcache.extract.encoders import augment
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
 from mmcache.extract.media.base import AudioRequest
 
 _AST_B_WEIGHTS = "MIT/ast-finetuned-audioset-10-10-0.4593"
 _RATE, _MEL_BINS, _HOP_S = 16000, 128, 0.01
+_HOP = 160  # samples, 10 ms
 _WINDOW = 400  # samples, 25 ms; a shorter sound has no spectrogram
 _PATCH, _STRIDE = 16, 10  # a patch is 16 mel bins x 16 spectrogram frames
 
 # name -> network sizes; max_length is in spectrogram frames of 10 ms
 _CONFIGS: dict[str, dict[str, Any]] = {
     "ast_b": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "max_length": 1024},
+    "ast_s": {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "max_length": 1024},
     "ast_t": {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "max_length": 1024},
     "ast_demo": {
         "hidden_size": 96,
@@ -88,7 +91,11 @@ class AST(Encoder):
         """(samples,) at 16 kHz -> (frames, 128) normalised log-mel, padded or cut to the network's length."""
         media = np.pad(media, (0, max(0, _WINDOW - len(media))))
         spectrogram = self._extractor(media, sampling_rate=_RATE, return_tensors="pt")
-        return spectrogram["input_values"][0]
+        ready = spectrogram["input_values"][0]
+        if rng is None:
+            return ready
+        heard = min(len(ready), 1 + (len(media) - _WINDOW) // _HOP)
+        return augment.spectrogram(ready, heard, rng)
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         return self.model(batch).last_hidden_state

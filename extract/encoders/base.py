@@ -4,6 +4,9 @@ import abc
 import dataclasses
 import hashlib
 import json
+import pickle
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -163,12 +166,16 @@ def build_model(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return make(), f"random:{seed}"
-    model = make()
+    with torch.random.fork_rng(devices=[]):  # nobody else's draws change by it
+        torch.manual_seed(0)
+        model = make()
     if choice == PRETRAINED:
         assert published is not None
         title, download = published
         try:
-            model.load_state_dict(download())
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model.load_state_dict(download())
         except Exception as error:  # every library fails to download in its own way
             raise WeightsError(
                 f"the published weights of {name} ({title}) could not be downloaded: {_one_line(error)}. "
@@ -204,10 +211,18 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
 
             state: Any = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Detected pickle protocol")
+                state = torch.load(path, map_location="cpu", weights_only=True)
         for wrapper in ("state_dict", "model"):
             if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
                 state = state[wrapper]
+    except pickle.UnpicklingError as error:  # torch's own message says how to run it
+        if zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80":
+            reason = "holds pickled code, which is never run; save it as safetensors"
+        else:
+            reason = "is no readable weights file: neither safetensors nor torch"
+        raise WeightsError(f"--weights {path} {reason}") from error
     except Exception as error:  # torch, pickle and safetensors raise without a common base
         raise WeightsError(f"--weights {path} is no readable weights file: {_one_line(error)}") from error
     try:

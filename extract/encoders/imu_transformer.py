@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mmcache.extract.encoders import augment
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
 from mmcache.extract.media.base import ImuRequest
 
@@ -67,6 +68,8 @@ class ImuEncoder(Encoder):
         self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
     ) -> torch.Tensor:
         """(points, 6) in m/s^2 and rad/s -> (6, points), accelerations in units of gravity."""
+        if rng is not None:
+            media = augment.motion(media, rng)
         samples = torch.from_numpy(media.T.copy())
         samples[:3] /= _GRAVITY
         return samples

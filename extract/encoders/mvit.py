@@ -1,4 +1,7 @@
-"""Multiscale Vision Transformers (Fan et al., ICCV 2021) from torchvision, pre-trained on Kinetics-400."""
+"""Multiscale Vision Transformers from torchvision, pre-trained on Kinetics-400.
+
+Version 1 is Fan et al., ICCV 2021, version 2 Li et al., CVPR 2022.
+"""
 
 import torch
 from torchvision.models import video as tv
@@ -8,7 +11,10 @@ from mmcache.extract.encoders.pictures import PictureEncoder, normalised
 from mmcache.extract.media.base import VideoRequest
 
 # name -> (torchvision constructor, its weights)
-_PUBLISHED = {"mvit_v1_b": (tv.mvit_v1_b, tv.MViT_V1_B_Weights.KINETICS400_V1)}
+_PUBLISHED = {
+    "mvit_v1_b": (tv.mvit_v1_b, tv.MViT_V1_B_Weights.KINETICS400_V1),
+    "mvit_v2_s": (tv.mvit_v2_s, tv.MViT_V2_S_Weights.KINETICS400_V1),
+}
 _MEAN, _STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 _FRAMES, _SHORT_SIDE, _CROP = 16, 256, 224  # its position table is of this size
 

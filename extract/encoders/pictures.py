@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmcache.extract.encoders import augment
 from mmcache.extract.encoders.base import Encoder
 
 
@@ -16,7 +17,10 @@ class PictureEncoder(Encoder):
         self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
     ) -> torch.Tensor:
         """(T, H, W, 3) uint8 -> (T, crop, crop, 3) uint8; normalised later, on the device."""
-        return torch.from_numpy(centre_crop(media, self.info.preprocessing["crop"]))
+        crop = self.info.preprocessing["crop"]
+        if rng is not None:
+            return augment.pictures(media, crop, rng, modality)
+        return torch.from_numpy(centre_crop(media, crop))
 
 
 def centre_crop(pictures: NDArray[Any], size: int) -> NDArray[Any]:

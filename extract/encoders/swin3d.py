@@ -40,17 +40,17 @@ def info(name: str) -> EncoderInfo:
     )
 
 
-def build(name: str, weights: str) -> Encoder:
+def network(name: str, weights: str) -> tuple[nn.Module, str]:
+    """The whole network and what its weights are called, as base.build_model returns them."""
     if name == "swin3d_demo":
-        model, called = build_model(name, weights, _demo, None)
-    else:
-        make, published = _PUBLISHED[name]
-        model, called = build_model(
-            name,
-            weights,
-            make,
-            (str(published), lambda: published.get_state_dict(progress=False, check_hash=True)),
-        )
+        return build_model(name, weights, _demo, None)
+    make, published = _PUBLISHED[name]
+    download = (str(published), lambda: published.get_state_dict(progress=False, check_hash=True))
+    return build_model(name, weights, make, download)
+
+
+def build(name: str, weights: str) -> Encoder:
+    model, called = network(name, weights)
     return Swin3D(info(name), model, called)
 
 

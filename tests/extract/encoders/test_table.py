@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from mmcache.extract.config import ExtractConfig
 from mmcache.extract.datasets import DATASETS
 from mmcache.extract.encoders import DEFAULT_ENCODERS, ENCODERS, build_encoder, encoder_info
-from mmcache.extract.media.base import AudioRequest, MediaRequest, VideoRequest
+from mmcache.extract.media.base import AudioRequest, BoxesRequest, MediaRequest, SkeletonRequest, VideoRequest
 from mmcache.store.errors import ConfigError
 from mmcache.store.layout import check_name
 
-SLOW = {"swin3d_b", "swin3d_s"}
+SLOW = {"swin3d_b", "swin3d_s", "swin3d_b_audio", "swin3d_s_audio"}
 
 
 def media_for(request: MediaRequest) -> NDArray[Any]:
@@ -25,6 +25,13 @@ def media_for(request: MediaRequest) -> NDArray[Any]:
         return rng.integers(0, 256, size, dtype=np.uint8)
     if isinstance(request, AudioRequest):
         return rng.normal(0, 0.1, request.rate * 2).astype(np.float32)
+    if isinstance(request, BoxesRequest):
+        boxes = np.zeros((request.frames, request.boxes, 6), np.float32)
+        boxes[:, :3] = [[0.2, 0.2, 0.4, 0.6, 1, 0.9], [0.1, 0.5, 0.3, 0.9, 2, 0.8], [0.6, 0.6, 0.9, 0.9, 2, 0.7]]
+        boxes[:, :3, :4] += rng.uniform(0, 0.1, (request.frames, 3, 4))
+        return boxes
+    if isinstance(request, SkeletonRequest):
+        return rng.normal(0, 1, (request.frames, request.bodies, request.joints, 3)).astype(np.float32)
     return rng.normal(0, 3, (request.points, 6)).astype(np.float32)
 
 

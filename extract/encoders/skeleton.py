@@ -1,0 +1,52 @@
+"""Skeletons as they are: a token is one moment's pose, and there is nothing to learn."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mmcache.extract.encoders import NO_WEIGHTS, augment
+from mmcache.extract.encoders.base import Encoder, EncoderInfo, check_known
+from mmcache.extract.media.base import SkeletonRequest
+
+_FRAMES, _BODIES, _JOINTS = 64, 2, 25
+_SPINE = 1  # the middle of the spine in the Kinect's order of joints
+
+
+def info(name: str) -> EncoderInfo:
+    check_known(name, {"joints": None}, "skeleton")
+    return EncoderInfo(
+        name=name,
+        tokens=_FRAMES,
+        width=_BODIES * _JOINTS * 3,
+        request=SkeletonRequest(frames=_FRAMES, bodies=_BODIES, joints=_JOINTS),
+        preprocessing={"origin": "the main actor's spine when first seen"},
+        code_version=1,
+    )
+
+
+def build(name: str, weights: str) -> Encoder:
+    """`weights` may be anything: there are none."""
+    return Joints(info(name), nn.Identity(), NO_WEIGHTS)
+
+
+class Joints(Encoder):
+    """(B, frames, bodies * joints * 3) in metres, seen from the main actor's spine (as CTR-GCN's preprocessing)."""
+
+    def preprocess(
+        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
+    ) -> torch.Tensor:
+        """(frames, bodies, joints, 3) in metres -> (frames, bodies * joints * 3); who is not seen stays 0."""
+        seen = media.any(axis=-1, keepdims=True)  # (frames, bodies, joints, 1)
+        spine = media[:, 0, _SPINE]  # (frames, 3)
+        there = np.flatnonzero(seen[:, 0, _SPINE, 0])
+        origin = spine[there[0]] if len(there) else np.zeros(3, np.float32)
+        poses = np.where(seen, media - origin, 0.0).astype(np.float32)
+        if rng is not None:
+            poses = augment.poses(poses, rng)
+        return torch.from_numpy(poses.reshape(len(poses), -1))
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.model(batch)
