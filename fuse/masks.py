@@ -1,18 +1,25 @@
 """Keep masks: which of the present modalities a model sees. Masks are data, drawn here and handed to models.
 
 A training law samples, for every segment and epoch, the kept set S; its exact distribution P(S) is given with
-each law for a segment that has all M modalities. Draws are keyed by (seed, epoch, segment id), so they do not
-depend on batches, workers or order. A segment that lacks modalities is drawn over those it has.
+each law for a segment that has all M modalities, k = |S|. Draws are keyed by (seed, epoch, segment id), so they do not
+depend on batches, workers or order; two laws draw something once a batch, and key that by (seed, epoch, step).
+A segment that lacks modalities is drawn over those it has.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcache.store.errors import ConfigError
 from mmcache.store.order import keyed_uniform
 
-_CHOICE_STREAM = 1 << 20  # apart from the streams 0..M-1 of the modalities' own draws
+# Streams of draws; those below are each modality's own, 0..M-1.
+_CHOICE_STREAM = 1 << 20
+_COUNT_STREAM = _CHOICE_STREAM + 1
+_FIXED_STREAM = _CHOICE_STREAM + 2  # in the place of an epoch: the same draw in each of them
+_WINDOW_STREAM = _CHOICE_STREAM + 3
+_STEP_KEY = np.array([0x6D6D6361636865], np.uint64)  # the key of draws that no segment owns
 
 
 def no_drop(
@@ -22,6 +29,7 @@ def no_drop(
     epoch: int,
     drop: float,
     target: int | None,
+    step: int | None = None,
 ) -> NDArray[np.bool_]:
     """P(full) = 1: every present modality is kept."""
     return present.copy()
@@ -34,6 +42,7 @@ def target_only(
     epoch: int,
     drop: float,
     target: int | None,
+    step: int | None = None,
 ) -> NDArray[np.bool_]:
     """P(full) = 1 - p, P(full minus the target) = p. Incomplete segments stay as they are (MMT)."""
     assert target is not None, "the law target_only needs a target modality"
@@ -50,28 +59,200 @@ def bernoulli_keep_one(
     epoch: int,
     drop: float,
     target: int | None,
+    step: int | None = None,
 ) -> NDArray[np.bool_]:
-    """P(S) = (1-p)^k p^(M-k) + [k=1] p^M / M, k = |S|: each dropped with p; if none is left, one at random stays."""
-    draws = np.stack([keyed_uniform(keys, seed, epoch, m) for m in range(present.shape[1])], axis=1)
-    keep = present & (draws >= drop)
+    """P(S) = (1-p)^k p^(M-k) + [k=1] p^M / M: each dropped with p; if none is left, one at random stays (ModDrop)."""
+    keep = present & (_own_draws(keys, present.shape[1], seed, epoch) >= drop)
     emptied = np.flatnonzero(~keep.any(axis=1) & present.any(axis=1))
     if len(emptied):
-        # The chosen one is the j-th present modality, j uniform.
-        n_present = present[emptied].sum(axis=1)
-        chosen = (keyed_uniform(keys[emptied], seed, epoch, _CHOICE_STREAM) * n_present).astype(np.int64)
-        rank = np.cumsum(present[emptied], axis=1) - 1
-        keep[emptied] = present[emptied] & (rank == chosen[:, None])
+        keep[emptied] = _one_of(present[emptied], keyed_uniform(keys[emptied], seed, epoch, _CHOICE_STREAM))
     return keep
 
 
-Law = Callable[
-    [NDArray[np.bool_], NDArray[np.uint64], int, int, float, int | None], NDArray[np.bool_]
-]  # (present (n, M), keys (n,), seed, epoch, drop, target) -> keep (n, M)
+def uniform_count(
+    present: NDArray[np.bool_],
+    keys: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    drop: float,
+    target: int | None,
+    step: int | None = None,
+) -> NDArray[np.bool_]:
+    """P(S) = 1 / (M C(M,k)): how many are kept is uniform in 1..M, then which ones."""
+    share = keyed_uniform(keys, seed, epoch, _COUNT_STREAM)
+    return _first(present, _own_draws(keys, present.shape[1], seed, epoch), _count(share, present))
+
+
+def uniform_count_a_batch(
+    present: NDArray[np.bool_],
+    keys: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    drop: float,
+    target: int | None,
+    step: int | None = None,
+) -> NDArray[np.bool_]:
+    """As uniform_count, k drawn once a batch and the kept ones for each segment (ActionMAE)."""
+    share = _draw_of_step("uniform_count_a_batch", seed, epoch, step, _COUNT_STREAM)
+    return _first(present, _own_draws(keys, present.shape[1], seed, epoch), _count(share, present))
+
+
+def uniform_set_a_batch(
+    present: NDArray[np.bool_],
+    keys: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    drop: float,
+    target: int | None,
+    step: int | None = None,
+) -> NDArray[np.bool_]:
+    """As uniform_count, S drawn once a batch (ShaSpec): complete segments of a batch all keep the same."""
+    name, modalities = "uniform_set_a_batch", range(present.shape[1])
+    share = _draw_of_step(name, seed, epoch, step, _COUNT_STREAM)
+    order = np.concatenate([_draw_of_step(name, seed, epoch, step, m) for m in modalities])
+    return _first(present, np.broadcast_to(order, present.shape), _count(share, present))
+
+
+def uniform_subset(
+    present: NDArray[np.bool_],
+    keys: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    drop: float,
+    target: int | None,
+    step: int | None = None,
+) -> NDArray[np.bool_]:
+    """P(S) = 1 / (2^M - 1) (MMANet; for M = 2, MAP's simulated missingness)."""
+    share = keyed_uniform(keys, seed, epoch, _CHOICE_STREAM)
+    drawn = 1 + (share * (2.0 ** present.sum(axis=1) - 1)).astype(np.int64)
+    place = np.cumsum(present, axis=1) - 1  # bit j of the number speaks of the j-th present modality
+    return present & ((drawn[:, None] >> np.maximum(place, 0)) & 1 == 1)
+
+
+def complete_else_count(
+    present: NDArray[np.bool_],
+    keys: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    drop: float,
+    target: int | None,
+    step: int | None = None,
+) -> NDArray[np.bool_]:
+    """P(full) = 1 - p, P(proper S) = p / ((M-1) C(M,k)) (COMPASS, q = 1 - p = 0.7)."""
+    n_present = present.sum(axis=1)
+    share = keyed_uniform(keys, seed, epoch, _COUNT_STREAM)
+    proper = 1 + np.floor(share * np.maximum(n_present - 1, 1)).astype(np.int64)
+    whole = keyed_uniform(keys, seed, epoch, _CHOICE_STREAM) >= drop
+    count = np.where(whole, n_present, np.minimum(proper, n_present))
+    return _first(present, _own_draws(keys, present.shape[1], seed, epoch), count)
+
+
+def pattern_table(
+    present: NDArray[np.bool_],
+    keys: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    drop: float,
+    target: int | None,
+    step: int | None = None,
+) -> NDArray[np.bool_]:
+    """P(full) = 1 - p; with a target, P(full minus it) = p, else p / M for each. Drawn once, not in every epoch (MAP).
+
+    Incomplete segments stay as they are. For a table with exact counts that can be saved, see missingness.py.
+    """
+    modalities = present.shape[1]
+    keep = present.copy()
+    lacking = present.all(axis=1) & (keyed_uniform(keys, seed, _FIXED_STREAM, _COUNT_STREAM) < drop)
+    chosen = (keyed_uniform(keys, seed, _FIXED_STREAM, _CHOICE_STREAM) * modalities).astype(np.int64)
+    if modalities > 1:
+        rows = np.flatnonzero(lacking)
+        keep[rows, chosen[rows] if target is None else target] = False
+    return keep
+
+
+def windows(
+    present: NDArray[np.bool_], keys: NDArray[np.uint64], seed: int, epoch: int, drop: float, count: int
+) -> NDArray[np.bool_]:
+    """(n, W, M): for each of `count` windows of a segment, full with 1 - p, each single missing with p / M (MacJEPA).
+
+    Not in LAWS: a model's keep mask is (B, M). A window keeps at least one of the modalities that are present.
+    """
+    keep = np.repeat(present[:, None, :], count, axis=1)
+    several = present.sum(axis=1) > 1
+    for w in range(count):
+        lacking = several & (keyed_uniform(keys, seed, epoch, _WINDOW_STREAM, w, 0) < drop)
+        chosen = _one_of(present, keyed_uniform(keys, seed, epoch, _WINDOW_STREAM, w, 1))
+        keep[:, w] &= ~(chosen & lacking[:, None])
+    return keep
+
+
+def _own_draws(keys: NDArray[np.uint64], modalities: int, seed: int, epoch: int) -> NDArray[np.float64]:
+    """(n, M): one draw for each segment and modality."""
+    return np.stack([keyed_uniform(keys, seed, epoch, m) for m in range(modalities)], axis=1)
+
+
+def _draw_of_step(law: str, seed: int, epoch: int, step: int | None, stream: int) -> NDArray[np.float64]:
+    """(1,) a draw shared by the segments of one batch. Raises ConfigError where nobody says which batch it is."""
+    if step is None:
+        raise ConfigError(f"the law {law} draws once a batch, and is to be told which: choose another --set law=")
+    return keyed_uniform(_STEP_KEY, seed, epoch, step, stream)
+
+
+def _count(share: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n,) uniform in 1..(modalities present), from uniform shares in [0, 1)."""
+    return 1 + np.floor(share * present.sum(axis=1)).astype(np.int64)
+
+
+def _first(present: NDArray[np.bool_], draws: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The `count` present modalities with the smallest draws."""
+    rank = np.argsort(np.argsort(np.where(present, draws, np.inf), axis=1, kind="stable"), axis=1)
+    return present & (rank < count[:, None])
+
+
+def _one_of(present: NDArray[np.bool_], share: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """One present modality a row, each as likely, from uniform shares in [0, 1)."""
+    chosen = (share * present.sum(axis=1)).astype(np.int64)
+    return present & (np.cumsum(present, axis=1) - 1 == chosen[:, None])
+
+
+class Law(Protocol):
+    """A law of keep masks in training."""
+
+    def __call__(
+        self,
+        present: NDArray[np.bool_],
+        keys: NDArray[np.uint64],
+        seed: int,
+        epoch: int,
+        drop: float,
+        target: int | None,
+        step: int | None = None,
+    ) -> NDArray[np.bool_]:
+        """Draw keep masks.
+
+        Args:
+            present: (n, M).
+            keys: (n,) of the segments, see order.id_keys.
+            drop: p.
+            target: the modality that may be missing, where a law has one; None = any.
+            step: the number of the batch that these segments are; only the laws that draw once a batch need it.
+
+        Returns:
+            (n, M), within `present`; where something is present, something is kept.
+        """
+        ...
+
 
 LAWS: dict[str, Law] = {
     "none": no_drop,
     "target_only": target_only,
     "bernoulli_keep_one": bernoulli_keep_one,
+    "uniform_count": uniform_count,
+    "uniform_count_a_batch": uniform_count_a_batch,
+    "uniform_set_a_batch": uniform_set_a_batch,
+    "uniform_subset": uniform_subset,
+    "complete_else_count": complete_else_count,
+    "pattern_table": pattern_table,
 }
 
 
