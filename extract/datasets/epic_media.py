@@ -6,25 +6,39 @@
     PXX/meta_data/PXX_YYY-accl.csv   and -gyro.csv; extension videos only
     audio/PXX_YY.wav                 sound taken out of the MP4, as the audio baselines keep it
     EPIC_audio.hdf5                  the same in one file: a waveform of 24 kHz a video
+    PXX/hand-objects/PXX_YY.pkl      hands and objects detected in every extracted picture
+    *.hdf5, *.h5, hdf5/*             pictures, flow and detections packed into HDF5 (packed.py): file[video][narration],
+                                     and file[video][number] for detections
 
 Frame numbers count extracted JPEGs at 60 a second for videos of 2018 (PXX_YY) and 50 for the extension (PXX_1YY).
 """
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
-from mmcache.extract.datasets.base import Source
+from mmcache.extract.datasets.base import Kind, Source
+from mmcache.extract.datasets.packed import PackedMedia
 
 _AUDIO_FILES = ("EPIC_audio.hdf5", "audio/EPIC_audio.hdf5")
 AUDIO_RATE = 24000  # of the HDF5 file
-# Released at 60 frames a second at first, though their labels count 50.
-_ONCE_AT_60 = ("P01_109", "P27_103")
 
 
 class EpicMedia:
-    """Finds the media of a video below `root`."""
+    """Finds the media of a video below `root`.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        narrations: whether segments are narrations of EPIC-KITCHENS-100. Pictures packed by narration are of no use to
+            others, and the ids of EPIC-SOUNDS look the same.
+    """
+
+    def __init__(self, root: Path, narrations: bool = False) -> None:
         self.root = root
+        self._narrations = narrations
+
+    @functools.cached_property
+    def _packed(self) -> PackedMedia:
+        return PackedMedia(self.root)
 
     def source(self, modality: str, video: str) -> Source | None:
         """The media of one video, or None when they are not on disk."""
@@ -32,6 +46,8 @@ class EpicMedia:
             return self._imu(video)
         if modality == "flow":
             return self._flow(video)
+        if modality == "boxes":
+            return self._boxes(video)
         film = self._first(video, ("videos/{v}.MP4", "videos/{v}.mp4"))
         return self._rgb(video, film) if modality == "rgb" else self._audio(video, film)
 
@@ -39,20 +55,34 @@ class EpicMedia:
         if film is not None:
             return Source("video", (film,))
         folder = self._first(video, ("rgb_frames/{v}",))
-        return None if folder is None else Source("frames", (folder,), rate=_rate(video, folder))
+        if folder is None:
+            return self._packed_by_narration("rgb", "hdf5_frames", video)
+        return Source("frames", (folder,), rate=_rate(video, lambda: sum(1 for _ in folder.iterdir())))
 
     def _flow(self, video: str) -> Source | None:
         """Flow of 2018 skips every other picture and is bounded by 25 pixels, the extension's by 8 and skips none.
 
         Both are brought to pixels in a thirtieth of a second, 25 at most.
         """
+        gain = 8 / 25 * 50 / 30 if is_extension(video) else 1.0
         folder = self._first(video, ("flow_frames/{v}",))
         if folder is None or not all((folder / axis).is_dir() for axis in ("u", "v")):
-            return None
+            return self._packed_by_narration("flow", "hdf5_flow", video, gain)
         paths = (folder / "u", folder / "v")
         if is_extension(video):
-            return Source("flow", paths, rate=50.0, gain=8 / 25 * 50 / 30)
+            return Source("flow", paths, rate=50.0, gain=gain)
         return Source("flow", paths, rate=30.0, first=0.5)  # JPEG n goes with flow (n - 1) // 2 + 1
+
+    def _boxes(self, video: str) -> Source | None:
+        detections = self._first(video, ("hand-objects/{v}.pkl",))
+        if detections is not None:
+            return Source("epic_boxes", (detections,), rate=_rate(video, lambda: _messages(detections)))
+        packed = self._packed.file("boxes", video)
+        return None if packed is None else Source("hdf5_boxes", (packed,), rate=_rate(video, None), entry=video)
+
+    def _packed_by_narration(self, modality: str, kind: Kind, video: str, gain: float = 1.0) -> Source | None:
+        packed = self._packed.file(modality, video) if self._narrations else None
+        return None if packed is None else Source(kind, (packed,), gain=gain, entry=f"{video}/{{id}}")
 
     def _audio(self, video: str, film: Path | None) -> Source | None:
         if film is not None:
@@ -95,15 +125,30 @@ def is_extension(video: str) -> bool:
     return len(video.partition("_")[2]) == 3
 
 
-def _rate(video: str, folder: Path) -> float:
-    """Extracted pictures a second."""
+def _rate(video: str, count: Callable[[], int] | None) -> float:
+    """Extracted pictures a second.
+
+    Args:
+        count: how many there are of the video, where that can be counted.
+    """
     if not is_extension(video):
         return 60.0
-    if video in _ONCE_AT_60:
-        count = sum(1 for _ in folder.iterdir())
-        return 60.0 if count > _MOST_AT_50[video] else 50.0
+    if video in _ONCE_AT_60 and count is not None and count() > _ONCE_AT_60[video]:
+        return 60.0
     return 50.0
 
 
-# Pictures of the first, wrong release: 222,487 and 146,918; of the mended one, 50 / 60 of that.
-_MOST_AT_50 = {"P01_109": 200_000, "P27_103": 135_000}
+def _messages(path: Path) -> int:
+    """How many pictures a file of detections is about; 0 where it is damaged, which reading it will report."""
+    from mmcache.extract.media.base import MediaError  # media imports the data sets' Source
+    from mmcache.extract.media.epic_boxes import message_places
+
+    try:
+        return len(message_places(path))
+    except MediaError:
+        return 0
+
+
+# Released at 60 frames a second at first, though their labels count 50: 222,487 and 146,918 pictures then, 50 / 60 of
+# that once mended. More than this is of the first release.
+_ONCE_AT_60 = {"P01_109": 200_000, "P27_103": 135_000}

@@ -1,13 +1,20 @@
-"""Something-Something V2: one video a segment, 174 classes.
+"""Something-Something V2: one video a segment, 174 classes; with Something-Else, boxes and other divisions.
 
     <root>/20bn-something-something-v2/<id>.webm        or videos/, or <root> itself
     something-something-v2-{labels,train,validation,test}.json, or labels/{labels,train,validation,test}.json
     labels/test-answers.csv                             optional: "id;template", which makes test scorable
+    dataset.hdf5, flow.hdf5                             pictures packed into HDF5 (packed.py): file[id][n], or a group
+    bounding_box_smthsmth_part1.json ...                boxes (something_else.py)
 
 Ids are strings. A template with its brackets removed is the class name; placeholders other than [something] keep their
-words. There is no sound.
+words. There is no sound. Packed flow is one picture of three channels a moment, and is taken as it is.
+
+The divisions of Something-Else become columns `split_compositional`, `split_fewshot_base` ... of the segments, ''
+where a video is not in them. Labels stay those of Something-Something V2, by class name: the numbers in
+Something-Else's own labels.json are in another order.
 """
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +24,8 @@ import numpy as np
 import pandas as pd
 
 from mmcache.extract.datasets.base import Option, Source
+from mmcache.extract.datasets.packed import LAYOUT, PackedMedia
+from mmcache.extract.datasets.something_else import ElseBoxes, plain, read_splits
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
 
@@ -34,13 +43,18 @@ class SomethingSomethingV2:
     """
 
     name: ClassVar[str] = "ssv2"
-    modalities: ClassVar[tuple[str, ...]] = ("rgb",)
-    options: ClassVar[Mapping[str, Option]] = {}
+    modalities: ClassVar[tuple[str, ...]] = ("rgb", "flow", "boxes")
+    options: ClassVar[Mapping[str, Option]] = {
+        "boxes": Option(
+            "auto", "whose boxes; auto: annotated where there are any", allowed=("auto", "annotated", "detected")
+        )
+    }
     eval_split: str = "validation"
 
-    def __init__(self, root: Path, annotations: Path | None = None) -> None:
+    def __init__(self, root: Path, annotations: Path | None = None, boxes: str = "auto") -> None:
         self.root = root
         self.problems: list[str] = []
+        self._boxes = ElseBoxes(root, boxes, self.problems)
         folders = [annotations] if annotations is not None else [root / folder for folder in _FOLDERS]
         files = {kind: _find(folders, kind) for kind in ("labels", *_SPLITS)}
         lacking = [kind for kind in ("labels", "train") if files[kind] is None]
@@ -61,27 +75,42 @@ class SomethingSomethingV2:
         table = pd.concat(tables, ignore_index=True)
         repeated = table["id"].duplicated()
         self.problems += [f"video {video} is listed twice; the first is used" for video in table["id"][repeated]]
-        self.segments = table[~repeated].reset_index(drop=True)
+        table = table[~repeated].reset_index(drop=True)
+        known = zip(table["id"], table["action"], strict=True)
+        classes = {video: names[label] if label >= 0 else "" for video, label in known}
+        bases = [root, *([annotations] if annotations is not None else [])]
+        divisions = read_splits(bases, classes, self.problems)
+        self.segments = table.assign(**{c: table["id"].map(videos).fillna("") for c, videos in divisions.items()})
+
+    @functools.cached_property
+    def _packed(self) -> PackedMedia:
+        return PackedMedia(self.root)
 
     def source(self, modality: str, video: str) -> Source | None:
         if not video.isdigit():
             return None
-        for folder in _MEDIA_FOLDERS:
-            path = self.root / folder / f"{video}.webm"
-            if path.exists():
-                return Source("video", (path,))
-        return None
+        films = (self.root / folder / f"{video}.webm" for folder in _MEDIA_FOLDERS)
+        film = next((path for path in films if path.exists()), None) if modality in ("rgb", "boxes") else None
+        if modality == "boxes":
+            return self._boxes.source(video, film)
+        if film is not None:
+            return Source("video", (film,))
+        packed = self._packed.file(modality, video) if modality in ("rgb", "flow") else None
+        return None if packed is None else Source("hdf5_frames", (packed,), entry=video)
 
     def expected_layout(self) -> str:
         return (
-            f"Videos are looked for as {self.root}/20bn-something-something-v2/<id>.webm, in videos/, and in the root."
+            f"Videos are looked for as {self.root}/20bn-something-something-v2/<id>.webm, in videos/, and in the root; "
+            f"packed pictures and flow as {LAYOUT.format(root=self.root)}; boxes as "
+            f"{self.root}/bounding_box_smthsmth_part1.json to part4.json or detected_compositional.json, also in its "
+            "folders."
         )
 
     def _read_split(self, path: Path, split: str, labels: dict[str, int], answers: dict[str, int]) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
         for number, item in enumerate(_read_json(path, list)):
             video = str(item.get("id", "")) if isinstance(item, dict) else ""
-            name = _plain(str(item.get("template", ""))) if video else ""
+            name = plain(str(item.get("template", ""))) if video else ""
             if not video.isdigit():
                 self.problems.append(f"{path.name} item {number}: it has no number of a video")
                 continue
@@ -126,10 +155,5 @@ def _read_answers(folders: list[Path], labels: dict[str, int]) -> dict[str, int]
         path = folder / "test-answers.csv"
         if path.is_file():
             pairs = (line.partition(";") for line in path.read_text().splitlines())
-            return {video.strip(): labels[_plain(name)] for video, _, name in pairs if _plain(name) in labels}
+            return {video.strip(): labels[plain(name)] for video, _, name in pairs if plain(name) in labels}
     return {}
-
-
-def _plain(template: str) -> str:
-    """A template as the class files have it: without the brackets, with the words inside them."""
-    return template.replace("[", "").replace("]", "").strip()
