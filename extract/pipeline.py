@@ -9,7 +9,7 @@ from mmcache.extract import views
 from mmcache.extract.cluster import connected, places
 from mmcache.extract.crew import Crew
 from mmcache.extract.dispatch import Dispatch, NoProgress, Progress
-from mmcache.extract.encoders import ENCODERS, PRETRAINED, RANDOM
+from mmcache.extract.encoders import NO_WEIGHTS, PRETRAINED, RANDOM, entry_of
 from mmcache.extract.plan import ModalityPlan, Plan
 from mmcache.extract.worker import Job, ShardTask
 from mmcache.store.atomic import remove_leftovers
@@ -54,7 +54,7 @@ def warnings_of(plan: Plan) -> list[str]:
     """What a user should know about the weights before the start."""
     out = []
     for part in plan.modalities:
-        name, published = part.encoder, ENCODERS[part.encoder].published
+        name, published = part.encoder, entry_of(part.encoder).published
         if plan.config.weights == PRETRAINED and published is None:
             out.append(f"{name} has no published weights: seeded random weights are used for {part.modality}")
         elif plan.config.weights.partition(":")[0] == RANDOM:
@@ -78,8 +78,7 @@ def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:
         if not plan.root.exists() or not (plan.nothing_to_do and all(_surely_same(plan, p) for p in plan.modalities)):
             with connected(plan.config.address) as ray:
                 whole = _encode(ray, plan, progress)
-        else:
-            remove_leftovers(plan.root)
+        remove_leftovers(plan.root)  # of killed runs, and of workers that died in this one
         finish_reports(plan.root)
     summary = _summarise(plan, time.perf_counter() - began)
     if not whole:
@@ -96,7 +95,6 @@ def _encode(ray: Any, plan: Plan, progress: Progress) -> bool:
     room = places(ray, plan.config.workers)
     if not plan.root.exists():
         create_store(plan.root, plan.segments, plan.meta)
-    remove_leftovers(plan.root)
     crew = Crew(ray, room, plan.root, _some_media(plan))
     try:
         crew.gather()
@@ -139,7 +137,7 @@ def _surely_same(plan: Plan, part: ModalityPlan) -> bool:
     saved = array.fingerprint
     kind, _, rest = saved.weights.partition(":")
     wanted = plan.config.weights
-    if wanted == PRETRAINED and ENCODERS[part.encoder].published is None:
+    if wanted == PRETRAINED and entry_of(part.encoder).published in (None, NO_WEIGHTS):
         wanted = RANDOM
     same_weights = kind == PRETRAINED == wanted or (
         wanted.partition(":")[0] == RANDOM == kind and (wanted.partition(":")[2] or "0") == rest

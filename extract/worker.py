@@ -218,7 +218,7 @@ def _load(job: Job, encoder: Encoder, task: ShardTask) -> Outcome:
             request = dataclasses.replace(encoder.info.request, part=part_of_view(job.segment, view))
             reading = read_media(job.source.of_segment(job.segment), job.start_s, job.stop_s, request)
             rng = augmentations_of_view(job.segment, view, task.modality)
-            views.append(encoder.preprocess(reading.array, rng))
+            views.append(encoder.preprocess(reading.array, rng, task.modality))
             note = note or reading.note
         return Outcome(job, Presence.CACHED, torch.stack(views), note)
     except NoMedia as reason:

@@ -15,14 +15,15 @@ WriteVideo = Callable[..., Path]
 ROWS, COLUMNS = 3, 4  # a picture is 12 black or white blocks: its number in binary
 
 
-class KeptProgress:
-    """Progress of an extract, kept for a test to look at."""
+class Watcher:
+    """Progress of an extract, kept for a test to look at, which may do something on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_update: Callable[[dict[str, int]], None] = lambda done: None) -> None:
         self.totals: dict[str, int] = {}
+        self.expected: dict[str, float] = {}
         self.seen: list[dict[str, int]] = []
         self.stops = 0
-        self.expected: dict[str, float] = {}
+        self.on_update = on_update
 
     def start(self, totals: dict[str, int]) -> None:
         self.totals = totals
@@ -32,14 +33,42 @@ class KeptProgress:
 
     def update(self, done: dict[str, int]) -> None:
         self.seen.append(done)
+        self.on_update(done)
 
     def stop(self) -> None:
         self.stops += 1
 
 
 @pytest.fixture
-def progress() -> KeptProgress:
-    return KeptProgress()
+def progress() -> Watcher:
+    return Watcher()
+
+
+@pytest.fixture(scope="session")
+def watcher() -> type[Watcher]:
+    return Watcher
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """The bytes of every file below a folder, by its name in it."""
+    return _contents
+
+
+@pytest.fixture(scope="session")
+def same_files() -> Callable[[Path, Path], None]:
+    """Fails unless two folders hold the same files with the same bytes."""
+
+    def check(one: Path, other: Path) -> None:
+        ours, theirs = _contents(one), _contents(other)
+        assert ours.keys() == theirs.keys()
+        assert [name for name in ours if ours[name] != theirs[name]] == []
+
+    return check
 
 
 def _picture(number: int, width: int, height: int) -> NDArray[np.uint8]:

@@ -1,15 +1,10 @@
 """Whole extracts with Ray: faults, interruptions and second runs, on real files and with real kills."""
 
-import contextlib
 import dataclasses
-import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -28,7 +23,7 @@ from mmcache.extract.encoders import build_encoder
 from mmcache.extract.encoders.base import WeightsError
 from mmcache.extract.pipeline import ExtractSummary, check_failures, run_extract, warnings_of
 from mmcache.extract.plan import Plan, make_plan
-from mmcache.store.errors import FingerprintError, MmcacheError, StoreError, TooManyFailures
+from mmcache.store.errors import FingerprintError, StoreError, TooManyFailures
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.layout import Presence
 from mmcache.store.lock import writer_lock
@@ -42,16 +37,6 @@ CACHED, MISSING, FAILED, TO_DO = Presence.CACHED, Presence.MISSING, Presence.FAI
 def plan_of(root: Path, store: Path, **options: Any) -> Plan:
     given = {"encoder": ENCODERS, "weights": "random", "batch_size": 16, "shard_mb": SHARD_MB, **options}
     return make_plan(ExtractConfig("epic", root, store=store, **given))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def same_files(one: Path, other: Path) -> None:
-    ours, theirs = contents(one), contents(other)
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
 def ids_of(store: FeatureStore, modality: str, status: Presence) -> set[str]:
@@ -118,39 +103,15 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def faulty(epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def faulty(epic_root: Path, tmp_path_factory: pytest.TempPathFactory, watcher: Any) -> Run:
     """An extract of a damaged tree."""
     folder = tmp_path_factory.mktemp("faulty")
     root, store = folder / "epic", folder / "s.zarr"
     shutil.copytree(epic_root, root)
     damage(root)
     plan = plan_of(root, store)
-    progress = Watcher()
+    progress = watcher()
     return Run(root, store, plan, run_extract(plan, progress), progress)
-
-
-class Watcher:
-    """Progress that keeps what it was told, and may do something on the way."""
-
-    def __init__(self, on_update: Callable[[dict[str, int]], None] = lambda done: None) -> None:
-        self.totals: dict[str, int] = {}
-        self.seen: list[dict[str, int]] = []
-        self.stops = 0
-        self._on_update = on_update
-        self.expected: dict[str, float] = {}
-
-    def expect(self, seconds: dict[str, float]) -> None:
-        self.expected = seconds
-
-    def start(self, totals: dict[str, int]) -> None:
-        self.totals = totals
-
-    def update(self, done: dict[str, int]) -> None:
-        self.seen.append(done)
-        self._on_update(done)
-
-    def stop(self) -> None:
-        self.stops += 1
 
 
 def test_a_damaged_tree_is_done_to_the_end_and_every_loss_is_named(faulty: Run) -> None:
@@ -261,7 +222,7 @@ print(time.perf_counter() - began, summary.settled, len(summary.failures), "ray"
 
 
 def test_files_put_right_are_done_with_retry_failed_and_only_then(
-    faulty: Run, epic_root: Path, epic_store: Path, tmp_path: Path
+    faulty: Run, epic_root: Path, epic_store: Path, tmp_path: Path, watcher: Any
 ) -> None:
     root, store = tmp_path / "epic", tmp_path / "s.zarr"
     shutil.copytree(faulty.root, root)
@@ -274,7 +235,7 @@ def test_files_put_right_are_done_with_retry_failed_and_only_then(
     to_do = {(part.modality, plan.segments["id"].iloc[row]) for part in plan.modalities for row in part.to_do}
     failed = {(line["modality"], line["id"]) for line in faulty.summary.failures}
     assert to_do == failed | {("audio", f"P02_102_{i}") for i in range(6)}
-    summary = run_extract(plan, Watcher())
+    summary = run_extract(plan, watcher())
     assert summary.failures == []
     assert not (store / "failures.jsonl").exists()
     assert verify(store) == []
@@ -288,13 +249,15 @@ def test_files_put_right_are_done_with_retry_failed_and_only_then(
 # --- parts of the work ---------------------------------------------------------------------------------------------
 
 
-def test_a_part_then_all_with_media_that_arrived_meanwhile(epic_copy: Path, epic_store: Path, tmp_path: Path) -> None:
+def test_a_part_then_all_with_media_that_arrived_meanwhile(
+    epic_copy: Path, epic_store: Path, tmp_path: Path, watcher: Any
+) -> None:
     store = tmp_path / "s.zarr"
     late = [epic_copy / "P01" / "videos" / "P01_102.MP4", *(epic_copy / "P01" / "meta_data").glob("P01_102-*.csv")]
     assert len(late) == 3
     for path in late:
         path.rename(tmp_path / path.name)
-    summary = run_extract(plan_of(epic_copy, store, splits=["train"], limit=12), Watcher())
+    summary = run_extract(plan_of(epic_copy, store, splits=["train"], limit=12), watcher())
     first = FeatureStore.open(store)
     assert first.segments["id"][8:12].str.startswith("P01_102_").all()
     for modality in ENCODERS:
@@ -307,7 +270,7 @@ def test_a_part_then_all_with_media_that_arrived_meanwhile(epic_copy: Path, epic
     assert [len(part.to_do) for part in plan_of(epic_copy, store, splits=["train"], limit=12).modalities] == [4, 4, 4]
     plan = plan_of(epic_copy, store)
     assert [len(part.to_do) for part in plan.modalities] == [44, 44, 44]
-    run_extract(plan, Watcher())
+    run_extract(plan, watcher())
     both, whole = FeatureStore.open(store), FeatureStore.open(epic_store)
     for modality in ENCODERS:
         np.testing.assert_array_equal(both.present[modality], whole.present[modality])
@@ -324,10 +287,12 @@ def no_ray_of_ours() -> bool:
     return not [p for p in psutil.Process().children(recursive=True) if "ray" in p.name()]
 
 
-def test_weights_of_another_seed_are_refused(epic_root: Path, store_copy: Path) -> None:
+def test_weights_of_another_seed_are_refused(
+    epic_root: Path, store_copy: Path, contents: Callable[[Path], dict[str, bytes]], watcher: Any
+) -> None:
     before = contents(store_copy)
     with pytest.raises(FingerprintError, match=r"tokens made differently.\n  weights_sha256: the store has") as caught:
-        run_extract(plan_of(epic_root, store_copy, weights="random:1"), Watcher())
+        run_extract(plan_of(epic_root, store_copy, weights="random:1"), watcher())
     assert caught.value.exit_code == 2
     assert "--store PATH" in str(caught.value)
     assert contents(store_copy) == before
@@ -335,12 +300,12 @@ def test_weights_of_another_seed_are_refused(epic_root: Path, store_copy: Path) 
     assert no_ray_of_ours()
 
 
-def test_weights_that_do_not_fit_are_told_as_such(epic_root: Path, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_told_as_such(epic_root: Path, tmp_path: Path, watcher: Any) -> None:
     """An error of ours that a worker raises arrives as it was raised."""
     state = build_encoder("imu_demo", "random").model.state_dict()
     save_file({**state, "more": torch.zeros(1)}, tmp_path / "imu_demo.safetensors")
     plan = plan_of(epic_root, tmp_path / "s.zarr", weights=str(tmp_path), modalities=["imu"])
-    progress = Watcher()
+    progress = watcher()
     with pytest.raises(WeightsError, match=r"imu_demo\.safetensors does not fit imu_demo"):
         run_extract(plan, progress)
     assert (progress.totals, progress.stops) == ({}, 0)
@@ -353,20 +318,27 @@ def test_weights_that_do_not_fit_are_told_as_such(epic_root: Path, tmp_path: Pat
     ids=["k", "dtype"],
 )
 def test_other_tokens_are_refused_though_nothing_is_to_do(
-    options: dict[str, Any], field: str, epic_root: Path, store_copy: Path
+    options: dict[str, Any],
+    field: str,
+    epic_root: Path,
+    store_copy: Path,
+    contents: Callable[[Path], dict[str, bytes]],
+    watcher: Any,
 ) -> None:
     """With everything cached already, asking for other tokens must not be answered with 'nothing to do'."""
     before = contents(store_copy)
     with pytest.raises(StoreError, match=field):
-        run_extract(plan_of(epic_root, store_copy, **options), Watcher())
+        run_extract(plan_of(epic_root, store_copy, **options), watcher())
     assert contents(store_copy) == before
 
 
-def test_a_store_that_another_process_writes_is_left_alone(epic_root: Path, store_copy: Path) -> None:
+def test_a_store_that_another_process_writes_is_left_alone(
+    epic_root: Path, store_copy: Path, contents: Callable[[Path], dict[str, bytes]], watcher: Any
+) -> None:
     before = contents(store_copy)
     plan = plan_of(epic_root, store_copy, retry_failed=True)
     with writer_lock(store_copy), pytest.raises(StoreError, match=rf"another process \(pid {os.getpid()}\)"):
-        run_extract(plan, Watcher())
+        run_extract(plan, watcher())
     assert contents(store_copy) == before
 
 
@@ -380,126 +352,3 @@ def test_random_weights_are_warned_about(epic_root: Path, tmp_path: Path) -> Non
         "imu_transformer has no published weights: seeded random weights are used for imu",
     ]
     assert warnings_of(plan_of(epic_root, tmp_path / "s", weights=str(tmp_path))) == []
-
-
-# --- kills -----------------------------------------------------------------------------------------------------------
-
-
-def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    """The workers among a run's processes; those that are already dead do not count."""
-    found = []
-    for child in process.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is none either
-            if "ExtractWorker" in " ".join(child.cmdline()):
-                found.append(child)
-    return found
-
-
-def test_a_worker_killed_in_the_middle_costs_nothing(epic_root: Path, epic_store: Path, tmp_path: Path) -> None:
-    killed: list[int] = []
-
-    def kill_once(done: dict[str, int]) -> None:
-        if not killed and sum(done.values()) >= 20:
-            (worker,) = workers_of(psutil.Process())
-            os.kill(worker.pid, signal.SIGKILL)
-            killed.append(worker.pid)
-
-    store = tmp_path / "epic.zarr"
-    settings = json.loads((epic_store / "zarr.json").read_text())["attributes"]["mmcache"]
-    config = ExtractConfig(
-        "epic", epic_root, store=store, encoder=ENCODERS, weights="random", batch_size=16, shard_mb=SHARD_MB
-    )
-    progress = Watcher(kill_once)
-    run_extract(make_plan(config, settings["recommended"]), progress)
-    assert len(killed) == 1
-    assert progress.seen[-1] == progress.totals
-    same_files(store, epic_store)
-
-
-@pytest.mark.slow
-def test_a_worker_that_keeps_dying_ends_the_run_with_advice_and_finished_shards_stay(
-    epic_root: Path, epic_store: Path, tmp_path: Path
-) -> None:
-    killed: set[int] = set()
-
-    def kill_all(done: dict[str, int]) -> None:
-        if done.get("imu") == 52:
-            for worker in workers_of(psutil.Process()):
-                killed.add(worker.pid)
-                os.kill(worker.pid, signal.SIGKILL)
-
-    store = tmp_path / "s.zarr"
-    options = {"modalities": ["imu", "rgb"], "shard_mb": 64}  # one shard each
-    with pytest.raises(MmcacheError, match=r"the worker died 3 times on shard 0 of rgb.*a smaller --batch-size"):
-        run_extract(plan_of(epic_root, store, **options), Watcher(kill_all))
-    assert len(killed) >= 3
-    assert no_ray_of_ours()
-    kept = FeatureStore.open(store)
-    assert (kept.present["imu"] != TO_DO).all()
-    assert (kept.present["rgb"] == TO_DO).all()
-    assert verify(store) == []
-    run_extract(plan_of(epic_root, store, **options), Watcher())
-    assert verify(store) == []
-    same_tokens(FeatureStore.open(store), FeatureStore.open(epic_store), modalities=["imu", "rgb"])
-
-
-def start_command(root: Path, store: Path) -> subprocess.Popen[bytes]:
-    """`mmcache extract` in a process group of its own."""
-    arguments = ["extract", "--dataset", "epic", "--root", str(root), "--store", str(store)]
-    code = "from mmcache.cli.main import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments, "--shard-mb", str(SHARD_MB)],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-
-
-def shards_done(store: Path) -> int:
-    return len(list(store.glob("present/*/*/c/*")))
-
-
-def wait_for_shards(store: Path, count: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 120
-    while shards_done(store) < count:
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def cached_so_far(path: Path) -> dict[str, dict[str, NDArray[np.floating]]]:
-    store = FeatureStore.open(path)
-    return {modality: tokens_by_id(store, modality) for modality in store.modalities}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kill", [os.killpg, os.kill], ids=["all its processes", "the first process alone"])
-def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(
-    kill: Callable[[int, int], None], epic_root: Path, epic_store: Path, tmp_path: Path
-) -> None:
-    """Killed whole, or by the kernel for want of memory: one process, whose workers live on for a moment."""
-    store = tmp_path / "epic.zarr"
-    seed = random.randrange(10**6)
-    rng = random.Random(seed)
-    workers: list[psutil.Process] = []
-    whole = cached_so_far(epic_store)
-    for more in (1, 2, 2):  # shards done before the kill; the moment after that is left to chance
-        wanted = shards_done(store) + more
-        process = start_command(epic_root, store)
-        wait_for_shards(store, wanted, process)
-        time.sleep(rng.uniform(0, 0.2))
-        workers += workers_of(psutil.Process(process.pid))
-        assert process.poll() is None, f"seed {seed}: it had finished before the kill"
-        kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        for modality, tokens in cached_so_far(store).items():
-            for name, value in tokens.items():
-                np.testing.assert_array_equal(value, whole[modality][name], err_msg=f"seed {seed}: {modality} {name}")
-    process = start_command(epic_root, store)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors.decode()
-    assert workers
-    assert verify(store) == []
-    assert psutil.wait_procs(workers, timeout=60)[1] == [], f"seed {seed}: workers outlived their runs"
-    same_files(store, epic_store)
-    assert [path.name for path in tmp_path.iterdir()] == ["epic.zarr"], f"seed {seed}"
