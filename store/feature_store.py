@@ -1,5 +1,6 @@
 """Open a store and read from it: segments, tokens, presence, labels, batches."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from mmcache.store.token_array import TokenArray
 
 if TYPE_CHECKING:
     from mmcache.store.loader import Batch
+
+_PROTOCOL = "split_"  # what the columns of other divisions begin with
 
 
 class _PerArray(Mapping[str, Any]):
@@ -85,15 +88,21 @@ class FeatureStore:
         )
 
     @classmethod
-    def open(cls, path: str | Path) -> "FeatureStore":
+    def open(cls, path: str | Path, protocol: str | None = None) -> "FeatureStore":
         """Open the store at `path`: a folder, or an address as s3://bucket/epic.zarr (see location.py).
+
+        Args:
+            protocol: another published division of the same segments, one of `protocols`; None = the store's own.
 
         Raises:
             StoreError: there is none, or it cannot be read.
-            ConfigError: the address needs libraries that are not installed.
+            ConfigError: the address needs libraries that are not installed, or there is no such protocol.
         """
         located = locate(path)
-        return cls(located, layout.read_meta(located))
+        store = cls(located, layout.read_meta(located))
+        if protocol is not None:
+            store._divide_by(protocol)
+        return store
 
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.path)!r}, {len(self)} segments, {', '.join(self.modalities)})"
@@ -105,6 +114,12 @@ class FeatureStore:
     def segments(self) -> pd.DataFrame:
         """One row a segment; row i of every array is segment i."""
         return read_segments(self.path / layout.SEGMENTS, self.meta.sha256.get(layout.SEGMENTS))
+
+    @property
+    def protocols(self) -> list[str]:
+        """The other published divisions the segments have: columns `split_<protocol>`."""
+        columns = self.segments.columns
+        return [column.removeprefix(_PROTOCOL) for column in columns if column.startswith(_PROTOCOL)]
 
     @property
     def modalities(self) -> list[str]:
@@ -195,6 +210,22 @@ class FeatureStore:
         """Close the files that are open for reading; the store may be read again after that."""
         for array in self.tokens.opened():  # type: ignore[attr-defined]
             array.close()
+
+    def _divide_by(self, protocol: str) -> None:
+        """Put a protocol's split in the place of the store's own; segments outside of it are in no split.
+
+        Results are reported on the store's own evaluation split where the protocol has one of that name, else on its
+        test or validation split.
+        """
+        if protocol not in self.protocols:
+            raise ConfigError(unknown_name(f"protocol of {self.path}", protocol, self.protocols))
+        split = self.segments[_PROTOCOL + protocol].fillna("").astype(str)
+        counts = split[split != ""].value_counts().sort_index()
+        names = [self.meta.eval_split, "test", "validation", *counts.index]
+        found = next((name for name in names if name in counts.index), self.meta.eval_split)
+        self.segments = self.segments.assign(split=split)
+        splits = {str(name): int(count) for name, count in counts.items()}
+        self.meta = dataclasses.replace(self.meta, splits=splits, eval_split=found)
 
     def _small_array(self, kind: str, modality: str, encoder: str) -> NDArray[Any] | None:
         path = self.path / kind / modality / encoder
