@@ -40,6 +40,9 @@ class Source:
         entry: the name inside an HDF5 file; `{id}` in it stands for the segment's id.
         extent: first and last byte (exclusive) of this video's part of a file that holds many.
         colouring: how depth becomes a picture, `grey` or `jet`.
+        names: which files of a folder are meant where it holds several kinds: a regular expression for whole names,
+            with the group `number`; empty for all numbered pictures.
+        beside: (folder, names) of other modalities with the same numbers: only numbers that they have too are used.
     """
 
     kind: Kind
@@ -50,6 +53,8 @@ class Source:
     entry: str = ""
     extent: tuple[int, int] | None = None
     colouring: str = ""
+    names: str = ""
+    beside: tuple[tuple[Path, str], ...] = ()
 
     def of_segment(self, segment: str) -> "Source":
         """The same, with the segment's id put into `entry`."""
@@ -67,6 +72,10 @@ class Option:
     default: float | int | str
     about: str
     allowed: tuple[float | int | str, ...] = ()
+
+
+# The setting `depth` of every data set that has depth; media/depth.py says more of the two.
+DEPTH_OPTION = Option("grey", "how depth is coloured: grey, on one scale, or jet, picture by picture", ("grey", "jet"))
 
 
 class Dataset(Protocol):

@@ -16,27 +16,70 @@ from mmcache.extract.media.base import (
     SkeletonRequest,
     VideoRequest,
 )
+from mmcache.extract.media.depth import read_depth
+from mmcache.extract.media.ego4d_imu import read_ego4d_imu
+from mmcache.extract.media.else_boxes import read_else_boxes
+from mmcache.extract.media.epic_boxes import read_epic_boxes
 from mmcache.extract.media.frames import read_flow, read_frames
 from mmcache.extract.media.hdf5_audio import read_hdf5_audio
+from mmcache.extract.media.hdf5_boxes import read_hdf5_boxes
+from mmcache.extract.media.hdf5_pictures import read_hdf5_flow, read_hdf5_frames
 from mmcache.extract.media.imu import read_imu
+from mmcache.extract.media.mat_skeleton import read_mat_skeleton
+from mmcache.extract.media.ntu_skeleton import read_ntu_skeleton
+from mmcache.extract.media.nwucla_skeleton import read_nwucla_skeleton
 from mmcache.extract.media.video import read_video
 
 Reader = Callable[[Source, float, float, Any], Reading]
 
+
+def _zero_s(source: Source) -> float:
+    """Where second 0 of the segments lies on the clock of a media file: below 0 for a clip cut out of a video."""
+    return source.first / source.rate if source.rate else 0.0
+
+
 # (kind of source, what the encoder asks for) -> who reads it
 _READERS: dict[tuple[str, type[MediaRequest]], Reader] = {
-    ("video", VideoRequest): lambda source, start, stop, want: read_video(source.paths[0], start, stop, want),
+    ("video", VideoRequest): lambda source, start, stop, want: read_video(
+        source.paths[0], start, stop, want, _zero_s(source)
+    ),
     ("frames", VideoRequest): lambda source, start, stop, want: read_frames(
-        source.paths[0], start, stop, want, source.rate, source.first
+        source.paths[0], start, stop, want, source.rate, source.first, source.names, source.beside
     ),
     ("flow", VideoRequest): lambda source, start, stop, want: read_flow(
         source.paths, start, stop, want, source.rate, source.first, source.gain
     ),
-    ("audio", AudioRequest): lambda source, start, stop, want: read_audio(source.paths[0], start, stop, want),
+    ("hdf5_frames", VideoRequest): lambda source, start, stop, want: read_hdf5_frames(
+        source.paths[0], source.entry, want
+    ),
+    ("hdf5_flow", VideoRequest): lambda source, start, stop, want: read_hdf5_flow(
+        source.paths[0], source.entry, want, source.gain
+    ),
+    ("audio", AudioRequest): lambda source, start, stop, want: read_audio(
+        source.paths[0], start, stop, want, _zero_s(source)
+    ),
     ("hdf5_audio", AudioRequest): lambda source, start, stop, want: read_hdf5_audio(
         source.paths[0], source.entry, source.rate or 0.0, start, stop, want
     ),
+    ("depth", VideoRequest): lambda source, start, stop, want: read_depth(
+        source.paths[0], start, stop, want, source.colouring, source.rate, source.first, source.names, source.beside
+    ),
+    ("ntu_skeleton", SkeletonRequest): lambda source, start, stop, want: read_ntu_skeleton(source.paths[0], want),
+    ("nwucla_skeleton", SkeletonRequest): lambda source, start, stop, want: read_nwucla_skeleton(
+        source.paths[0], want, source.names, source.beside
+    ),
+    ("mat_skeleton", SkeletonRequest): lambda source, start, stop, want: read_mat_skeleton(source.paths[0], want),
     ("imu", ImuRequest): lambda source, start, stop, want: read_imu(source.paths, start, stop, want),
+    ("ego4d_imu", ImuRequest): lambda source, start, stop, want: read_ego4d_imu(source.paths[0], start, stop, want),
+    ("epic_boxes", BoxesRequest): lambda source, start, stop, want: read_epic_boxes(
+        source.paths[0], start, stop, want, source.rate or 0.0
+    ),
+    ("hdf5_boxes", BoxesRequest): lambda source, start, stop, want: read_hdf5_boxes(
+        source.paths[0], source.entry, start, stop, want, source.rate or 0.0
+    ),
+    ("else_boxes", BoxesRequest): lambda source, start, stop, want: read_else_boxes(
+        source.paths, source.entry, source.extent, start, stop, want, source.rate or 0.0, source.first
+    ),
 }
 
 

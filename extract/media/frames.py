@@ -1,11 +1,13 @@
 """Pictures of a segment from a folder of numbered JPEG or PNG files, and optical flow from two of them.
 
 Numbers in file names are a clock: the picture on screen at second t is number `first + rate * t`, rounded down. Files
-are found by the last number in their names and sorted by it, never by name (frame_10 comes after frame_2).
+are found by the last number in their names, or by a pattern where the last number is another one, and sorted by it,
+never by name (frame_10 comes after frame_2).
 """
 
 import functools
 import math
+import os
 import re
 from pathlib import Path
 
@@ -15,18 +17,26 @@ from PIL import Image
 
 from mmcache.extract.media.base import TOLERANCE_S, MediaError, Reading, VideoRequest
 
-_NUMBER = re.compile(r"(\d+)\D*$")
+_NUMBER = re.compile(r"(?P<number>\d+)\D*$")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 def read_frames(
-    folder: Path, start_s: float, stop_s: float, request: VideoRequest, rate: float | None, first: float
+    folder: Path,
+    start_s: float,
+    stop_s: float,
+    request: VideoRequest,
+    rate: float | None,
+    first: float,
+    names: str = "",
+    beside: tuple[tuple[Path, str], ...] = (),
 ) -> Reading:
     """`request.frames` pictures of [start_s, stop_s).
 
     Args:
         rate: numbers a second; None where the folder is the segment: its pictures are then spread over it evenly.
         first: the number at second 0.
+        names, beside: as in numbered_files.
 
     Returns:
         Reading of (frames, H, W, 3) uint8 RGB, the shorter side scaled to `request.short_side`.
@@ -34,8 +44,8 @@ def read_frames(
     Raises:
         MediaError: there is no such folder, it has no pictures, they end before the segment does, or one is damaged.
     """
-    files = _files(folder)
-    chosen, note = _choose(files, folder, start_s, stop_s, request, rate, first)
+    files = numbered_files(folder, names, beside)
+    chosen, note = choose_pictures(files, folder, start_s, stop_s, request, rate, first)
     pictures = {number: _picture(files[number], request.short_side, "RGB") for number in sorted(set(chosen))}
     return Reading(np.stack([pictures[number] for number in chosen]), note)
 
@@ -57,9 +67,9 @@ def read_flow(
     Returns:
         Reading of (frames, H, W, 3) uint8: u, v, and 128, for networks that take three channels.
     """
-    u_files, v_files = (_files(folder) for folder in folders)
+    u_files, v_files = (numbered_files(folder) for folder in folders)
     both = {number: u_files[number] for number in u_files if number in v_files}
-    chosen, note = _choose(both, folders[0].parent, start_s, stop_s, request, rate, first)
+    chosen, note = choose_pictures(both, folders[0].parent, start_s, stop_s, request, rate, first)
     pictures = {}
     for number in sorted(set(chosen)):
         u, v = (_picture(files[number], request.short_side, "L") for files in (u_files, v_files))
@@ -76,7 +86,7 @@ def _scaled(displacement: NDArray[np.uint8], gain: float) -> NDArray[np.uint8]:
     return np.clip(np.rint((displacement.astype(np.float32) - 128) * gain + 128), 0, 255).astype(np.uint8)
 
 
-def _choose(
+def choose_pictures(
     files: dict[int, Path],
     folder: Path,
     start_s: float,
@@ -119,10 +129,32 @@ def _choose(
     return shown.tolist(), note
 
 
-def _files(folder: Path) -> dict[int, Path]:
-    """Number -> file."""
+def numbered_files(folder: Path, names: str = "", beside: tuple[tuple[Path, str], ...] = ()) -> dict[int, Path]:
+    """Number -> file.
+
+    Args:
+        names: a regular expression that whole names must match, with the group `number`; empty for every picture,
+            by the last number in its name.
+        beside: (folder, names) of files with the same numbers; only numbers that they have too are returned.
+
+    Raises:
+        MediaError: a folder is not there, or they have no number in common.
+    """
+    files = _files(folder, names)
+    for other, other_names in beside:
+        there = _files(other, other_names)
+        common = {number: path for number, path in files.items() if number in there}
+        if files and not common:
+            raise MediaError(
+                f"no number of a picture in {folder.name} is also found in {other.parent.name}/{other.name}"
+            )
+        files = common
+    return files
+
+
+def _files(folder: Path, names: str) -> dict[int, Path]:
     try:
-        return _list(folder, folder.stat().st_mtime_ns)
+        return _list(folder, names, folder.stat().st_mtime_ns)
     except FileNotFoundError as error:
         raise MediaError(f"the folder {folder.name} is not there") from error
     except OSError as error:
@@ -130,12 +162,17 @@ def _files(folder: Path) -> dict[int, Path]:
 
 
 @functools.lru_cache(maxsize=16)  # neighbouring segments share a video; an hour at 60 Hz is 216,000 names
-def _list(folder: Path, mtime_ns: int) -> dict[int, Path]:
+def _list(folder: Path, names: str, mtime_ns: int) -> dict[int, Path]:
+    pattern = re.compile(names) if names else None
     found = {}
-    for path in folder.iterdir():
-        match = _NUMBER.search(path.stem)
-        if match and path.suffix.lower() in _SUFFIXES:
-            found[int(match[1])] = path
+    for name in sorted(os.listdir(folder)):  # of two files with one number always the same one is taken
+        if pattern is not None:
+            match = pattern.fullmatch(name)
+        else:
+            stem, suffix = os.path.splitext(name)
+            match = _NUMBER.search(stem) if suffix.lower() in _SUFFIXES else None
+        if match:
+            found[int(match["number"])] = folder / name
     return found
 
 

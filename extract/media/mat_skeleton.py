@@ -1,0 +1,59 @@
+"""Skeletons of UWA3D Multiview Activity II: a MATLAB v7.3 file (which is HDF5) a sample, one body in it.
+
+    A    [T, 45]: 15 joints, x y z of each
+
+MATLAB stores columns first, so HDF5 sees (45, T). A file that Python wrote has (T, 45), which is read too.
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcache.extract.media.base import MediaError, NoMedia, Reading, SkeletonRequest
+from mmcache.extract.media.skeleton import spread_poses, without_nan
+
+JOINTS = 15
+# No sensor sees a body this far away: such coordinates are millimetres, the unit of OpenNI, which tracks 15 joints.
+_METRES_AT_MOST = 50.0
+
+
+def read_mat_skeleton(path: Path, request: SkeletonRequest) -> Reading:
+    """Poses spread evenly over the file.
+
+    Returns:
+        Reading of (frames, bodies, joints, 3) float32 in metres; only the first body is ever there.
+
+    Raises:
+        NoMedia: it has no frames, or all of it is 0.
+        MediaError: it cannot be read, or is not of the form above.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            matrix = _matrix(file, path.name)
+    except OSError as error:
+        raise MediaError(
+            f"{path.name} cannot be read as MATLAB v7.3 (HDF5): {' '.join(str(error).split())[:200]}"
+        ) from error
+    poses, note = without_nan(matrix.reshape(len(matrix), 1, JOINTS, 3), "joints")
+    if np.abs(poses).max(initial=0.0) > _METRES_AT_MOST:
+        poses = poses / np.float32(1000)
+    return Reading(spread_poses(poses, request, path.name), note)
+
+
+def _matrix(file: h5py.File, name: str) -> NDArray[np.float64]:
+    """(T, 45)"""
+    matrix = file.get("A")
+    if not isinstance(matrix, h5py.Dataset):
+        raise MediaError(f"{name} has no matrix 'A'; it has {', '.join(file) or 'nothing'}")
+    if "MATLAB_empty" in matrix.attrs or matrix.size == 0:
+        raise NoMedia(f"{name} has no frame with a body in it")
+    width = JOINTS * 3
+    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or width not in matrix.shape:
+        raise MediaError(f"'A' in {name} is {matrix.dtype} {matrix.shape}, not [T, {width}] numbers")
+    by_matlab = "MATLAB_class" in matrix.attrs
+    if matrix.shape == (width, width) and not by_matlab:
+        raise MediaError(f"'A' in {name} is {width} x {width} and not written by MATLAB: rows and columns are unclear")
+    values = np.asarray(matrix[()], np.float64)
+    return values.T if matrix.shape[1] != width or matrix.shape == (width, width) else values
