@@ -62,7 +62,7 @@ def find_extents(path: Path, problems: list[str]) -> Extents:
     except OSError as error:
         reason = error.strerror or error
         problems.append(
-            f"where videos lie in {path.name} could not be kept ({reason}); it is looked through every time"
+            f"where videos lie in {path.name} could not be kept ({reason}); each run looks it through again"
         )
     return found
 
@@ -177,7 +177,7 @@ def _kept_file(path: Path) -> Path | None:
 def _load(kept: Path, stamp: list[int]) -> Extents | None:
     """A kept index, or None where it is not there, is of another state of the file, or is damaged."""
     try:
-        with np.load(kept, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(kept.read_bytes()), allow_pickle=False) as arrays:
             if arrays["stamp"].tolist() != stamp:
                 return None
             videos, extents = arrays["videos"].tolist(), arrays["extents"].tolist()

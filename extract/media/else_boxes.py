@@ -86,11 +86,8 @@ def read_else_boxes(
         request=request,
         what=f"video {video}",
     )
-    notes = [
-        reading.note,
-        f"{bad} entries of {path.name} without a picture's number or a box; left out" if bad else None,
-    ]
-    return Reading(reading.array, "; ".join(filter(None, notes)) or None)
+    left_out = f"{bad} entries of {path.name} are no numbered picture or no box; left out" if bad else None
+    return Reading(reading.array, "; ".join(filter(None, [reading.note, left_out])) or None)
 
 
 def _part(path: Path, video: str, extent: tuple[int, int] | None) -> Any:
