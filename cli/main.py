@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from mmcache.cli import demo, evaluate, extract, fuse, listing, store
+from mmcache.cli import check, demo, evaluate, extract, fuse, listing, store
 from mmcache.store.errors import MmcacheError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 # The commands, in the order of the work.
 app.command("demo", rich_help_panel="Start here", epilog=demo.EXAMPLE)(demo.demo)
 app.command("extract", rich_help_panel="Stage one: encoders to cache", epilog=extract.EXAMPLE)(extract.extract)
+app.command("check", rich_help_panel="Stage one: encoders to cache", epilog=check.EXAMPLE)(check.check)
 app.command("fuse", rich_help_panel="Stage two: cache to models", epilog=fuse.EXAMPLE)(fuse.fuse)
 app.command("evaluate", rich_help_panel="Stage two: cache to models", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.add_typer(store.app, name="store", rich_help_panel="The cache")

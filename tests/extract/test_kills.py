@@ -166,16 +166,23 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(
     assert [path.name for path in tmp_path.iterdir()] == ["epic.zarr"], f"seed {seed}"
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("sent", "times"),
+    [
+        (signal.SIGINT, 1),
+        pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
-    times: int, epic_root: Path, epic_store: Path, tmp_path: Path, same_files: SameFiles
+    sent: signal.Signals, times: int, epic_root: Path, epic_store: Path, tmp_path: Path, same_files: SameFiles
 ) -> None:
     """Within a shard too; a second one does not wait."""
     store = tmp_path / "epic.zarr"
     process = start_command(epic_root, store)
     wait_for_shards(store, 2, process)
     for _ in range(times):
-        os.killpg(process.pid, signal.SIGINT)
+        os.kill(process.pid, sent)
         time.sleep(0.05)
     _, errors = process.communicate(timeout=100)
     said = errors.decode()
