@@ -24,6 +24,7 @@ Kind = Literal[
     "epic_boxes",  # hand-object detections of EPIC-KITCHENS-100
     "hdf5_boxes",  # the same, packed into HDF5
     "else_boxes",  # one video's part of a Something-Else JSON
+    "oracle",  # drawn: the data set of that name
 ]
 
 

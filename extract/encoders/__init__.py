@@ -46,6 +46,9 @@ ENCODERS: dict[str, EncoderEntry] = {
     "joints": EncoderEntry("skeleton", ("skeleton",), NO_WEIGHTS, "poses as tokens, seen from the main actor's spine"),
     "stlt_12": EncoderEntry("stlt", ("boxes",), None, "Spatial-Temporal Layout Transformer of BMVC 2021, 85 M"),
     "stlt_9": EncoderEntry("stlt", ("boxes",), None, "Spatial-Temporal Layout Transformer, 9 layers, 64 M"),
+    "oracle": EncoderEntry("oracle", ("a", "b", "c"), NO_WEIGHTS, "8 tokens of the data set oracle, as they are"),
+    "oracle_2": EncoderEntry("oracle", ("a", "b", "c"), NO_WEIGHTS, "2 tokens of it"),
+    "oracle_32": EncoderEntry("oracle", ("a", "b", "c"), NO_WEIGHTS, "32 tokens of it"),
 }
 
 # prefix -> what `<prefix>:<model>` stands for; what is so of one model, entry_of says.
@@ -58,6 +61,9 @@ DEFAULT_ENCODERS = {
     "imu": "imu_transformer",
     "boxes": "stlt_12",
     "skeleton": "joints",
+    "a": "oracle",
+    "b": "oracle",
+    "c": "oracle",
 }
 
 

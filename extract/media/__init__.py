@@ -28,6 +28,7 @@ from mmcache.extract.media.imu import read_imu
 from mmcache.extract.media.mat_skeleton import read_mat_skeleton
 from mmcache.extract.media.ntu_skeleton import read_ntu_skeleton
 from mmcache.extract.media.nwucla_skeleton import read_nwucla_skeleton
+from mmcache.extract.media.oracle import OracleRequest, read_oracle
 from mmcache.extract.media.video import read_video
 
 Reader = Callable[[Source, float, float, Any], Reading]
@@ -77,6 +78,7 @@ _READERS: dict[tuple[str, type[MediaRequest]], Reader] = {
     ("hdf5_boxes", BoxesRequest): lambda source, start, stop, want: read_hdf5_boxes(
         source.paths[0], source.entry, start, stop, want, source.rate or 0.0
     ),
+    ("oracle", OracleRequest): lambda source, start, stop, want: read_oracle(source, want),
     ("else_boxes", BoxesRequest): lambda source, start, stop, want: read_else_boxes(
         source.paths, source.entry, source.extent, start, stop, want, source.rate or 0.0, source.first
     ),

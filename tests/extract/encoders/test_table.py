@@ -11,6 +11,7 @@ from mmcache.extract.config import ExtractConfig
 from mmcache.extract.datasets import DATASETS
 from mmcache.extract.encoders import DEFAULT_ENCODERS, ENCODERS, build_encoder, encoder_info
 from mmcache.extract.media.base import AudioRequest, BoxesRequest, MediaRequest, SkeletonRequest, VideoRequest
+from mmcache.extract.media.oracle import OracleRequest
 from mmcache.store.errors import ConfigError
 from mmcache.store.layout import check_name
 
@@ -25,6 +26,8 @@ def media_for(request: MediaRequest) -> NDArray[Any]:
         return rng.integers(0, 256, size, dtype=np.uint8)
     if isinstance(request, AudioRequest):
         return rng.normal(0, 0.1, request.rate * 2).astype(np.float32)
+    if isinstance(request, OracleRequest):
+        return rng.normal(0, 1, (request.tokens, 16)).astype(np.float32)
     if isinstance(request, BoxesRequest):
         boxes = np.zeros((request.frames, request.boxes, 6), np.float32)
         boxes[:, :3] = [[0.2, 0.2, 0.4, 0.6, 1, 0.9], [0.1, 0.5, 0.3, 0.9, 2, 0.8], [0.6, 0.6, 0.9, 0.9, 2, 0.7]]

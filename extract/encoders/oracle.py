@@ -1,0 +1,44 @@
+"""The data set oracle's tokens as they are: there is nothing to encode."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mmcache.extract.encoders import NO_WEIGHTS
+from mmcache.extract.encoders.base import Encoder, EncoderInfo, check_known
+from mmcache.extract.media.oracle import OracleRequest
+from mmcache.store.oracle import WIDTH
+
+_TOKENS = {"oracle": 8, "oracle_2": 2, "oracle_32": 32}
+
+
+def info(name: str) -> EncoderInfo:
+    check_known(name, _TOKENS, "oracle")
+    return EncoderInfo(
+        name=name,
+        tokens=_TOKENS[name],
+        width=WIDTH,
+        request=OracleRequest(tokens=_TOKENS[name]),
+        preprocessing={},
+        code_version=1,
+    )
+
+
+def build(name: str, weights: str) -> Encoder:
+    """`weights` may be anything: there are none."""
+    return PassedThrough(info(name), nn.Identity(), NO_WEIGHTS)
+
+
+class PassedThrough(Encoder):
+    """(B, T, D) as it came."""
+
+    def preprocess(
+        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
+    ) -> torch.Tensor:
+        return torch.from_numpy(media)
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.model(batch)
