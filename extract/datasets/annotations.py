@@ -1,0 +1,57 @@
+"""Annotation files as people keep them: where they are looked for, and CSV files as text."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mmcache.store.errors import ConfigError, Problems
+
+
+def find_annotations(
+    root: Path, annotations: Path | None, folders: tuple[str, ...], needed: list[str], what: str, url: str, media: str
+) -> Path:
+    """The folder that holds annotation files.
+
+    Args:
+        annotations: where the user says they are; None looks in `folders` of `root`.
+        needed: the files without which there is nothing to do.
+        what: the data set, for messages; `url` has its annotations, `media` its media.
+
+    Raises:
+        ConfigError: there is no such folder, or some of the files are missing; all of them are named.
+    """
+    if not root.is_dir():
+        raise ConfigError(
+            f"no folder {root}. Put {what} there (or say where it is with --root): "
+            f"annotations from {url}, media with {media}"
+        )
+    if annotations is not None and not annotations.is_dir():
+        raise ConfigError(f"no folder {annotations} (given as --annotations)")
+    candidates = [annotations] if annotations is not None else [root / folder for folder in folders]
+    for folder in candidates:
+        if any((folder / name).exists() for name in needed):
+            problems = Problems()
+            for name in needed:
+                if not (folder / name).exists():
+                    problems.add(f"{folder / name} is missing; it is in {url}")
+            problems.raise_if_any()
+            return folder
+    looked = ", ".join(str(folder) for folder in candidates)
+    raise ConfigError(
+        f"no {what} annotations in {looked}. They come from {url}: put them into {root}, or say where they are with "
+        "--annotations DIR"
+    )
+
+
+def read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame | None:
+    """All columns as text, empty cells as '', the index counting the file's lines; None where it has problems."""
+    try:
+        table = pd.read_csv(path, dtype=str, na_filter=False, on_bad_lines="error", skip_blank_lines=False)
+    except (ValueError, OSError) as error:
+        problems.add(f"{path} is not a readable CSV: {' '.join(str(error).split())}")
+        return None
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        problems.add(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+        return None
+    return table[(table != "").any(axis=1)]

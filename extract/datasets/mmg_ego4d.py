@@ -1,0 +1,202 @@
+"""MMG-Ego4D: few-shot recognition on clips of Ego4D with pictures, sound and IMU, base and novel classes.
+
+The paper (Gong et al., CVPR 2023) published no list in a documented form, so this reads any CSV, Parquet or JSON table
+of clips; the classes, base and novel, are those it names. Columns, each under the first of these names that is there:
+
+    clip id      clip_id, id, segment_id, annotation_uid; optional, else video and span
+    video        video_uid, video_id, video
+    start, end   start, start_s, start_sec, start_time, clip_start_sec; end, end_s, end_sec, end_time, stop, stop_s,
+                 clip_end_sec
+    label        label, class, class_name, action, category
+    split        split, subset, partition: train, val, test or base, novel, or both as in base_train
+    class set    class_set, set, class_split, base_novel: base or novel; optional where the split says it
+
+Without train, val or test, base classes are the train split and novel ones the test split. The column class_set of the
+segments is base or novel: few-shot episodes are drawn from the novel ones. Media are those of Ego4D (ego4d.py), whole
+videos: a list of this kind names no clip files.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from mmcache.extract.datasets.base import Option, Source
+from mmcache.extract.datasets.ego4d import VIDEO_FOLDERS, Ego4dMedia, is_uid
+from mmcache.store.errors import ConfigError, Problems
+
+_COLUMNS = {
+    "id": ("clip_id", "id", "segment_id", "annotation_uid"),
+    "video": ("video_uid", "video_id", "video"),
+    "start": ("start", "start_s", "start_sec", "start_time", "clip_start_sec"),
+    "end": ("end", "end_s", "end_sec", "end_time", "stop", "stop_s", "clip_end_sec"),
+    "label": ("label", "class", "class_name", "action", "category"),
+    "split": ("split", "subset", "partition"),
+    "class_set": ("class_set", "set", "class_split", "base_novel"),
+}
+_OPTIONAL = ("id", "class_set")
+_NAMES = tuple(f"mmg_ego4d.{suffix}" for suffix in ("csv", "parquet", "json"))
+_FOLDERS = (".", "annotations", "v2/annotations", "v1/annotations")
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SETS = {"base": "base", "seen": "base", "novel": "novel", "unseen": "novel"}
+_SPLIT_OF_SET = {"base": "train", "novel": "test"}
+
+
+class MmgEgo4d:
+    """See datasets.base.Dataset.
+
+    Args:
+        root: the folder that the ego4d command line downloads into (see ego4d.py).
+        annotations: the table, or the folder it lies in; None looks for mmg_ego4d.csv (.parquet, .json) in `root`.
+        media: which files are read.
+
+    Raises:
+        ConfigError: there is no such table, it is not of the form above, or a class is both base and novel.
+    """
+
+    name: ClassVar[str] = "mmg-ego4d"
+    modalities: ClassVar[tuple[str, ...]] = ("rgb", "audio", "imu")
+    options: ClassVar[Mapping[str, Option]] = {
+        "media": Option("any", "which files of pictures and sound are read", ("any", *VIDEO_FOLDERS))
+    }
+
+    def __init__(self, root: Path, annotations: Path | None = None, *, media: str = "any") -> None:
+        self.problems: list[str] = []
+        self._file = _find_table(root, annotations)
+        table = _read_table(self._file)
+        self._media = Ego4dMedia(root, self._file.parent, media, self.problems)
+        rows = [row for line, cells in table.items() if (row := self._row(line, cells)) is not None]
+        segments = pd.DataFrame(rows)
+        if not len(segments):
+            raise ConfigError(f"{self._file} has no usable row: {'; '.join(self.problems[:3]) or 'it is empty'}")
+        repeated = segments["id"].duplicated()
+        self.problems += [f"clip '{clip}' is listed twice; the first is used" for clip in segments["id"][repeated]]
+        segments = segments[~repeated]
+        names = self._classes(segments)
+        labels = segments["label"].map({name: label for label, name in enumerate(names)})
+        self.tasks = {"action": names}
+        segments = segments.assign(action=labels).drop(columns="label")
+        self.segments = segments.sort_values(["split", "video", "start_s", "id"], kind="stable", ignore_index=True)
+        splits = set(self.segments["split"])
+        self.eval_split = next(split for split in ("test", "val", "train") if split in splits)
+
+    def source(self, modality: str, video: str) -> Source | None:
+        return self._media.source(modality, video)
+
+    def expected_layout(self) -> str:
+        return self._media.expected_layout()
+
+    def _row(self, line: str, cells: dict[str, str]) -> dict[str, Any] | None:
+        """One segment, its label still a name; None and a problem where it cannot be used."""
+        try:
+            video = cells["video"]
+            if not is_uid(video):
+                raise ValueError(f"video '{video}' is no uid")
+            facts = self._media.facts(video)
+            if facts.is_stereo:
+                raise ValueError(f"video {video} is stereo, two pictures side by side")
+            start_s, stop_s = _seconds(cells, "start"), _seconds(cells, "end")
+            end_s = math.inf if facts.duration_s is None else facts.duration_s
+            if not 0 <= start_s < stop_s or start_s >= end_s:
+                raise ValueError(f"{start_s:g} to {stop_s:g} s is no span of its video")
+            if not cells["label"]:
+                raise ValueError("it has no label")
+            split, class_set = _split_and_set(cells["split"], cells.get("class_set", ""))
+        except ValueError as error:
+            self.problems.append(f"{self._file.name} {line} ({cells.get('id') or 'no id'}): {error}")
+            return None
+        return {
+            "id": cells.get("id") or f"{video}_{start_s:g}_{stop_s:g}",
+            "video": video,
+            "start_s": start_s,
+            "stop_s": min(stop_s, end_s),
+            "split": split,
+            "label": cells["label"],
+            "class_set": class_set,
+        }
+
+    def _classes(self, segments: pd.DataFrame) -> list[str]:
+        """Base classes, then novel ones, each sorted."""
+        sets = segments.groupby("label")["class_set"].agg(lambda of: sorted(set(of)))
+        both = [name for name, found in sets.items() if len(found) > 1]
+        if both:
+            raise ConfigError(f"{self._file}: classes that are both base and novel: {', '.join(map(str, both[:5]))}")
+        return [
+            str(name) for kind in ("base", "novel") for name in sorted(sets.index, key=_natural) if sets[name] == [kind]
+        ]
+
+
+def _find_table(root: Path, annotations: Path | None) -> Path:
+    if annotations is not None and annotations.is_file():
+        return annotations
+    folders = [annotations] if annotations is not None else [root / folder for folder in _FOLDERS]
+    for path in (folder / name for folder in folders for name in _NAMES):
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"no {', '.join(_NAMES[:-1])} or {_NAMES[-1]} in {', '.join(map(str, folders))}. Give the list of clips "
+        "(clip id, video_uid, start, end, label, split) with --annotations FILE; there is no official one to download"
+    )
+
+
+def _read_table(path: Path) -> dict[str, dict[str, str]]:
+    """Line -> meaning -> cell, '' where empty. Raises ConfigError where columns are missing."""
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        elif path.suffix == ".json":
+            table = pd.DataFrame(json.loads(path.read_bytes()))
+        else:
+            table = pd.read_csv(path, dtype=str, na_filter=False, skip_blank_lines=False)
+    except Exception as error:  # pandas and pyarrow raise many kinds here
+        raise ConfigError(
+            f"{path} is no readable CSV, Parquet or JSON table: {' '.join(str(error).split())}"
+        ) from error
+    table = table.astype(object).where(table.notna(), "").map(lambda cell: str(cell).strip())
+    table.columns = [str(column).strip().lower() for column in table.columns]
+    problems = Problems()
+    found = {meaning: [name for name in names if name in table.columns] for meaning, names in _COLUMNS.items()}
+    for meaning, names in found.items():
+        if not names and meaning not in _OPTIONAL:
+            problems.add(
+                f"{path} has no column of the {meaning}: name it {', '.join(_COLUMNS[meaning])}. "
+                f"It has {', '.join(table.columns)}"
+            )
+    problems.raise_if_any()
+    table = table[(table != "").any(axis=1)]
+    return {
+        f"line {number + 2}" if path.suffix == ".csv" else f"row {number}": {
+            m: cells[n[0]] for m, n in found.items() if n
+        }
+        for number, cells in zip(table.index.tolist(), table.to_dict("records"), strict=True)
+    }
+
+
+def _split_and_set(split: str, class_set: str) -> tuple[str, str]:
+    """(train, val or test; base or novel) of what the two cells say together."""
+    words = [word for word in re.split(r"[^a-z]+", f"{split} {class_set}".lower()) if word]
+    unknown = [word for word in words if word not in _SPLITS and word not in _SETS]
+    splits = {_SPLITS[word] for word in words if word in _SPLITS}
+    sets = {_SETS[word] for word in words if word in _SETS}
+    if unknown or len(splits) > 1 or len(sets) != 1:
+        said = f"split '{split}'" + (f", class set '{class_set}'" if class_set else "")
+        raise ValueError(f"{said}: expected base or novel, and train, val or test where they are told apart")
+    (kind,) = sets
+    return next(iter(splits), _SPLIT_OF_SET[kind]), kind
+
+
+def _seconds(cells: dict[str, str], meaning: str) -> float:
+    try:
+        return float(cells[meaning])
+    except ValueError as error:
+        raise ValueError(f"{meaning} '{cells[meaning]}' is no number of seconds") from error
+
+
+def _natural(name: object) -> tuple[int, float, str]:
+    """Numbers by value before names by alphabet."""
+    text = str(name)
+    return (0, float(text), text) if text.isascii() and text.isdigit() else (1, 0.0, text)
