@@ -14,6 +14,7 @@ import pandas as pd
 
 from mmcache.extract.datasets.base import Option, Source
 from mmcache.extract.datasets.epic_media import EpicMedia
+from mmcache.extract.datasets.packed import LAYOUT
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
 
@@ -43,13 +44,13 @@ class EpicKitchens:
     """
 
     name: ClassVar[str] = "epic"
-    modalities: ClassVar[tuple[str, ...]] = ("rgb", "flow", "audio", "imu")
+    modalities: ClassVar[tuple[str, ...]] = ("rgb", "flow", "audio", "imu", "boxes")
     options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"  # the test split's labels are not public
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:
         self.root = root
-        self._media = EpicMedia(root)
+        self._media = EpicMedia(root, narrations=True)
         self.problems: list[str] = []
         needed = [*_CLASS_FILES.values(), _SPLIT_FILES["train"]]
         folder = find_annotations(root, annotations, _ANNOTATION_FOLDERS, needed, "EPIC-KITCHENS-100", ANNOTATIONS_URL)
@@ -74,7 +75,8 @@ class EpicKitchens:
         return (
             f"Media are looked for as {self.root}/PXX/videos/PXX_YY.MP4, {self.root}/PXX/rgb_frames/PXX_YY/, "
             f"{self.root}/PXX/flow_frames/PXX_YY/u/ (and v/) and {self.root}/PXX/meta_data/PXX_YYY-accl.csv (and "
-            f"-gyro.csv), also below {self.root}/EPIC-KITCHENS. "
+            f"-gyro.csv), {self.root}/PXX/hand-objects/PXX_YY.pkl, also below {self.root}/EPIC-KITCHENS; packed, as "
+            f"{LAYOUT.format(root=self.root)}. "
             f"The official downloader puts them there: {DOWNLOADER_URL}"
         )
 

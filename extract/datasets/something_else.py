@@ -76,7 +76,8 @@ class ElseBoxes:
         return None
 
     def _look(self) -> list[tuple[Path, Extents]]:
-        folders = [self._root, *sorted(path for path in self._root.iterdir() if path.is_dir())]
+        inside = self._root.iterdir() if self._root.is_dir() else ()
+        folders = [self._root, *sorted(path for path in inside if path.is_dir())]
         self._sizes = next((f / _SIZES for f in folders if (f / _SIZES).is_file()), None)
         files = [folder / name for folder in folders for name in _BOX_FILES if (folder / name).is_file()]
         detected = [path for path in files if "detect" in str(path.relative_to(self._root)).lower()]

@@ -125,6 +125,11 @@ def test_the_setting_is_checked_like_any_other(root: Path) -> None:
         config.check()
 
 
+def test_a_root_that_is_not_there_has_no_media(root: Path, tmp_path: Path) -> None:
+    dataset = SomethingSomethingV2(tmp_path / "none", root)
+    assert [dataset.source(modality, "7") for modality in ("rgb", "flow", "boxes")] == [None] * 3
+
+
 def splits(root: Path, files: dict[str, list[str]], base: str = "something_else/code/dataset_splits") -> None:
     for name, videos in files.items():
         path = root / base / f"{name}.json"
