@@ -52,7 +52,17 @@ ENCODERS: dict[str, EncoderEntry] = {
 }
 
 # prefix -> what `<prefix>:<model>` stands for; what is so of one model, entry_of says.
-OPEN_FAMILIES: dict[str, EncoderEntry] = {}
+OPEN_FAMILIES: dict[str, EncoderEntry] = {
+    "timm": EncoderEntry(
+        "timm_pictures", ("rgb", "depth", "ir", "flow"), "the model's own", "any picture network of timm, by picture"
+    ),
+    "hf": EncoderEntry(
+        "hf",
+        ("rgb", "flow", "depth", "ir", "audio"),
+        "the model's own",
+        "a video or sound transformer of transformers, by id or folder",
+    ),
+}
 
 DEFAULT_ENCODERS = {
     "rgb": "swin3d_b",
@@ -64,6 +74,8 @@ DEFAULT_ENCODERS = {
     "a": "oracle",
     "b": "oracle",
     "c": "oracle",
+    "depth": "timm:resnet34",
+    "ir": "timm:resnet34",
 }
 
 

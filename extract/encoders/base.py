@@ -176,9 +176,11 @@ def build_model(
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 model.load_state_dict(download())
+        except WeightsError:
+            raise
         except Exception as error:  # every library fails to download in its own way
             raise WeightsError(
-                f"the published weights of {name} ({title}) could not be downloaded: {_one_line(error)}. "
+                f"the published weights of {name} ({title}) could not be downloaded: {one_line(error)}. "
                 "Where there is no network, use --weights random or --weights PATH."
             ) from error
         return model, f"pretrained:{title}"
@@ -224,14 +226,15 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
             reason = "is no readable weights file: neither safetensors nor torch"
         raise WeightsError(f"--weights {path} {reason}") from error
     except Exception as error:  # torch, pickle and safetensors raise without a common base
-        raise WeightsError(f"--weights {path} is no readable weights file: {_one_line(error)}") from error
+        raise WeightsError(f"--weights {path} is no readable weights file: {one_line(error)}") from error
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise WeightsError(f"--weights {path} does not fit {name}: {_one_line(error)}") from error
+        raise WeightsError(f"--weights {path} does not fit {name}: {one_line(error)}") from error
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What another library says, for a message of ours."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

@@ -39,11 +39,11 @@ class Joints(Encoder):
         self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
     ) -> torch.Tensor:
         """(frames, bodies, joints, 3) in metres -> (frames, bodies * joints * 3); who is not seen stays 0."""
-        seen = media.any(axis=-1, keepdims=True)  # (frames, bodies, joints, 1)
+        seen = (media != 0).any(axis=-1)  # (frames, bodies, joints)
         spine = media[:, 0, _SPINE]  # (frames, 3)
-        there = np.flatnonzero(seen[:, 0, _SPINE, 0])
+        there = np.flatnonzero(seen[:, 0, _SPINE])
         origin = spine[there[0]] if len(there) else np.zeros(3, np.float32)
-        poses = np.where(seen, media - origin, 0.0).astype(np.float32)
+        poses = np.where(seen[..., None], media - origin, 0.0).astype(np.float32)
         if rng is not None:
             poses = augment.poses(poses, rng)
         return torch.from_numpy(poses.reshape(len(poses), -1))
