@@ -1,19 +1,30 @@
 """The data sets. To add one, write one file beside this one and add its line here."""
 
 from mmcache.extract.datasets.base import Dataset, Option, Source
+from mmcache.extract.datasets.ego4d_ar import Ego4dActionRecognition
 from mmcache.extract.datasets.epic import EpicKitchens
 from mmcache.extract.datasets.epic_sounds import EpicSounds
 from mmcache.extract.datasets.manifest import Manifest
+from mmcache.extract.datasets.mmg_ego4d import MmgEgo4d
+from mmcache.extract.datasets.ntu import Ntu60, Ntu120
+from mmcache.extract.datasets.nw_ucla import NwUcla
 from mmcache.extract.datasets.oracle import OracleDataset
 from mmcache.extract.datasets.ssv2 import SomethingSomethingV2
+from mmcache.extract.datasets.uwa3d import Uwa3d
 
 # name -> (class, what it is). Each is opened with (root, annotations folder or None, **options).
 DATASETS: dict[str, tuple[type[Dataset], str]] = {
     "manifest": (Manifest, "your own clips: a CSV or Parquet table with a path column a modality"),
-    "epic": (EpicKitchens, "EPIC-KITCHENS-100 action recognition: verb and noun; rgb, flow, audio, imu"),
+    "epic": (EpicKitchens, "EPIC-KITCHENS-100 action recognition: verb and noun; rgb, flow, audio, imu, boxes"),
     "epic-sounds": (EpicSounds, "EPIC-SOUNDS recognition: 44 sounds; the media of EPIC-KITCHENS-100"),
+    "ego4d-ar": (Ego4dActionRecognition, "Ego4D: verb and noun of what is touched, from STA records; rgb, audio, imu"),
+    "mmg-ego4d": (MmgEgo4d, "MMG-Ego4D, few-shot, from your list of clips: base and novel classes; rgb, audio, imu"),
     "oracle": (OracleDataset, "made up: the best possible accuracy is known for every modality subset; needs no files"),
-    "ssv2": (SomethingSomethingV2, "Something-Something V2: 174 actions; rgb"),
+    "ssv2": (SomethingSomethingV2, "Something-Something V2, with Something-Else: 174 actions; rgb, flow, boxes"),
+    "ntu60": (Ntu60, "NTU RGB+D: 60 actions; rgb, depth, ir, skeleton"),
+    "ntu120": (Ntu120, "NTU RGB+D 120: 120 actions; rgb, depth, ir, skeleton"),
+    "nw-ucla": (NwUcla, "Northwestern-UCLA Multiview Action 3D: 10 actions from 3 views; rgb, depth, skeleton"),
+    "uwa3d": (Uwa3d, "UWA3D Multiview Activity II: 30 actions from 4 views; rgb, depth, skeleton"),
 }
 
 __all__ = ["DATASETS", "Dataset", "Option", "Source"]
