@@ -8,11 +8,8 @@ from mmcache.extract.datasets.manifest import Manifest
 from mmcache.extract.datasets.mmg_ego4d import MmgEgo4d
 from mmcache.extract.datasets.ntu import Ntu60, Ntu120
 from mmcache.extract.datasets.nw_ucla import NwUcla
-from mmcache.extract.datasets.ntu import Ntu60, Ntu120
-from mmcache.extract.datasets.nw_ucla import NwUcla
 from mmcache.extract.datasets.oracle import OracleDataset
 from mmcache.extract.datasets.ssv2 import SomethingSomethingV2
-from mmcache.extract.datasets.uwa3d import Uwa3d
 from mmcache.extract.datasets.uwa3d import Uwa3d
 
 # name -> (class, what it is). Each is opened with (root, annotations folder or None, **options).

@@ -1,0 +1,60 @@
+"""Losses over Outputs. Unlabelled segments (-1) count for nothing; tasks are summed."""
+
+import torch
+from torch.nn import functional
+
+from mmcache.fuse.heads import Outputs
+
+
+def cross_entropy(outputs: Outputs, labels: dict[str, torch.Tensor], smoothing: float, each: bool) -> torch.Tensor:
+    """Cross-entropy, summed over tasks, averaged over labelled segments.
+
+    Args:
+        labels: task -> (B,) int64, -1 where unlabelled.
+        smoothing: label smoothing.
+        each: sum the losses of every valid vector (MMT), instead of taking that of the averaged logits.
+    """
+    averaged = {} if each else outputs.mean()
+    total = outputs.valid.new_zeros((), dtype=torch.float32)
+    for task, logits in outputs.logits.items():
+        target = labels[task]
+        if each:
+            _, vectors, classes = logits.shape
+            losses = functional.cross_entropy(
+                logits.float().reshape(-1, classes),
+                target.repeat_interleave(vectors),
+                ignore_index=-1,
+                label_smoothing=smoothing,
+                reduction="none",
+            ).view(-1, vectors)
+            per_segment = (losses * outputs.valid).sum(dim=1)
+        else:
+            per_segment = functional.cross_entropy(
+                averaged[task], target, ignore_index=-1, label_smoothing=smoothing, reduction="none"
+            )
+        total = total + per_segment.sum() / (target >= 0).sum().clamp_min(1)
+    return total
+
+
+def distillation(
+    student: dict[str, torch.Tensor], teacher: dict[str, torch.Tensor], known: torch.Tensor
+) -> torch.Tensor:
+    """KL(p_teacher || p_student) at temperature 1, summed over tasks, averaged over segments the teacher answered.
+
+    Args:
+        student, teacher: task -> (B, C) logits; tasks the teacher lacks are left out.
+        known: (B,) bool, false where there is no teacher answer (its logits may then be anything).
+
+    KARMMA states no temperature; whether tasks are summed or averaged is UNSURE.
+    """
+    total = known.new_zeros((), dtype=torch.float32)
+    for task, target in teacher.items():
+        target = torch.where(known[:, None], target.float(), torch.zeros_like(student[task]))
+        divergence = functional.kl_div(
+            functional.log_softmax(student[task], dim=-1),
+            functional.log_softmax(target, dim=-1),
+            reduction="none",
+            log_target=True,
+        ).sum(dim=-1)
+        total = total + (divergence * known).sum() / known.sum().clamp_min(1)
+    return total
