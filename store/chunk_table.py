@@ -35,13 +35,15 @@ class ChunkTable:
         """Forget every index: the next `locate` reads them again."""
         self._offsets = np.full((self._grid.n_shards, self._grid.slots_per_shard), _UNKNOWN, np.int64)
 
-    def locate(self, rows: NDArray[np.int64], view: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(shard, offset) of each row's chunk, ABSENT where there is none.
+    def locate(
+        self, rows: NDArray[np.int64], views: int | NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(shard, offset) of the chunk of each row and view, ABSENT where there is none.
 
         Raises:
             StoreError: an index is damaged, or a chunk has another size than the array's.
         """
-        shards, slots = self._grid.locate(rows, view)
+        shards, slots = self._grid.locate(rows, views)
         offsets = self._offsets[shards, slots]
         if offsets.size and offsets.min() < ABSENT:
             for shard in np.unique(shards[offsets == _UNKNOWN]).tolist():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mmcache.store.buffers import BufferPool
 from mmcache.store.errors import ConfigError, unknown_name
 from mmcache.store.modality_reader import ModalityReader
-from mmcache.store.order import balanced_order, batch_rows, epoch_order
+from mmcache.store.order import balanced_order, batch_rows, epoch_order, id_keys, keyed_uniform
 
 if TYPE_CHECKING:
     from mmcache.store.feature_store import FeatureStore
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RESIDENCIES = ("auto", "gpu", "ram", "disk")
 _RAM_SHARE = 0.5  # of the free memory; the rest is for the model and for other programs
 _GPU_SHARE = 0.5
+_VIEW_STREAM = 1 << 42  # apart from what else is drawn a segment and epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Batch:
         present: (B, M) bool, columns in the order of `modalities`.
         labels: task -> (B,) int64, -1 where unlabelled.
         rows: (B,) row numbers in the store.
+        views: (B,) which cached view of each segment this is, the same in all modalities; 0 is the centre view.
     """
 
     tokens: dict[str, torch.Tensor]
@@ -44,21 +46,25 @@ class Batch:
     present: torch.Tensor
     labels: dict[str, torch.Tensor]
     rows: NDArray[np.int64]
+    views: NDArray[np.int64]
     modalities: list[str]
+
+
+Wanted = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows, and the view of each
 
 
 class _ReadAhead:
     """A thread that makes one thing after another. Bare queues: a pool's futures cost as much as a small batch."""
 
-    def __init__(self, make: Callable[[NDArray[np.int64]], Batch]) -> None:
+    def __init__(self, make: Callable[[Wanted], Batch]) -> None:
         self._make = make
-        self._asked: SimpleQueue[NDArray[np.int64] | None] = SimpleQueue()
+        self._asked: SimpleQueue[Wanted | None] = SimpleQueue()
         self._made: SimpleQueue[Batch | BaseException] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="mmcache-read-ahead", daemon=True)
         self._thread.start()
 
-    def ask(self, rows: NDArray[np.int64]) -> None:
-        self._asked.put(rows)
+    def ask(self, wanted: Wanted) -> None:
+        self._asked.put(wanted)
 
     def result(self) -> Batch:
         """The first thing asked for that was not yet given out. Raises what making it raised."""
@@ -72,9 +78,9 @@ class _ReadAhead:
         self._thread.join()
 
     def _run(self) -> None:
-        while (rows := self._asked.get()) is not None:
+        while (wanted := self._asked.get()) is not None:
             try:
-                self._made.put(self._make(rows))
+                self._made.put(self._make(wanted))
             except BaseException as error:  # it belongs to the one who waits
                 self._made.put(error)
 
@@ -93,6 +99,7 @@ class Loader:
         device: where batches are put.
 
     Attributes:
+        n_views: how many views are cached, of the modality that has most.
         resident: where the tokens are: gpu, ram or disk.
         residency: the same in words, with the bytes that decided.
 
@@ -117,6 +124,8 @@ class Loader:
         self.device = torch.device(device)
         buffers = BufferPool(pinned=self.device.type == "cuda")
         self._readers = {name: ModalityReader(store, name, k, buffers) for name in self.modalities}
+        self.n_views = max((reader.n_views for reader in self._readers.values()), default=1)
+        self._keys = id_keys(store.segments["id"]) if self.n_views > 1 else None
         self._present = store.presence_matrix(self.modalities)
         self._labels = {task: store.labels(task) for task in store.tasks}
         self.resident, self.residency = self._choose(resident)
@@ -153,16 +162,18 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         balance: str | None = None,
+        view: int | None = None,
     ) -> Iterator[Batch]:
         """Shuffled batches of `rows` (None = the loader's), the order a function of (seed, epoch) alone.
 
         Args:
+            view: the view to read; None = one of those cached at random, a function of (seed, epoch, segment id).
             start: skip that many batches: a run that stopped in mid-epoch goes on in the same order.
             rank, world_size: this process's share of every step; see order.batch_rows.
             balance: a task whose classes are to come equally often; see order.balanced_order.
 
         Raises:
-            ConfigError: batch_size < 1, no such rank, start < 0, or `balance` is no task.
+            ConfigError: batch_size < 1, no such rank, start < 0, `balance` is no task, or there is no such view.
         """
         rows = self.rows if rows is None else np.asarray(rows, np.int64)
         if start < 0:
@@ -173,26 +184,37 @@ class Loader:
             order = balanced_order(rows, self._labels[balance][rows], seed, epoch)
         else:
             raise ConfigError(unknown_name("task", balance, self._labels))
-        return self._stream(batch_rows(order, batch_size, rank, world_size)[start:])
+        batches = batch_rows(order, batch_size, rank, world_size)[start:]
+        self._check_view(view)
+        return self._stream([(rows, self._views(rows, view, seed, epoch)) for rows in batches])
 
-    def in_order(self, *, batch_size: int, rows: NDArray[np.integer] | None = None) -> Iterator[Batch]:
-        """Batches of `rows` (None = the loader's) as they stand."""
-        return self._stream(batch_rows(self.rows if rows is None else np.asarray(rows), batch_size))
+    def in_order(self, *, batch_size: int, rows: NDArray[np.integer] | None = None, view: int = 0) -> Iterator[Batch]:
+        """Batches of `rows` (None = the loader's) as they stand, in one view. Raises ConfigError as `epoch` does."""
+        self._check_view(view)
+        batches = batch_rows(self.rows if rows is None else np.asarray(rows), batch_size)
+        return self._stream([(rows, np.full(len(rows), view)) for rows in batches])
 
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """The batch of exactly these rows."""
+    def batch(self, rows: NDArray[np.int64], views: NDArray[np.int64] | None = None) -> Batch:
+        """The batch of exactly these rows, each in its view; None = the centre view."""
+        if views is None:
+            views = np.zeros(len(rows), np.int64)
         places = None if self.resident == "disk" else self._places(rows)
-        tokens = {}
+        tokens, lengths = {}, {}
         for name, reader in self._readers.items():
-            parts = reader.read(rows) if places is None else reader.gather(self._resident[name], places)
+            own = reader.view(views)
+            if places is None:
+                parts = reader.read(rows, own)
+            else:
+                parts = reader.gather(self._resident[name], places * reader.n_views + torch.from_numpy(own))
             tokens[name] = reader.finish([self._to_device(part) for part in parts])
-        lengths = {name: reader.lengths[rows] for name, reader in self._readers.items()}
+            lengths[name] = reader.lengths[rows, own]
         return Batch(
             tokens=tokens,
             lengths={name: self._to_device(torch.from_numpy(values)) for name, values in lengths.items()},
             present=self._to_device(torch.from_numpy(self._present[rows])),
             labels={task: self._to_device(torch.from_numpy(labels[rows])) for task, labels in self._labels.items()},
             rows=rows,
+            views=views,
             modalities=self.modalities,
         )
 
@@ -203,17 +225,27 @@ class Loader:
             raise IndexError(f"row {rows[places < 0][0]} is not among the rows this loader was made for")
         return torch.from_numpy(places)
 
-    def _stream(self, batches: list[NDArray[np.int64]]) -> Iterator[Batch]:
+    def _check_view(self, view: int | None) -> None:
+        if view is not None and not 0 <= view < self.n_views:
+            raise ConfigError(f"view {view}: {self.n_views} views are cached, counted from 0")
+
+    def _views(self, rows: NDArray[np.int64], view: int | None, seed: int, epoch: int) -> NDArray[np.int64]:
+        if view is not None or self._keys is None:
+            return np.full(len(rows), view or 0)
+        return (keyed_uniform(self._keys[rows], seed, epoch, _VIEW_STREAM) * self.n_views).astype(np.int64)
+
+    def _stream(self, batches: list[Wanted]) -> Iterator[Batch]:
         """Read ahead in a thread while the caller works."""
         if self.resident != "disk":
-            yield from map(self.batch, batches)
+            for wanted in batches:
+                yield self.batch(*wanted)
             return
-        ahead = _ReadAhead(self.batch)
+        ahead = _ReadAhead(lambda wanted: self.batch(*wanted))
         try:
-            for i, rows in enumerate(batches):
+            for i, wanted in enumerate(batches):
                 # One batch is read while the caller has another: the next is asked for when this one is handed over.
                 ready = [ahead.result()] if i else []
-                ahead.ask(rows)
+                ahead.ask(wanted)
                 if ready:
                     yield ready.pop()  # no reference stays here: its memory is free when the caller lets go of it
             if batches:

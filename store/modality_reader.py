@@ -23,53 +23,64 @@ class ModalityReader:
     (B, T, 1), which `finish` multiplies on the device they end on. With k-Average they are averaged on reading.
 
     Attributes:
+        n_views: V, how many views are cached.
         n_tokens: T of a batch.
         width: D of a batch.
-        lengths: (N,) true token counts of all rows, int32.
+        lengths: (N, V) true token counts, int32.
     """
 
     def __init__(self, store: "FeatureStore", name: str, k: int | None, buffers: BufferPool) -> None:
         self._array = store.tokens[name]
         self._buffers = buffers
         self._cached = store.presence_matrix([name])[:, 0]
-        tokens, self.width = self._array.shape[2:]
+        self.n_views, tokens, self.width = self._array.shape[1:]
         self.n_tokens = min(tokens, k or tokens)
         self._averages = self.n_tokens < tokens
         stored = store.lengths[name]
-        self._stored_lengths = None if stored is None else stored[:, 0]
-        full = np.full(len(store), tokens, np.int32) if stored is None else stored[:, 0]
+        self._stored_lengths = stored
+        full = np.full((len(store), self.n_views), tokens, np.int32) if stored is None else stored
         self.lengths = np.minimum(full, self.n_tokens).astype(np.int32)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one segment when resident."""
+        """Bytes of one segment, all its views, when resident."""
         if self._array.scale is not None and not self._averages:
-            return self._array.chunk_bytes + self._array.scale.chunk_bytes
-        return self.n_tokens * self.width * self._array.float_dtype.itemsize
+            return self.n_views * (self._array.chunk_bytes + self._array.scale.chunk_bytes)
+        return self.n_views * self.n_tokens * self.width * self._array.float_dtype.itemsize
 
-    def read(self, rows: NDArray[np.int64]) -> list[torch.Tensor]:
-        """The parts of `rows`, zero where a segment is not cached."""
+    def view(self, views: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which of this modality's views stand for (B,) `views` of the store; one with fewer has them in turn."""
+        return views % self.n_views
+
+    def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> list[torch.Tensor]:
+        """The parts of (B,) rows, each in one of this modality's own views; zero where a segment is not cached."""
         if self._averages:
             tokens = self._take(len(rows), self._array.shape[2:], self._array.float_dtype)
-            self._array.read_float(rows, out=tokens.numpy(), expected=self._cached[rows])
-            lengths = None if self._stored_lengths is None else self._stored_lengths[rows]
+            self._array.read_float(rows, views, out=tokens.numpy(), expected=self._cached[rows])
+            lengths = None if self._stored_lengths is None else self._stored_lengths[rows, views]
             parts = [torch.from_numpy(k_average(tokens.numpy(), self.n_tokens, lengths)[0])]
         else:
             arrays = [self._array, *([] if self._array.scale is None else [self._array.scale])]
             parts = [self._take(len(rows), array.shape[2:], array.dtype) for array in arrays]
             for array, part in zip(arrays, parts, strict=True):
-                array.read(rows, out=part.numpy(), expected=self._cached[rows])
+                array.read(rows, views, out=part.numpy(), expected=self._cached[rows])
         absent = ~self._cached[rows]
         if absent.any():  # a killed run may have left tokens that its presence does not vouch for
             parts[0][torch.from_numpy(absent)] = 0
         return parts
 
     def read_all(self, rows: NDArray[np.int64]) -> list[torch.Tensor]:
-        """As `read`, for many rows: their memory is taken once, and nothing but a block more."""
-        first = self.read(rows[:_FILL_ROWS])
-        whole = [torch.empty((len(rows), *part.shape[1:]), dtype=part.dtype) for part in first]
-        for start in range(0, len(rows), _FILL_ROWS):
-            parts = self.read(rows[start : start + _FILL_ROWS]) if start else first
+        """As `read`, for many rows with all their views, row by row: (n V, T, D).
+
+        Their memory is taken once, and nothing but a block more.
+        """
+        every_row = np.repeat(rows, self.n_views)
+        every_view = np.tile(np.arange(self.n_views), len(rows))
+        first = self.read(every_row[:_FILL_ROWS], every_view[:_FILL_ROWS])
+        whole = [torch.empty((len(every_row), *part.shape[1:]), dtype=part.dtype) for part in first]
+        for start in range(0, len(every_row), _FILL_ROWS):
+            some = slice(start, start + _FILL_ROWS)
+            parts = self.read(every_row[some], every_view[some]) if start else first
             for part, target in zip(parts, whole, strict=True):
                 target[start : start + len(part)] = part
         return whole

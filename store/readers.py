@@ -28,10 +28,15 @@ _MAX_FILES = 512
 
 
 class Reader(Protocol):
-    """Fills out[i] with the chunk of rows[i] for one view; rows are in range, `out` is contiguous and fits."""
+    """Fills out[i] with the chunk of rows[i] and views[i]; rows are in range, `out` is contiguous and fits."""
 
     def read(
-        self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool, expected: NDArray[np.bool_] | None
+        self,
+        rows: NDArray[np.int64],
+        views: NDArray[np.int64],
+        out: NDArray[Any],
+        check: bool,
+        expected: NDArray[np.bool_] | None,
     ) -> None:
         """Raises StoreError on damage.
 
@@ -67,10 +72,15 @@ class LocalReader:
         self._lock = threading.Lock()
 
     def read(
-        self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool, expected: NDArray[np.bool_] | None
+        self,
+        rows: NDArray[np.int64],
+        views: NDArray[np.int64],
+        out: NDArray[Any],
+        check: bool,
+        expected: NDArray[np.bool_] | None,
     ) -> None:
         with self._lock:
-            shards, offsets = self._table.locate(rows, view)
+            shards, offsets = self._table.locate(rows, views)
             flat, size = out.reshape(-1).view(np.uint8).data, self._chunk_bytes
             places = range(0, len(rows) * size, size)
             if offsets.size and offsets.min() == ABSENT:
@@ -154,9 +164,14 @@ class RangeReader:
             raise unreachable(self._path, error) from error
 
     def read(
-        self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool, expected: NDArray[np.bool_] | None
+        self,
+        rows: NDArray[np.int64],
+        views: NDArray[np.int64],
+        out: NDArray[Any],
+        check: bool,
+        expected: NDArray[np.bool_] | None,
     ) -> None:
-        shards, offsets = self._table.locate(rows, view)
+        shards, offsets = self._table.locate(rows, views)
         refuse_lacking(self._path, rows, offsets == ABSENT, expected)
         out[offsets == ABSENT] = self._fill_value
         there = np.flatnonzero(offsets != ABSENT)
@@ -185,15 +200,20 @@ class LibraryReader:
         self._process = os.getpid()
 
     def read(
-        self, rows: NDArray[np.int64], view: int, out: NDArray[Any], check: bool, expected: NDArray[np.bool_] | None
+        self,
+        rows: NDArray[np.int64],
+        views: NDArray[np.int64],
+        out: NDArray[Any],
+        check: bool,
+        expected: NDArray[np.bool_] | None,
     ) -> None:
         try:
             # Its threads do not survive a fork, as of a DataLoader's workers.
             if self._tensorstore is not None and os.getpid() == self._process:
-                out[...] = self._tensorstore[rows, view].read().result()
+                out[...] = self._tensorstore[rows, views].read().result()
                 return
             # One row at a time: zarr's fancy indexing across shards decodes whole shards for a few rows.
-            for i, row in enumerate(rows.tolist()):
+            for i, (row, view) in enumerate(zip(rows.tolist(), views.tolist(), strict=True)):
                 out[i] = self._array[row, view]
         except Exception as error:  # the libraries and their codecs raise many kinds here; all mean the same to a user
             raise StoreError(f"{self._path} cannot be read ({error}); the store is damaged there") from error

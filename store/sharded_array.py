@@ -59,7 +59,7 @@ class ShardedArray:
     def read(
         self,
         rows: NDArray[np.integer],
-        view: int = 0,
+        view: int | NDArray[np.integer] = 0,
         out: NDArray[Any] | None = None,
         *,
         check: bool = False,
@@ -69,7 +69,7 @@ class ShardedArray:
 
         Args:
             rows: (n,) row numbers, in any order, repeated or negative ones allowed.
-            view: which cached view; 0 is the centre view.
+            view: which cached view, of all rows or (n,) of each; 0 is the centre view.
             out: (n, T, D) buffer of the stored dtype, filled in place and returned.
             check: for tokens that will be written elsewhere: every row must have a chunk, and checksums are compared.
             expected: (n,) the rows that must have a chunk, those that presence says are cached.
@@ -83,8 +83,10 @@ class ShardedArray:
             StoreError: a shard is damaged.
         """
         rows = normalise_rows(rows, self.shape[0])
-        if not 0 <= view < self.shape[1]:
-            raise IndexError(f"view {view} is outside the {self.shape[1]} cached views of {self.name}")
+        views = np.broadcast_to(np.asarray(view, np.int64), rows.shape)
+        outside = views[(views < 0) | (views >= self.shape[1])]
+        if len(outside):
+            raise IndexError(f"view {outside[0]} is outside the {self.shape[1]} cached views of {self.name}")
         shape = (len(rows), *self.shape[2:])
         if out is None:
             out = np.empty(shape, self.dtype)
@@ -93,7 +95,7 @@ class ShardedArray:
                 f"out must be a C-contiguous {self.dtype} array of shape {shape}, got {out.dtype} {out.shape}"
             )
         if len(rows):
-            self._reader.read(rows, view, out, check, np.ones(len(rows), bool) if check else expected)
+            self._reader.read(rows, views, out, check, np.ones(len(rows), bool) if check else expected)
         return out
 
     def close(self) -> None:

@@ -29,10 +29,12 @@ class ShardGrid:
         start = shard * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, self.n_rows))
 
-    def locate(self, rows: NDArray[Any], view: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(shard, slot) of each row's chunk for one view."""
+    def locate(
+        self, rows: NDArray[np.int64], views: int | NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(shard, slot) of the chunk of each row and view."""
         rows = np.array(rows, np.int64)
-        return rows // self.rows_per_shard, (rows % self.rows_per_shard) * self.n_views + view
+        return rows // self.rows_per_shard, (rows % self.rows_per_shard) * self.n_views + views
 
     def shards_of(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """The shards that hold any of `rows`, ascending."""

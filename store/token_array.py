@@ -47,7 +47,7 @@ class TokenArray(ShardedArray):
     def read_float(
         self,
         rows: NDArray[np.integer],
-        view: int = 0,
+        view: int | NDArray[np.integer] = 0,
         out: NDArray[Any] | None = None,
         *,
         check: bool = False,

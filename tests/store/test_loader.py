@@ -40,6 +40,7 @@ def same(one: Batch, other: Batch) -> bool:
         assert list(ours) == list(theirs)
         tensors += [(ours[name], theirs[name]) for name in ours]
     assert one.modalities == other.modalities
+    assert one.views.tolist() == other.views.tolist()
     assert all(a.dtype == b.dtype for a, b in tensors)
     return one.rows.tolist() == other.rows.tolist() and all(torch.equal(a, b) for a, b in tensors)
 
@@ -118,8 +119,51 @@ def test_rows_that_are_not_resident_are_refused_and_not_replaced_by_others(store
 def test_bytes_are_those_of_the_resident_tokens(store: FeatureStore) -> None:
     rows = np.arange(5)
     loader = Loader(store, None, rows, k=3, resident="ram")
-    batch = loader.batch(rows)
-    assert loader.bytes == sum(tokens.nelement() * tokens.element_size() for tokens in batch.tokens.values())
+    tokens = loader.batch(rows).tokens
+    views = {name: store.tokens[name].shape[1] for name in tokens}
+    assert loader.bytes == sum(views[m] * values.nelement() * values.element_size() for m, values in tokens.items())
+
+
+@pytest.mark.parametrize("resident", ["disk", "ram"])
+@pytest.mark.parametrize("k", [None, 3])
+def test_views_are_drawn_for_training_and_the_centre_one_is_read_in_order(
+    store: FeatureStore, resident: str, k: int | None
+) -> None:
+    """rgb has two views; audio and boxes, with one, have it in turn."""
+    loader = Loader(store, None, store.rows(), k=k, resident=resident)
+    assert loader.n_views == 2
+    there = store.presence_matrix(["rgb"])[:, 0]
+
+    def expected(rows: np.ndarray, views: np.ndarray) -> np.ndarray:
+        both = np.stack([store.tokens["rgb"].read(rows, view) for view in (0, 1)])
+        chosen = both[views, np.arange(len(rows))] * there[rows][:, None, None]
+        return chosen if k is None else k_average(chosen, k)[0]
+
+    drawn: dict[int, list[int]] = {}
+    for epoch in range(8):
+        for batch in loader.epoch(batch_size=5, seed=1, epoch=epoch):
+            np.testing.assert_array_equal(batch.tokens["rgb"], expected(batch.rows, batch.views))
+            one = loader.batch(batch.rows)
+            assert torch.equal(batch.tokens["audio"], one.tokens["audio"])
+            assert torch.equal(batch.lengths["audio"], one.lengths["audio"])
+            for row, view in zip(batch.rows.tolist(), batch.views.tolist(), strict=True):
+                drawn.setdefault(row, []).append(view)
+    assert all(set(views) == {0, 1} for views in drawn.values())
+    again = {row: [] for row in drawn}
+    for epoch in range(8):  # whatever the batches
+        for batch in loader.epoch(batch_size=3, seed=1, epoch=epoch):
+            for row, view in zip(batch.rows.tolist(), batch.views.tolist(), strict=True):
+                again[row].append(view)
+    assert again == drawn
+    for batch in loader.in_order(batch_size=4):
+        assert not batch.views.any()
+        np.testing.assert_array_equal(batch.tokens["rgb"], expected(batch.rows, batch.views))
+    for batch in loader.in_order(batch_size=4, view=1):
+        assert batch.views.all()
+        np.testing.assert_array_equal(batch.tokens["rgb"], expected(batch.rows, batch.views))
+    for wrong in (2, -1):
+        with pytest.raises(ConfigError, match=f"view {wrong}: 2 views are cached"):
+            loader.in_order(batch_size=4, view=wrong)
 
 
 def test_no_rows_are_no_batches(store: FeatureStore) -> None:
@@ -192,7 +236,7 @@ def test_batches_that_are_kept_keep_their_values(store: FeatureStore, resident: 
     for _ in loader.epoch(batch_size=2, seed=9, epoch=9):
         pass
     for batch, part in zip(kept, parts, strict=True):
-        expected = store.tokens["rgb"].read(batch.rows)
+        expected = store.tokens["rgb"].read(batch.rows, batch.views)
         present = (store.present["rgb"][batch.rows] == Presence.CACHED)[:, None, None]
         np.testing.assert_array_equal(batch.tokens["rgb"], expected * present)
         np.testing.assert_array_equal(part, (expected * present)[0, 0])
