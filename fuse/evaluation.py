@@ -1,26 +1,38 @@
-"""One evaluation, every protocol: run each modality subset once, keep what was right, derive the rest."""
+"""One evaluation, every protocol: what a run's subsets table comes to, in the form of `mmcache evaluate --json`."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from mmcache.fuse import protocols
-from mmcache.fuse.masks import subset_name, subsets
+from mmcache.fuse import groups, protocols
+from mmcache.fuse.bootstrap import intervals
+from mmcache.fuse.calibration import calibration_error
 from mmcache.fuse.model import Model, config_of, read_run_config
+from mmcache.fuse.scoring import NATURAL, evaluated_rows, model_sources, score, stored_sources
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.loader import Batch, Loader
 
 SUBSETS_FILE, SUMMARY_FILE = "subsets.parquet", "summary.json"
-NATURAL = "natural"  # the "subset" of segments that lack something by nature: whatever they have
-_BATCH = 64
-_TOP = 5
+
+__all__ = [
+    "NATURAL",
+    "SUBSETS_FILE",
+    "SUMMARY_FILE",
+    "correctness",
+    "evaluate",
+    "evaluated_rows",
+    "model_sources",
+    "natural_accuracy",
+    "results",
+    "score",
+    "subsets_table",
+    "task_names",
+    "write_summary",
+]
 
 
 def evaluate(
@@ -29,130 +41,47 @@ def evaluate(
     store: str | Path | None = None,
     device: str = "cpu",
     fresh: bool = False,
+    protocol: str | None = None,
+    prune: bool = False,
 ) -> dict[str, Any]:
     """The results of a run: accuracies for every subset, curves and summaries, in the form of `--json`.
 
-    What the run has in subsets.parquet is used unless `fresh`, or unless another split or store is asked for.
+    What the run has in subsets.parquet is used unless `fresh`, or unless another split, store or protocol is asked for.
+
+    Args:
+        protocol: another division of the segments, see FeatureStore.open.
+        prune: leave out segments whose noun never occurs in train.
 
     Raises:
         ConfigError: `run` is no finished run, or the split is unknown or has no labels.
     """
+    table, split = subsets_table(run, split, store, device, fresh, protocol)
+    return results(groups.prune(table) if prune else table, run=str(run), split=split)
+
+
+def subsets_table(
+    run: str | Path,
+    split: str | None = None,
+    store: str | Path | None = None,
+    device: str = "cpu",
+    fresh: bool = False,
+    protocol: str | None = None,
+) -> tuple[pd.DataFrame, str]:
+    """The subsets table of a run, and the split it is of. Arguments and errors as of `evaluate`."""
     run = Path(run)
     saved = read_run_config(run)
-    own_split = saved["eval_split"]
-    if not fresh and store is None and split in (None, own_split) and (run / SUBSETS_FILE).exists():
-        table, split = pd.read_parquet(run / SUBSETS_FILE), own_split
-    else:
-        split = split or own_split
-        opened = FeatureStore.open(store or saved["store"])
-        model = Model.load(run, device)
-        rows = evaluated_rows(opened, split, model_sources(model))
-        table = score(model, opened, rows, config_of(saved).k, device)
-        if store is None and split == own_split:
-            table.to_parquet(run / SUBSETS_FILE, index=False)
-    return results(table, run=str(run), split=split)
-
-
-def evaluated_rows(store: FeatureStore, split: str, modalities: list[str]) -> NDArray[np.int64]:
-    """The labelled rows of a split that have any of the modalities.
-
-    Raises:
-        ConfigError: the split is unknown, or no segment of it is labelled and cached.
-    """
-    rows = store.rows(split, modalities)
-    labelled = np.any([store.labels(task)[rows] >= 0 for task in store.tasks], axis=0)
-    if not labelled.any():
-        raise ConfigError(
-            f"split '{split}' of {store.path} has no labelled segment with cached tokens; "
-            f"its splits are {', '.join(store.meta.splits)}. Choose one with --eval-split, or extract more."
-        )
-    return rows[labelled]
-
-
-@torch.inference_mode()
-def score(
-    model: Model,
-    store: FeatureStore,
-    rows: NDArray[np.int64],
-    k: int,
-    device: str = "cpu",
-    loader: Loader | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> pd.DataFrame:
-    """Run every subset of every segment once.
-
-    Segments that have all modalities (of those that occur among the rows) are run for each subset; the others once,
-    with what they have, under the subset name 'natural'.
-
-    Args:
-        rows: of the store, labelled.
-        loader: reuse this one, which must hold the rows and the model's modalities; None = make one.
-
-    Returns:
-        One row a segment and subset: id, subset, and for each task <task>_label, _pred, _top1, _top5, _confidence;
-        a task 'action' (verb and noun both right) where both exist, without label and pred.
-    """
-    names = model.spec.names
-    sources = model_sources(model)
-    occurring = np.flatnonzero(store.presence_matrix(sources)[rows].any(axis=0))
-    loader = loader or Loader(store, sources, rows, k=k, device=device)
-    masks = np.zeros((2 ** len(occurring) - 1, len(names)), bool)
-    masks[:, occurring] = subsets(len(occurring))
-    full = torch.from_numpy(masks[-1]).to(device)
-    ids = store.segments["id"].to_numpy()
-    pieces, done = [], 0
-    for batch in loader.in_order(batch_size=_BATCH, rows=rows):
-        tokens = dict(zip(names, batch.tokens.values(), strict=True))
-        lengths = dict(zip(names, batch.lengths.values(), strict=True))
-        complete = (batch.present | ~full).all(dim=1)
-        runs = [(subset_name(mask, names), torch.from_numpy(mask).to(device), complete) for mask in masks]
-        runs.append((NATURAL, full, ~complete))
-        for name, mask, chosen in runs:
-            index = chosen.nonzero().squeeze(1)
-            if len(index):
-                logits = model(
-                    {m: value[index] for m, value in tokens.items()},
-                    batch.present[index],
-                    mask.expand(len(index), -1),
-                    {m: value[index] for m, value in lengths.items()},
-                )
-                piece = {"id": ids[batch.rows[index.cpu().numpy()]], "subset": name}
-                pieces.append(pd.DataFrame({**piece, **_correctness(logits, batch, index)}))
-        done += len(batch.rows)
-        progress(done, len(rows))
-    return pd.concat(pieces, ignore_index=True)
-
-
-def model_sources(model: Model) -> list[str]:
-    """The model's modalities as names of token arrays, encoder included."""
-    return [f"{name}/{encoder}" for name, (encoder, _, _) in model.spec.modalities.items()]
-
-
-def _correctness(logits: dict[str, torch.Tensor], batch: Batch, index: torch.Tensor) -> dict[str, NDArray[Any]]:
-    out: dict[str, torch.Tensor] = {}
-    top: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    for task, values in logits.items():
-        label = batch.labels[task][index]
-        log_p = values.float().log_softmax(dim=-1)
-        best, classes = log_p.topk(min(_TOP, values.shape[1]), dim=-1)
-        top[task] = best, classes
-        hit = classes == label[:, None]
-        out |= {f"{task}_label": label, f"{task}_pred": classes[:, 0]}
-        out |= {
-            f"{task}_top1": hit[:, 0],
-            f"{task}_top5": hit.any(dim=1),
-            f"{task}_confidence": best[:, 0].exp(),
-        }
-    if {"verb", "noun"} <= set(logits):
-        # The best pairs of two independent heads lie among the pairs of their best classes.
-        joint = (top["verb"][0][:, :, None] + top["noun"][0][:, None, :]).flatten(1)
-        order = joint.topk(min(_TOP, joint.shape[1]), dim=-1).indices
-        nouns = top["noun"][1].shape[1]
-        verb = top["verb"][1].gather(1, order // nouns) == batch.labels["verb"][index][:, None]
-        noun = top["noun"][1].gather(1, order % nouns) == batch.labels["noun"][index][:, None]
-        both = verb & noun
-        out |= {"action_top1": out["verb_top1"] & out["noun_top1"], "action_top5": both.any(dim=1)}
-    return {name: value.cpu().numpy() for name, value in out.items()}
+    own_split, own_protocol = saved["eval_split"], saved["options"].get("protocol")
+    is_own = store is None and split in (None, own_split) and protocol in (None, own_protocol)
+    if not fresh and is_own and (run / SUBSETS_FILE).exists():
+        return pd.read_parquet(run / SUBSETS_FILE), own_split
+    opened = FeatureStore.open(store or saved["store"], protocol=protocol or own_protocol)
+    split = split or (own_split if protocol in (None, own_protocol) else opened.meta.eval_split)
+    model = Model.load(run, device)
+    rows = evaluated_rows(opened, split, list(stored_sources(model, opened).values()))
+    table = score(model, opened, rows, config_of(saved).k, device)
+    if is_own:
+        table.to_parquet(run / SUBSETS_FILE, index=False)
+    return table, split
 
 
 def task_names(table: pd.DataFrame) -> list[str]:
@@ -162,11 +91,34 @@ def task_names(table: pd.DataFrame) -> list[str]:
 
 def correctness(table: pd.DataFrame, task: str, measure: str = "top1") -> dict[str, NDArray[np.bool_]]:
     """Subset -> (n,) bool, over the same segments in the same order (by id); unlabelled ones are left out."""
-    labelled = table
+    wide = _wide(_labelled(table, task), f"{task}_{measure}")
+    return {name: values.astype(bool) for name, values in wide.items()}
+
+
+def _labelled(table: pd.DataFrame, task: str) -> pd.DataFrame:
     for part in ("verb", "noun") if task == "action" else (task,):
-        labelled = labelled[labelled[f"{part}_label"] >= 0]
-    wide = labelled[labelled["subset"] != NATURAL].pivot(index="id", columns="subset", values=f"{task}_{measure}")
-    return {str(name): wide[name].to_numpy(bool) for name in wide.columns}
+        table = table[table[f"{part}_label"] >= 0]
+    return table
+
+
+def _wide(table: pd.DataFrame, column: str) -> dict[str, NDArray[Any]]:
+    """Subset -> (n,) values of complete segments, ordered by id."""
+    wide = table[table["subset"] != NATURAL].pivot(index="id", columns="subset", values=column)
+    return {str(name): wide[name].to_numpy() for name in wide.columns}
+
+
+def _confidence(table: pd.DataFrame, task: str) -> "pd.Series[float]":
+    """How sure the model was of its first guess; of an action, that of verb and noun together."""
+    if task == "action":
+        return table["verb_confidence"] * table["noun_confidence"]
+    return table[f"{task}_confidence"]
+
+
+def _classes(table: pd.DataFrame, task: str) -> "pd.Series[int]":
+    """A number for each class; an action is a pair."""
+    if task == "action":
+        return table["verb_label"].astype(np.int64) * (1 << 20) + table["noun_label"]
+    return table[f"{task}_label"]
 
 
 def results(table: pd.DataFrame, run: str, split: str) -> dict[str, Any]:
@@ -182,31 +134,57 @@ def results(table: pd.DataFrame, run: str, split: str) -> dict[str, Any]:
             "Train with fewer --modalities, or evaluate on another --split."
         )
     out: dict[str, Any] = {"run": run, "split": split, "n": int(complete["id"].nunique())}
-    out |= {"subsets": {}, "rates": {}, "drop": {}, "summary": {}}
+    out |= {"subsets": {}, "rates": {}, "drop": {}, "summary": {}, "patterns": {}, "intervals": {}, "groups": {}}
     for task in task_names(table):
-        top1, top5 = correctness(table, task), correctness(table, task, "top5")
-        if not top1:
+        labelled = _labelled(complete, task)
+        if labelled.empty:
             continue
-        for name in sorted(top1):
-            figures = {"top1": protocols.accuracy(top1[name]), "top5": protocols.accuracy(top5[name])}
+        top1 = {name: values.astype(bool) for name, values in _wide(labelled, f"{task}_top1").items()}
+        for name, figures in _subset_figures(labelled, task, top1).items():
             out["subsets"].setdefault(name, {})[task] = figures
         modalities = sorted(protocols.parts(protocols.full_subset(top1)))
         for modality in modalities if len(modalities) > 1 else []:
             out["rates"].setdefault(modality, {})[task] = protocols.missing_rate_curve(top1, modality)
         out["drop"][task] = protocols.drop_curve(top1)
         out["summary"][task] = protocols.summary(top1)
+        out["patterns"][task] = protocols.pattern_curve(top1)
+        out["intervals"][task] = intervals(top1)
+        one_each = labelled.drop_duplicates("id").sort_values("id")  # the order of the arrays above
+        for group, which in groups.members(one_each, task).items():
+            out["groups"].setdefault(group, {})[task] = groups.group_accuracies(top1, which)
+    out["natural"] = natural_accuracy(table)
     return out
+
+
+def _subset_figures(
+    labelled: pd.DataFrame, task: str, top1: dict[str, NDArray[np.bool_]]
+) -> dict[str, dict[str, float]]:
+    """Subset -> top-1, top-5, mean class accuracy and calibration error, in percent."""
+    top5 = _wide(labelled, f"{task}_top5")
+    confidence = _wide(labelled.assign(_confidence=_confidence(labelled, task)), "_confidence")
+    classes = _wide(labelled.assign(_class=_classes(labelled, task)), "_class")
+    return {
+        name: {
+            "top1": protocols.accuracy(top1[name]),
+            "top5": protocols.accuracy(top5[name].astype(bool)),
+            "class_mean": protocols.class_mean(top1[name], classes[name]),
+            "ece": calibration_error(confidence[name], top1[name]),
+        }
+        for name in sorted(top1)
+    }
 
 
 def natural_accuracy(table: pd.DataFrame) -> dict[str, Any]:
     """Top-1 over all segments with whatever they have: the complete ones in full, the others as they are."""
     complete = table[table["subset"] != NATURAL]
-    full = max(complete["subset"].unique(), key=lambda name: len(protocols.parts(name)))
+    full = max(complete["subset"].unique(), key=lambda name: len(protocols.parts(name)), default=NATURAL)
     as_is = table[table["subset"].isin([full, NATURAL])]
-    return {
-        "n": len(as_is),
-        **{task: protocols.accuracy(as_is[f"{task}_top1"].to_numpy(bool)) for task in task_names(table)},
-    }
+    out: dict[str, Any] = {"n": len(as_is)}
+    for task in task_names(table):
+        labelled = _labelled(as_is, task)
+        if len(labelled):
+            out[task] = protocols.accuracy(labelled[f"{task}_top1"].to_numpy(bool))
+    return out
 
 
 def write_summary(run: Path, result: dict[str, Any], extra: dict[str, Any]) -> None:

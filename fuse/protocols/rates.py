@@ -1,0 +1,40 @@
+"""Accuracy when a share of the segments is incomplete (methods 1.1: MMT, MiDl; 1.5: MAP).
+
+Nested: one permutation a seed, and segment i is incomplete at rate r iff rank(i) < round(r n), so the segments that
+are incomplete at 25 % are among those at 50 %.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcache.fuse.protocols.correct import Correct, accuracy, full_subset, parts
+
+RATES = (0, 25, 50, 75, 100)  # percent
+PATTERN_RATES = (0, 25, 50, 70, 75, 100)  # with MAP's 70 %
+
+
+def _rank(n: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, n)).permutation(n)
+
+
+def missing_rate_curve(correct: Correct, modality: str, seed: int = 0) -> dict[str, float]:
+    """Accuracy when r percent of the segments lack `modality`: rate -> percent."""
+    full = full_subset(correct)
+    without = "+".join(sorted(parts(full) - {modality}))
+    rank = _rank(len(correct[full]), seed)
+    n = len(rank)
+    return {str(r): accuracy(np.where(rank < round(r * n / 100), correct[without], correct[full])) for r in RATES}
+
+
+def pattern_curve(correct: Correct, seed: int = 0) -> dict[str, float]:
+    """Accuracy when r percent lack one modality each, all modalities equally often (MAP's type `both`)."""
+    full = full_subset(correct)
+    names = sorted(parts(full))
+    if len(names) == 1:
+        return {}
+    lacking = np.stack([correct["+".join(n for n in names if n != lost)] for lost in names])  # (M, n)
+    rank = _rank(len(correct[full]), seed)
+    n = len(rank)
+    # In the order of ranks the lost modality goes round, so that at every rate each is lost equally often.
+    incomplete = lacking[rank % len(names), np.arange(n)]
+    return {str(r): accuracy(np.where(rank < round(r * n / 100), incomplete, correct[full])) for r in PATTERN_RATES}
