@@ -1,5 +1,6 @@
 """Trees of NTU RGB+D as its archives unpack and as people keep them, by hand."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from mmcache.extract.datasets import DATASETS, Source
 from mmcache.extract.datasets.ntu import Ntu60, Ntu120
 from mmcache.extract.media import read_media
 from mmcache.extract.media.base import SkeletonRequest, VideoRequest
-from mmcache.store.errors import ConfigError
+from mmcache.store.errors import ConfigError, FingerprintError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.layout import Presence
 
@@ -254,8 +255,9 @@ def test_a_sample_is_extracted_whole_and_its_modalities_keep_in_step(
         "ntu60",
         root,
         store=tmp_path / "s.zarr",
-        modalities=["rgb", "skeleton"],
-        encoder={"rgb": "swin3d_demo", "skeleton": "joints"},
+        modalities=["rgb", "depth", "ir", "skeleton"],
+        encoder={"rgb": "swin3d_demo", "depth": "timm:resnet10t", "ir": "timm:resnet10t", "skeleton": "joints"},
+        weights="random",
     )
     summary = run_extract(make_plan(config), NoProgress())
     assert summary.failures == []
@@ -263,7 +265,11 @@ def test_a_sample_is_extracted_whole_and_its_modalities_keep_in_step(
     assert store.segments["id"].tolist() == [FIRST, OTHER_SUBJECT]
     assert store.segments["split_xview"].tolist() == ["test", "train"]
     assert store.present["rgb"].tolist() == [Presence.CACHED] * 2
-    assert store.present["skeleton"].tolist() == [Presence.CACHED, Presence.MISSING]
+    for modality in ("depth", "ir", "skeleton"):
+        assert store.present[modality].tolist() == [Presence.CACHED, Presence.MISSING]
+    assert run_extract(make_plan(config), NoProgress()).settled == 0
+    with pytest.raises(FingerprintError, match="colouring"):
+        run_extract(make_plan(dataclasses.replace(config, set={"depth": "jet"})), NoProgress())
     assert store.tokens["skeleton"].read([0])[0, :, 0].tolist() == sorted(store.tokens["skeleton"].read([0])[0, :, 0])
 
     dataset = Ntu60(root)
