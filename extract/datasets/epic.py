@@ -12,8 +12,10 @@ from typing import ClassVar
 
 import pandas as pd
 
+from mmcache.extract.datasets.annotations import find_annotations, read_csv
 from mmcache.extract.datasets.base import Option, Source
 from mmcache.extract.datasets.epic_media import EpicMedia
+from mmcache.extract.datasets.epic_splits import add_protocols
 from mmcache.extract.datasets.packed import LAYOUT
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
@@ -28,8 +30,9 @@ _SPLIT_FILES = {
 }
 _CLASS_FILES = {"verb": "EPIC_100_verb_classes.csv", "noun": "EPIC_100_noun_classes.csv"}
 _SPAN_COLUMNS = ["narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp"]
-VIDEO_ID = re.compile(r"P\d{2}_\d{2,3}")
-_TIMESTAMP = re.compile(r"(\d+):(\d{2}):(\d{2}(?:\.\d+)?)")
+VIDEO_ID = re.compile(r"P\d{2}_\d{2,3}", re.ASCII)
+_NUMBERED = re.compile(r"_\d+", re.ASCII)
+_TIMESTAMP = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.ASCII)
 
 
 class EpicKitchens:
@@ -53,7 +56,9 @@ class EpicKitchens:
         self._media = EpicMedia(root, narrations=True)
         self.problems: list[str] = []
         needed = [*_CLASS_FILES.values(), _SPLIT_FILES["train"]]
-        folder = find_annotations(root, annotations, _ANNOTATION_FOLDERS, needed, "EPIC-KITCHENS-100", ANNOTATIONS_URL)
+        folder = find_annotations(
+            root, annotations, _ANNOTATION_FOLDERS, needed, "EPIC-KITCHENS-100", ANNOTATIONS_URL, DOWNLOADER_URL
+        )
         files = _read_files(folder)
         self.tasks = _read_classes(folder, files)
         splits = {split: name for split, name in _SPLIT_FILES.items() if name in files}
@@ -66,7 +71,8 @@ class EpicKitchens:
         order = {split: i for i, split in enumerate(_SPLIT_FILES)}
         table = table[~repeated].assign(_split=lambda t: t["split"].map(order))
         table = table.sort_values(["_split", "video", "start_s", "stop_s", "id"], kind="stable")
-        self.segments = table.drop(columns=["_split", "_where"]).reset_index(drop=True)
+        table = table.drop(columns=["_split", "_where"]).reset_index(drop=True)
+        self.segments = add_protocols(table, self.tasks, folder)
 
     def source(self, modality: str, video: str) -> Source | None:
         return self._media.source(modality, video)
@@ -88,10 +94,7 @@ class EpicKitchens:
             where = f"{name} line {line}"
             try:
                 span = seconds(row["start_timestamp"]), seconds(row["stop_timestamp"])
-                if not VIDEO_ID.fullmatch(row["video_id"]):
-                    raise ValueError(f"'{row['video_id']}' is no video id")
-                if not row["narration_id"].startswith(row["video_id"] + "_"):
-                    raise ValueError(f"narration id '{row['narration_id']}' does not belong to video {row['video_id']}")
+                check_ids(row["narration_id"], row["video_id"], "narration id")
                 if span[1] <= span[0]:
                     raise ValueError(f"stops at {span[1]} s, not after its start {span[0]} s")
                 labelled = split != "test"
@@ -104,40 +107,6 @@ class EpicKitchens:
             for column, value in zip(columns, values, strict=True):
                 out[column].append(value)
         return pd.DataFrame(out)
-
-
-def find_annotations(
-    root: Path, annotations: Path | None, folders: tuple[str, ...], needed: list[str], what: str, url: str
-) -> Path:
-    """The folder that holds annotation files.
-
-    Args:
-        annotations: where the user says they are; None looks in `folders` of `root`.
-        needed: the files without which there is nothing to do.
-
-    Raises:
-        ConfigError: there is no such folder, or some of the files are missing; all of them are named.
-    """
-    if not root.is_dir():
-        raise ConfigError(
-            f"no folder {root}. Put {what} there (or say where it is with --root): "
-            f"annotations from {url}, media with {DOWNLOADER_URL}"
-        )
-    if annotations is not None and not annotations.is_dir():
-        raise ConfigError(f"no folder {annotations} (given as --annotations)")
-    candidates = [annotations] if annotations is not None else [root / folder for folder in folders]
-    for folder in candidates:
-        if any((folder / name).exists() for name in needed):
-            problems = Problems()
-            for name in needed:
-                if not (folder / name).exists():
-                    problems.add(f"{folder / name} is missing; it is in {url}")
-            problems.raise_if_any()
-            return folder
-    looked = ", ".join(str(folder) for folder in candidates)
-    raise ConfigError(
-        f"no {what} annotations in {looked}. Clone {url} into {root}, or say where it is with --annotations DIR"
-    )
 
 
 def _read_files(folder: Path) -> dict[str, pd.DataFrame]:
@@ -156,20 +125,6 @@ def _read_files(folder: Path) -> dict[str, pd.DataFrame]:
     return files
 
 
-def read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame | None:
-    """All columns as text, empty cells as '', the index counting the file's lines; None where it has problems."""
-    try:
-        table = pd.read_csv(path, dtype=str, na_filter=False, on_bad_lines="error", skip_blank_lines=False)
-    except (ValueError, OSError) as error:
-        problems.add(f"{path} is not a readable CSV: {' '.join(str(error).split())}")
-        return None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        problems.add(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
-        return None
-    return table[(table != "").any(axis=1)]
-
-
 def _read_classes(folder: Path, files: dict[str, pd.DataFrame]) -> dict[str, list[str]]:
     """Task -> class names. The head's size comes from here, never from the labels present."""
     tasks = {}
@@ -180,8 +135,18 @@ def _read_classes(folder: Path, files: dict[str, pd.DataFrame]) -> dict[str, lis
     return tasks
 
 
+def check_ids(segment: str, video: str, what: str) -> None:
+    """Raise ValueError unless `video` is PXX_YY or PXX_1YY and `segment` is that, '_' and a number."""
+    if not VIDEO_ID.fullmatch(video):
+        raise ValueError(f"'{video}' is no video id")
+    if not segment.startswith(video + "_"):
+        raise ValueError(f"{what} '{segment}' does not belong to video {video}")
+    if not _NUMBERED.fullmatch(segment.removeprefix(video)):
+        raise ValueError(f"{what} '{segment}' is not {video}_ and a number")
+
+
 def seconds(timestamp: str) -> float:
-    """HH:MM:SS.ss (any number of decimals) to seconds. Raises ValueError otherwise."""
+    """HH:MM:SS.ss (any number of decimals, minutes and seconds below 60) to seconds. Raises ValueError otherwise."""
     match = _TIMESTAMP.fullmatch(timestamp.strip())
     if match is None:
         raise ValueError(f"timestamp '{timestamp}' is not HH:MM:SS.ss")

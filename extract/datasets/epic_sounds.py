@@ -11,8 +11,9 @@ from typing import ClassVar
 
 import pandas as pd
 
+from mmcache.extract.datasets.annotations import find_annotations, read_csv
 from mmcache.extract.datasets.base import Option, Source
-from mmcache.extract.datasets.epic import VIDEO_ID, find_annotations, read_csv, seconds
+from mmcache.extract.datasets.epic import DOWNLOADER_URL, check_ids, seconds
 from mmcache.extract.datasets.epic_media import EpicMedia
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
@@ -49,7 +50,7 @@ class EpicSounds:
         self._media = EpicMedia(root)
         self.problems: list[str] = []
         needed = [_SPLIT_FILES["train"]]
-        folder = find_annotations(root, annotations, _FOLDERS, needed, "EPIC-SOUNDS", ANNOTATIONS_URL)
+        folder = find_annotations(root, annotations, _FOLDERS, needed, "EPIC-SOUNDS", ANNOTATIONS_URL, DOWNLOADER_URL)
         problems = Problems()
         files = {}
         for split, name in _SPLIT_FILES.items():
@@ -85,10 +86,7 @@ class EpicSounds:
         for line, row in zip(raw.index + 2, raw.to_dict("records"), strict=True):
             try:
                 start_s, stop_s = seconds(row["start_timestamp"]), seconds(row["stop_timestamp"])
-                if not VIDEO_ID.fullmatch(row["video_id"]):
-                    raise ValueError(f"'{row['video_id']}' is no video id")
-                if not row["annotation_id"]:
-                    raise ValueError("it has no annotation id")
+                check_ids(row["annotation_id"], row["video_id"], "annotation id")
                 if stop_s <= start_s:
                     raise ValueError(f"stops at {stop_s} s, not after its start {start_s} s")
                 label = int(row["class_id"]) if split != "test" else UNLABELLED
