@@ -10,18 +10,27 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from mmcache.fuse.checks import CHOICES, add_misfits
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store.errors import ConfigError, Problems, unknown_name
 from mmcache.store.settings import resolve
 
 # The names are listed here, not imported, so that a wrong one is reported without waiting for torch.
 # A test holds these lists to the tables they name.
-FUSIONS = ("transformer",)
-FILLS = ("zeros", "skip", "token", "karmma")
-HEADS = ("shared", "per_modality")
-LAWS = ("none", "target_only", "bernoulli_keep_one")
+FUSIONS = ("transformer", "mbt", "sum", "concat", "mlp", "late")
+FILLS = ("zeros", "skip", "token", "karmma", "reconstruct", "prompt", "proxy", "shaspec")
+HEADS = ("shared", "per_modality", "linear", "gap", "pooler")
+LAWS = (
+    "none", "target_only", "bernoulli_keep_one", "uniform_count", "uniform_count_a_batch", "uniform_set_a_batch",
+    "uniform_subset", "complete_else_count", "pattern_table",
+)  # fmt: skip
 RESIDENT = ("auto", "gpu", "ram", "disk")
-_PLACES = ("store", "out", "device", "resident", "teacher")  # where, not what: no part of a run's identity
+_PLACES = ("store", "out", "device", "resident", "teacher", "start")  # where, not what: no part of a run's identity
+# What a run takes over from the one it starts from.
+_NETWORK = (
+    "fusion", "width", "depth", "heads", "ffn_ratio", "positions", "modality_embedding", "pool", "pool_depth",
+    "bottlenecks", "fusion_layer", "class_tokens", "cls_is_query"
+)  # fmt: skip
 # What the teacher of a two-stage run takes over from its student's flags; its architecture stays its own.
 _SHARED_WITH_TEACHER = (
     "store", "modalities", "k", "epochs", "batch_size", "seed", "device", "resident", "holdout", "eval_split"
@@ -29,6 +38,9 @@ _SHARED_WITH_TEACHER = (
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
@@ -51,19 +63,80 @@ class FuseConfig:
     dropout: Share = 0.0
     attention_dropout: Share = 0.0
     token_dropout: Share = 0.0  # of the per_modality head's mean
+    head_norm: bool = False  # LayerNorm before the linear and gap heads
+    head_dropout: Share = 0.0  # and dropout
     positions: bool = False  # learned, one a token place
     modality_embedding: bool = True
+    pool: str = "none"  # one vector a modality before the fill: its mean, or the CLS of a transformer of its own
+    pool_depth: Count = 2
+    bottlenecks: Count = 4  # MBT's shared tokens
+    fusion_layer: Whole | None = None  # MBT's first layer that reads them; None = the last but one
+    class_tokens: bool = False  # MBT: the head reads one class token a modality
+    cls_is_query: bool = False  # the transformer's CLS reads tokens and is read by none (MacJEPA)
+    # the fills
     s_mode: str = "always"  # KARMMA's s tokens: always, or only where missing
+    fill_depth: Count = 2  # ActionMAE: layers of encoder and of decoder
+    fill_dropout: Share = 0.1  # of the proxy layers
+    memory: Count = 1  # ActionMAE's memory tokens
+    rec_slots: str = "missing"  # the decoder stands for what is missing, or (ActionMAE's code) for all
+    rec_complete: str = "originals"  # a complete segment is fed as it is, or as the encoder's places (code)
+    rec_positions: bool = True  # false in the code
+    rec_order: str = "restored"  # at test, slots in their places, or packed, kept ones first (code)
+    rec_target: str = "raw"  # or standardised, and not detached (code)
+    rec_end: str = "none"  # after the decoder: nothing, or LayerNorm and a linear (code)
+    prompt_length: Whole = 16  # MAP's L_p
+    prompt_layers: Count = 6  # the first layers that have prompts, at most `depth`
+    prompt_kind: str = "input"  # or attention
+    proxy_encoder: str = "pair"  # a proxy layer for each pair (COMPASS), or for each source (CMPT)
+    stand_in: str = "mean"  # ShaSpec: the mean of the shared parts there are, or the first of them (code)
     # the keep masks in training
     law: str = "none"
     drop: Share = 0.0  # p
     target: str | None = None  # the one modality that may be missing; the law becomes target_only
     train_on: str = "all"  # or only the segments that are complete by nature
-    # the losses
+    full_share: Share = 0.0  # the first epochs, which keep everything (ShaSpec's warm-up)
+    train_modalities: list[str] | None = None  # labels are learned from these alone (zero-shot); None = all
+    # the losses; a weight of 0 leaves one out, a share is one of the run's epochs
     label_smoothing: Share = 0.0
     alpha: Annotated[float, Field(ge=0, le=1)] = 1.0  # weight of CE; 1 - alpha is the teacher's
-    teacher: Path | None = None  # a run; None = train the strategy's own
+    reconstruction: Weight = 0.0  # of what reconstruct and proxy fills predict
+    align: Weight = 0.0  # InfoNCE between modalities (MMG-Ego4D)
+    align_temperature: Positive = 0.07
+    align_share: Share = 0.0  # the first epochs, which learn by align alone, from unlabelled segments too
+    anchor: str | None = None  # the modality that the others are aligned to; None = rgb, else the first
+    prototypes: Weight = 0.0  # few-shot meta-training by episodes, in the last epochs
+    meta_share: Share = 0.0  # which these are
+    few_shot_task: str | None = None  # whose classes the episodes tell apart; None = the first task
+    ways: Annotated[int, Field(ge=2)] = 5
+    shots: Count = 5
+    queries: Count = 5  # a class and episode
+    vicreg: Weight = 0.0
+    vicreg_terms: tuple[Weight, Weight, Weight] = (25.0, 25.0, 1.0)  # invariance, variance, covariance
+    shared: Weight = 0.0  # ShaSpec: shared parts alike
+    specific: Weight = 0.0  # ShaSpec: specific parts tell their modality
+    mad: Weight = 0.0  # MMANet: the teacher's relations between segments
+    mad_by: str = "rows"  # weighted by i, or by j: columns (code)
+    mar: Weight = 0.0  # MMANet: weak combinations of modalities
+    margin_share: Share = 0.05  # the first epochs, which have neither mad nor mar
+    jepa: Weight = 0.0  # MacJEPA: predict a slow copy's view of everything
+    momentum: Annotated[float, Field(ge=0, le=1)] = 0.996  # of the slow copy
+    # the teachers
+    teacher: Path | list[Path] | None = None  # a run, or several; None = train the strategy's own
     teacher_mask: str = "same"  # the teacher sees the student's mask, or everything: full
+    teacher_modalities: list[str] | None = None  # of the teachers trained first; None = the run's own
+    temperature: Positive = 1.0
+    kd_tasks: str = "sum"  # or mean
+    ensemble: str = "uniform"  # weights of several teachers: uniform, or by their loss on a dataset or a sample
+    ensemble_temperature: Positive = 1.0
+    # where the network starts
+    start: Path | None = None  # a run whose weights it starts from; None = train the strategy's own, if it has one
+    freeze: bool = False  # of these weights; fill and head are then all that is trained
+    # at test
+    test_time: str = "none"  # or midl
+    midl_mode: str = "stream"  # adapt while predicting, or first on all complete segments: two_phase (code)
+    midl_lr: Weight = 2.5e-4
+    midl_information: Weight = 3.0  # weight of the mutual information between modality and prediction
+    midl_distance: Weight = 3.0  # weight of the KL to the model before adaptation
     # the optimiser
     epochs: Count = 100
     batch_size: Count = 32
@@ -96,22 +169,22 @@ class FuseConfig:
             ("head", self.head, HEADS),
             ("law", self.law, LAWS),
             ("resident", self.resident, RESIDENT),
-            ("train_on", self.train_on, ("all", "complete")),
-            ("s_mode", self.s_mode, ("always", "missing")),
-            ("teacher_mask", self.teacher_mask, ("same", "full")),
+            *((option, getattr(self, option), allowed) for option, allowed in CHOICES.items()),
         ):
             problems.check_name(what, name, allowed)
-        if self.width % self.heads:
-            problems.add(f"--width {self.width} is not a multiple of --heads {self.heads}")
-        if self.law == "target_only" and self.target is None:
-            problems.add("the law target_only needs --target M")
-        if self.target is not None and self.drop == 0:
-            problems.add(f"--target {self.target} with --drop 0 never drops it: give --drop P")
-        if self.alpha < 1 and self.teacher is None and STRATEGIES[self.strategy].teacher is None:
-            problems.add(
-                f"alpha {self.alpha:g} asks for distillation, but {self.strategy} has no teacher: give --teacher RUN"
-            )
+        add_misfits(self, problems)
         problems.raise_if_any()
+
+    @property
+    def teacher_runs(self) -> list[Path]:
+        """The runs given as teachers."""
+        given = self.teacher
+        return [] if given is None else given if isinstance(given, list) else [given]
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether any part of the loss asks a teacher."""
+        return self.alpha < 1 or self.mad > 0
 
 
 def make_config(strategy: str, layers: Mapping[str, Mapping[str, Any]]) -> FuseConfig:
@@ -130,16 +203,36 @@ def make_config(strategy: str, layers: Mapping[str, Mapping[str, Any]]) -> FuseC
     return config
 
 
-def teacher_config(student: FuseConfig, layers: Mapping[str, Mapping[str, Any]]) -> FuseConfig:
-    """The options of the teacher that a two-stage strategy trains first.
+def teacher_configs(
+    student: FuseConfig, layers: Mapping[str, Mapping[str, Any]], modalities: list[str]
+) -> list[FuseConfig]:
+    """The options of the teachers that a two-stage strategy trains first: one, or one a modality.
 
     Settings files speak for teacher and student alike; of the flags, the teacher takes what concerns data and
     schedule, not what shapes the student's network.
+
+    Args:
+        modalities: the store's, or those the run names.
     """
-    name = STRATEGIES[student.strategy].teacher
+    strategy = STRATEGIES[student.strategy]
+    assert strategy.teacher is not None
+    shared = _shared(layers)
+    if not strategy.teacher_each:
+        return [make_config(strategy.teacher, shared)]
+    alone = [{**shared, "one teacher a modality": {"modalities": [name]}} for name in modalities]
+    return [make_config(strategy.teacher, own) for own in alone]
+
+
+def start_config(config: FuseConfig, layers: Mapping[str, Mapping[str, Any]]) -> FuseConfig:
+    """The options of the run whose weights a run starts from: its strategy's, with the network of `config`."""
+    name = STRATEGIES[config.strategy].start
     assert name is not None
-    shared = {
+    network = {option: getattr(config, option) for option in _NETWORK}
+    return make_config(name, {**_shared(layers), f"the network of {config.strategy}": network})
+
+
+def _shared(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {
         where: {option: value for option, value in layer.items() if where != "flags" or option in _SHARED_WITH_TEACHER}
         for where, layer in layers.items()
     }
-    return make_config(name, shared)

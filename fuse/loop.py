@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.fuse import protocols
+from mmcache.fuse import phases, protocols
 from mmcache.fuse.config import FuseConfig
+from mmcache.fuse.episodes import draw_episodes, episode_masks
 from mmcache.fuse.evaluation import (
     SUBSETS_FILE,
     correctness,
@@ -22,12 +25,12 @@ from mmcache.fuse.evaluation import (
     write_summary,
 )
 from mmcache.fuse.holdout import split_holdout
-from mmcache.fuse.losses import cross_entropy, distillation
 from mmcache.fuse.masks import LAWS
 from mmcache.fuse.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, to_yaml
+from mmcache.fuse.objective import Objective, Teaching
 from mmcache.fuse.progress import Progress
 from mmcache.fuse.run import RunFolder, write_model
-from mmcache.fuse.teacher import TeacherAnswers
+from mmcache.fuse.start import start_from
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
@@ -35,6 +38,8 @@ from mmcache.store.loader import Batch, Loader
 from mmcache.store.order import id_keys
 
 _INIT_STREAM = 1 << 40  # apart from epochs, which count from 0
+# (store, rows trained on, rows held out) -> what the teachers say of them
+Teachers = Callable[[FeatureStore, NDArray[np.int64], NDArray[np.int64]], Teaching]
 
 
 class Training:
@@ -46,22 +51,28 @@ class Training:
         store: FeatureStore,
         modalities: list[str],
         folder: RunFolder,
-        answers: TeacherAnswers | None,
+        teachers: Teachers | None,
         device: str,
         progress: Progress,
+        start: Path | None = None,
     ) -> None:
         self.config, self.store, self.folder = config, store, folder
-        self.answers, self.device, self.progress = answers, device, progress
+        self.device, self.progress = device, progress
         resolved = [store.resolve(name) for name in modalities]
         self.names = [modality for modality, _ in resolved]
         self.sources = [f"{modality}/{encoder}" for modality, encoder in resolved]
         self.eval_split = config.eval_split or store.meta.eval_split
-        rows = self._labelled(store.rows("train", self.sources))
-        self.train_rows, self.holdout_rows = split_holdout(store, rows, config.holdout, config.seed)
+        rows = store.rows("train", self.sources)
+        self.train_rows, self.holdout_rows = split_holdout(store, self._labelled(rows), config.holdout, config.seed)
+        self.presence = store.presence_matrix(self.sources)
         if config.train_on == "complete":
             self.train_rows = self._complete(self.train_rows)
+        self.align_rows = self._unlabelled_too(rows) if config.align_share > 0 else self.train_rows
+        self.labels_from = self._labels_from()
+        self.train_rows = self.train_rows[(self.presence & self.labels_from)[self.train_rows].any(axis=1)]
         self.eval_rows = evaluated_rows(store, self.eval_split, self.sources)
-        every = np.concatenate([self.train_rows, self.holdout_rows, self.eval_rows])
+        every = np.unique(np.concatenate([self.train_rows, self.align_rows]))
+        every = np.concatenate([every, self.holdout_rows, self.eval_rows])
         self.loader = Loader(store, self.sources, every, k=config.k, resident=config.resident, device=device)
         shapes = {
             modality: (encoder, self.loader.n_tokens(source), self.loader.width(source))
@@ -69,15 +80,19 @@ class Training:
         }
         self.spec = ModelSpec(shapes, store.tasks)
         torch.manual_seed(self._seed(_INIT_STREAM))
-        self.model = Model(self.spec, config).to(device)
+        self.model = Model(self.spec, config)
+        if start is not None:
+            start_from(self.model, start, config.freeze)
+        teaching = teachers(store, self.train_rows, self.holdout_rows) if teachers is not None else None
+        self.objective = Objective(config, self.model, teaching)
+        self.trained = nn.ModuleDict({"model": self.model, "objective": self.objective}).to(device)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
+            self._parameters(),
             lr=config.lr,
             weight_decay=config.weight_decay,
             fused=self.loader.device.type == "cuda",
         )
         self.keys = id_keys(store.segments["id"])
-        self.presence = store.presence_matrix(self.sources)
         self.steps_per_epoch = math.ceil(self._drawn() / config.batch_size)
         self.autocast = self.loader.device.type == "cuda" and torch.cuda.is_bf16_supported()
 
@@ -85,11 +100,11 @@ class Training:
         """Train what is left to train, evaluate, write the folder; the results in the form of `evaluate --json`."""
         self.folder.begin()
         self.progress.stage(f"{self.config.strategy} -> {self.folder.path}", self._details())
-        done, best = self.folder.resume(self.model, self.optimiser)
+        done, best = self.folder.resume(self.trained, self.optimiser)
         for epoch in range(done, self.config.epochs):
             began = time.perf_counter()
             losses = self._train_epoch(epoch)
-            holdout = self._holdout_accuracy()
+            holdout = self._holdout_accuracy(epoch)
             chosen = holdout.get("action", next(iter(holdout.values())))
             if chosen > best:
                 best = chosen
@@ -97,7 +112,7 @@ class Training:
             seconds = round(time.perf_counter() - began, 3)
             rate = round(self._learning_rate((epoch + 1) * self.steps_per_epoch), 10)
             self.folder.write_metrics({"epoch": epoch, **losses, "lr": rate, "holdout": holdout, "seconds": seconds})
-            self.folder.save_epoch(epoch, self.model, self.optimiser, best)
+            self.folder.save_epoch(epoch, self.trained, self.optimiser, best)
             self.progress.advance(epoch + 1, self.config.epochs, "epochs", f"loss {losses['loss']:.3f}")
         return self._finish()
 
@@ -110,35 +125,24 @@ class Training:
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training rows; the mean of each part of the loss."""
-        self.model.train()
+        self.trained.train()
         torch.manual_seed(self._seed(epoch))
-        keep = np.zeros_like(self.presence)
-        target = self.names.index(self.config.target) if self.config.target is not None else None
-        law = LAWS[self.config.law]
-        rows = self.train_rows
-        keep[rows] = law(self.presence[rows], self.keys[rows], self.config.seed, epoch, self.config.drop, target)
         sums: dict[str, torch.Tensor] = {}
-        step = epoch * self.steps_per_epoch
-        batches = self.loader.epoch(
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            epoch=epoch,
-            rows=rows,
-            balance=self.config.balance,
-        )
-        for batch in batches:
+        step, seen = epoch * self.steps_per_epoch, 0
+        for batch, kept in self._batches(epoch):
             for group in self.optimiser.param_groups:
                 group["lr"] = self._learning_rate(step)
-            parts = self._loss(batch, keep[batch.rows])
+            parts = self.objective(self.model, batch, kept, epoch, self.autocast)
             self.optimiser.zero_grad(set_to_none=True)
             parts["loss"].backward()
             if self.config.clip > 0:
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+                nn.utils.clip_grad_norm_(self._parameters(), self.config.clip)
             self.optimiser.step()
+            self.objective.stepped(self.model)
             for name, value in parts.items():  # summed on the device: no wait for it within the epoch
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() * len(batch.rows)
-            step += 1
-        losses = {name: float(value) / self._drawn() for name, value in sums.items()}
+            step, seen = step + 1, seen + len(batch.rows)
+        losses = {name: float(value) / seen for name, value in sums.items()}
         if not math.isfinite(losses["loss"]):
             raise ConfigError(
                 f"the loss became {losses['loss']} in epoch {epoch}: try a smaller --lr (it is {self.config.lr:g}). "
@@ -146,26 +150,46 @@ class Training:
             )
         return losses
 
-    def _loss(self, batch: Batch, kept: NDArray[np.bool_]) -> dict[str, torch.Tensor]:
-        """The parts of the loss of one batch: {'loss', and 'ce' and 'kd' where a teacher takes part}."""
-        mask = torch.from_numpy(kept).to(self.device)
-        tokens = dict(zip(self.names, batch.tokens.values(), strict=True))
-        lengths = dict(zip(self.names, batch.lengths.values(), strict=True))
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.autocast):
-            outputs = self.model.outputs(tokens, lengths, mask)
-        ce = cross_entropy(outputs, batch.labels, self.config.label_smoothing, self.model.head.each)
-        if self.answers is None:
-            return {"loss": ce}
-        seen = kept if self.config.teacher_mask == "same" else self.presence[batch.rows]
-        teacher, known = self.answers.look_up(batch.rows, seen, self.names)
-        teacher = {task: values.to(self.device) for task, values in teacher.items()}
-        kd = distillation(outputs.mean(), teacher, known.to(self.device))
-        return {"loss": self.config.alpha * ce + (1 - self.config.alpha) * kd, "ce": ce, "kd": kd}
+    def _batches(self, epoch: int) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
+        """The batches of an epoch, and which of their modalities (B, M) the model sees."""
+        config = self.config
+        if phases.is_meta(config, epoch):
+            yield from self._episodes(epoch)
+            return
+        aligns = phases.only_aligns(config, epoch)
+        batches = self.loader.epoch(
+            batch_size=config.batch_size,
+            seed=config.seed,
+            epoch=epoch,
+            rows=self.align_rows if aligns else self.train_rows,
+            balance=None if aligns else config.balance,
+        )
+        target = self.names.index(config.target) if config.target is not None else None
+        law = LAWS["none" if phases.keeps_everything(config, epoch) else config.law]
+        for step, batch in enumerate(batches):
+            present = self.presence[batch.rows]
+            if not aligns:
+                present = present & self.labels_from
+            # Draws belong to segments: one batch at a time, they are those of the whole epoch.
+            yield batch, law(present, self.keys[batch.rows], config.seed, epoch, config.drop, target, step)
 
-    def _holdout_accuracy(self) -> dict[str, float]:
+    def _episodes(self, epoch: int) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
+        """As _batches: the few-shot episodes of an epoch, about as many segments as it has."""
+        config, rows = self.config, self.train_rows
+        labels = self.store.labels(config.few_shot_task or next(iter(self.store.tasks)))[rows]
+        size = config.ways * (config.shots + config.queries)
+        count = max(1, len(rows) // size)
+        episodes = draw_episodes(rows, labels, config.ways, config.shots, config.queries, count, config.seed, epoch)
+        supports = config.ways * config.shots
+        for i, batch in enumerate(self.loader.in_order(batch_size=size, rows=episodes.ravel())):
+            present = self.presence[batch.rows] & self.labels_from
+            yield batch, episode_masks(present, supports, config.seed, epoch, i)
+
+    def _holdout_accuracy(self, epoch: int) -> dict[str, float]:
         """Task -> accuracy on the held-out part of train, averaged over all modality subsets."""
         self.model.eval()
         table = score(self.model, self.store, self.holdout_rows, self.config.k, self.device, self.loader)
+        self.objective.epoch_done(epoch, table)
         out = {}
         for task in task_names(table):
             correct = correctness(table, task)
@@ -221,13 +245,27 @@ class Training:
 
     def _complete(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows that lack no modality by nature."""
-        complete = rows[self.store.presence_matrix(self.sources)[rows].all(axis=1)]
+        complete = rows[self.presence[rows].all(axis=1)]
         if not len(complete):
             raise ConfigError(
                 f"no training segment of {self.store.path} has all of {', '.join(self.names)}, and this strategy "
                 "trains on complete ones: choose fewer --modalities, or --train-on all"
             )
         return complete
+
+    def _unlabelled_too(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All rows of train, without those that pick the epoch and what is of their videos."""
+        video = self.store.segments["video"].to_numpy()
+        held = np.isin(video[rows], video[self.holdout_rows]) & ~np.isin(video[rows], video[self.train_rows])
+        return rows[~held & ~np.isin(rows, self.holdout_rows)]
+
+    def _labels_from(self) -> NDArray[np.bool_]:
+        """(M,) bool: the modalities that labels are learned from."""
+        chosen = self.config.train_modalities
+        return np.array([chosen is None or name in chosen for name in self.names])
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.trained.parameters() if p.requires_grad]
 
     def _details(self) -> list[str]:
         loader, config = self.loader, self.config

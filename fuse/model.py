@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.fills import FILLS, Fill, KarmmaFill
-from mmcache.fuse.fusion import FUSIONS
+from mmcache.fuse.fills import FILLS, Targets
+from mmcache.fuse.fusion import FUSIONS, Fused
 from mmcache.fuse.heads import HEADS, Outputs
+from mmcache.fuse.pooling import MeanPool, TransformerPool, masked_mean
 from mmcache.store.errors import ConfigError
 from mmcache.store.kaverage import k_average
 
@@ -38,6 +39,23 @@ class ModelSpec:
         return list(self.modalities)
 
 
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """One pass through a model, with what losses look at on the way.
+
+    Attributes:
+        outputs: what the head gave.
+        fused: what the fusion gave.
+        losses: of the fill, in training.
+        real: (B, M, d), the mean token of every modality that is present, kept or not, where asked for.
+    """
+
+    outputs: Outputs
+    fused: Fused
+    losses: dict[str, torch.Tensor]
+    real: torch.Tensor | None
+
+
 class Model(nn.Module):
     """A fusion model over cached tokens.
 
@@ -47,21 +65,21 @@ class Model(nn.Module):
 
     def __init__(self, spec: ModelSpec, config: FuseConfig) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.target_grad = spec, config.rec_target == "standardised"
         lengths = [tokens for _, tokens, _ in spec.modalities.values()]
         width = config.width
         self.projectors = nn.ModuleList([nn.Linear(d, width) for _, _, d in spec.modalities.values()])
-        fill = FILLS[config.fill]
-        self.fill: Fill = KarmmaFill(lengths, width, config.s_mode) if fill is KarmmaFill else fill(lengths, width)
+        self.pools = _pools(lengths, config)
+        if self.pools is not None:
+            lengths = [1] * len(lengths)
+        self.fill = FILLS[config.fill](lengths, config)
         self.positions = nn.ParameterList([torch.randn(n, width) * 0.02 for n in lengths]) if config.positions else None
         self.modality_embedding = (
             nn.Parameter(torch.randn(len(lengths), width) * 0.02) if config.modality_embedding else None
         )
-        self.fusion = FUSIONS[config.fusion](
-            width, config.depth, config.heads, config.ffn_ratio, config.dropout, config.attention_dropout
-        )
+        self.fusion = FUSIONS[config.fusion](len(lengths), config)
         classes = {task: len(names) for task, names in spec.tasks.items()}
-        self.head = HEADS[config.head](width, len(lengths), classes, config.token_dropout)
+        self.head = HEADS[config.head](len(lengths), classes, config)
 
     def forward(
         self,
@@ -99,24 +117,64 @@ class Model(nn.Module):
         kept: torch.Tensor,
     ) -> Outputs:
         """As forward, for tokens and masks known to be sound; logits of every vector, for the losses."""
-        embedded, masks = [], []
-        dtype = next(self.parameters()).dtype
-        for m, (name, (_, full, width)) in enumerate(self.spec.modalities.items()):
-            here = kept[:, m]
-            raw = tokens.get(name)
-            if raw is None:
-                here = torch.zeros_like(here)
-                raw = torch.zeros(len(here), full, width, dtype=dtype, device=here.device)
-            blank = torch.zeros((), dtype=raw.dtype, device=raw.device)
-            x = self.projectors[m](torch.where(here[:, None, None], raw, blank).to(dtype))
-            x = self.fill(m, x, here)
+        return self.trace(tokens, lengths, kept).outputs
+
+    def trace(
+        self,
+        tokens: Mapping[str, torch.Tensor],
+        lengths: Mapping[str, torch.Tensor] | None,
+        kept: torch.Tensor,
+        present: torch.Tensor | None = None,
+        real: bool = False,
+    ) -> "Trace":
+        """As outputs, with what the losses look at on the way.
+
+        Args:
+            present: (B, M) bool, given in training alone: fills then learn from what is present but not kept.
+            real: also give the vectors of all that is present, with gradient.
+        """
+        parts, masks, kept = self._embed(tokens, lengths, kept)
+        targets, vectors = None, None
+        if present is not None:
+            if self.fill.wants_targets or real:
+                there, there_masks, present = self._embed(tokens, lengths, present)
+                vectors = torch.stack([masked_mean(x, mask) for x, mask in zip(there, there_masks, strict=True)], dim=1)
+            else:
+                there, there_masks = parts, masks
+            known = present & ~kept
+            targets = Targets([x if self.target_grad else x.detach() for x in there], there_masks, known)
+        filled = self.fill(parts, masks, kept, targets)
+        embedded = []
+        for m, x in enumerate(filled.tokens):
             if self.positions is not None:
                 x = x + self.positions[m][: x.shape[1]]
             if self.modality_embedding is not None:
                 x = x + self.modality_embedding[m]
             embedded.append(x)
-            masks.append(self._mask(x.shape[1], here, None if lengths is None else lengths.get(name)))
-        return self.head(self.fusion(embedded, masks))
+        fused = self.fusion(embedded, filled.masks, filled.prompts)
+        return Trace(self.head(fused), fused, filled.losses, vectors)
+
+    def _embed(
+        self, tokens: Mapping[str, torch.Tensor], lengths: Mapping[str, torch.Tensor] | None, kept: torch.Tensor
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor]:
+        """Project, and pool where asked for: (B, n_m, d) and its mask a modality, and which were there to be kept."""
+        parts, masks, here = [], [], []
+        dtype = next(self.parameters()).dtype
+        for m, (name, (_, full, width)) in enumerate(self.spec.modalities.items()):
+            raw = tokens.get(name)
+            here.append(torch.zeros_like(kept[:, m]) if raw is None else kept[:, m])
+            if raw is None:
+                raw = torch.zeros(len(kept), full, width, dtype=dtype, device=kept.device)
+            blank = torch.zeros((), dtype=raw.dtype, device=raw.device)
+            x = self.projectors[m](torch.where(here[m][:, None, None], raw, blank).to(dtype))
+            mask = here[m][:, None].expand(-1, x.shape[1])
+            if lengths is not None and name in lengths:
+                mask = mask & (torch.arange(x.shape[1], device=kept.device) < lengths[name][:, None])
+            if self.pools is not None:
+                x, mask = self.pools[m](x, mask), here[m][:, None]
+            parts.append(x)
+            masks.append(mask)
+        return parts, masks, torch.stack(here, dim=1)
 
     def _shortened(
         self, tokens: Mapping[str, torch.Tensor], lengths: Mapping[str, torch.Tensor] | None
@@ -133,14 +191,6 @@ class Model(nn.Module):
                     short_lengths[name] = torch.from_numpy(counts).to(values.device)
         return short, short_lengths or None
 
-    def _mask(self, count: int, here: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        """(B, n): a present modality has its true tokens; an absent one all its fill's, or none."""
-        absent = torch.full_like(here, self.fill.occupies)[:, None]
-        if lengths is None:
-            return torch.where(here[:, None], torch.ones_like(absent), absent).expand(-1, count)
-        real = torch.arange(count, device=here.device) < lengths[:, None]
-        return torch.where(here[:, None], real, absent)
-
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu") -> "Model":
         """The trained model of a run folder, in eval mode. Raises ConfigError when there is none."""
@@ -149,6 +199,17 @@ class Model(nn.Module):
         model = cls(spec_of(saved), config_of(saved))
         model.load_state_dict(load_file(run / WEIGHTS_FILE))
         return model.to(device).eval()
+
+
+def _pools(lengths: list[int], config: FuseConfig) -> nn.ModuleList | None:
+    """One pool a modality, or None where tokens go on as they are."""
+    if config.pool == "none":
+        return None
+    if config.pool == "mean":
+        return nn.ModuleList([MeanPool() for _ in lengths])
+    hidden = int(config.width * config.ffn_ratio)
+    shape = (config.width, config.pool_depth, config.heads, hidden, config.dropout)
+    return nn.ModuleList([TransformerPool(n, *shape) for n in lengths])
 
 
 def read_run_config(run: Path) -> dict[str, Any]:

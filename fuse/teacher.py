@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmcache.fuse.evaluation import model_sources
 from mmcache.fuse.masks import subset_index, subset_name, subsets
 from mmcache.fuse.model import WEIGHTS_FILE, Model, config_of, read_run_config
-from mmcache.store.errors import Problems
+from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.loader import Loader
 from mmcache.store.lock import writer_lock
@@ -37,12 +37,23 @@ def check_fits(run: Path, store: FeatureStore) -> None:
             problems.add(f"teacher {run} needs {name} tokens of {encoder}, which {store.path} does not have")
         elif store.tokens[f"{name}/{encoder}"].shape[3] != width:
             problems.add(f"teacher {run} needs {name} tokens of width {width}")
-    for task, classes in saved["model"]["tasks"].items():
+    _note_classes(run, store, problems)
+    problems.raise_if_any()
+
+
+def _check_classes(run: Path, store: FeatureStore) -> None:
+    problems = Problems()
+    _note_classes(run, store, problems)
+    problems.raise_if_any()
+
+
+def _note_classes(run: Path, store: FeatureStore, problems: Problems) -> None:
+    tasks = read_run_config(run)["model"]["tasks"]
+    for task, classes in tasks.items():
         if task in store.tasks and store.tasks[task] != classes:
             problems.add(f"teacher {run} has other {task} classes than {store.path}")
-    if not set(saved["model"]["tasks"]) & set(store.tasks):
+    if not set(tasks) & set(store.tasks):
         problems.add(f"teacher {run} shares no task with {store.path}")
-    problems.raise_if_any()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,41 +94,115 @@ class TeacherAnswers:
         return answers, known
 
 
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """Where a teacher's tokens lie: a store, and for each segment of the student's store its row there, -1 for none."""
+
+    store: FeatureStore
+    rows: NDArray[np.int64]
+
+
+def _source(run: Path, store: FeatureStore) -> _Source:
+    """The student's store if it has the teacher's tokens, else the store the teacher was trained on.
+
+    Raises:
+        ConfigError: neither has what the teacher needs, or their classes differ.
+    """
+    try:
+        check_fits(run, store)
+        return _Source(store, np.arange(len(store)))
+    except ConfigError as error:
+        own = Path(read_run_config(run)["store"])
+        if own.absolute() == store.path.absolute() or not own.exists():
+            raise
+        other = FeatureStore.open(own)
+        try:
+            check_fits(run, other)
+            _check_classes(run, store)
+        except ConfigError:
+            raise error from None
+    places = {name: row for row, name in enumerate(other.segments["id"])}
+    rows = np.array([places.get(name, -1) for name in store.segments["id"]], np.int64)
+    if (rows < 0).all():
+        raise ConfigError(f"teacher {run} learned from {own}, which shares no segment id with {store.path}")
+    return _Source(other, rows)
+
+
 def cached_answers(
     run: Path,
     store: FeatureStore,
     device: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TeacherAnswers:
-    """The teacher's logits for every segment and subset, computed where the store does not have them yet.
+    """The teacher's logits for every segment and subset, computed where they are not cached yet.
 
-    An interrupted computation continues; a finished one is only read.
+    They are cached in the store that has the teacher's tokens: the student's, or the one the teacher was trained on,
+    whose rows are then matched by segment id. An interrupted computation continues; a finished one is only read.
 
     Raises:
         ConfigError: the teacher does not fit the store.
         StoreError: the store is being written by another process.
     """
-    check_fits(run, store)
+    source = _source(run, store)
     model = Model.load(run, device)
     names = model.spec.names
     masks = subsets(len(names))
-    classes = {task: len(labels) for task, labels in model.spec.tasks.items() if task in store.tasks}
+    classes = {task: len(labels) for task, labels in model.spec.tasks.items() if task in source.store.tasks}
     attributes = {
         "modalities": names,
         "subsets": [subset_name(mask, names) for mask in masks],
         "run": run.name,
     }
-    with writer_lock(store.path):
-        cache = LogitsCache(store.path, teacher_name(run), len(store), 1, len(masks), classes, attributes)
+    with writer_lock(source.store.path):
+        cache = LogitsCache(source.store.path, teacher_name(run), len(source.store), 1, len(masks), classes, attributes)
         blocks = cache.missing_blocks()
         if blocks:
-            sources = model_sources(model)
             rows = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
-            loader = Loader(store, sources, rows, k=config_of(read_run_config(run)).k, device=device)
+            loader = _loader(run, model, source.store, rows, device)
             for i, block in enumerate(blocks):
                 cache.write_block(block, _answer(model, loader, block, masks, classes))
                 progress(i + 1, len(blocks))
-    return TeacherAnswers(names, {task: cache.read(task) for task in classes})
+    return TeacherAnswers(
+        names, {task: _matched(cache.read(task), source.rows) for task in classes if task in store.tasks}
+    )
+
+
+def _matched(values: NDArray[np.float16], rows: NDArray[np.int64]) -> NDArray[np.float16]:
+    """(N', S, C) of a teacher's store -> (N, S, C) of the student's, NaN where a segment is not in both."""
+    if len(rows) == len(values) and (rows == np.arange(len(rows))).all():
+        return values
+    out = values[rows]
+    out[rows < 0] = np.nan
+    return out
+
+
+def _loader(run: Path, model: Model, store: FeatureStore, rows: NDArray[np.int64], device: str) -> Loader:
+    return Loader(store, model_sources(model), rows, k=config_of(read_run_config(run)).k, device=device)
+
+
+@torch.inference_mode()
+def teacher_features(run: Path, store: FeatureStore, rows: NDArray[np.int64], device: str) -> torch.Tensor:
+    """(N, F) penultimate features of the teacher, which sees all there is of each of `rows`; NaN for other rows.
+
+    Raises:
+        ConfigError: the teacher does not fit the store.
+    """
+    source = _source(run, store)
+    model = Model.load(run, device)
+    out = torch.full((len(store), model.head.features), float("nan"))
+    wanted = rows[source.rows[rows] >= 0]
+    there = source.rows[wanted]
+    has_any = source.store.presence_matrix(model_sources(model))[there].any(axis=1)
+    wanted, there = wanted[has_any], there[has_any]
+    loader = _loader(run, model, source.store, there, device)
+    done = 0
+    for batch in loader.in_order(batch_size=_BATCH, rows=there):
+        tokens = dict(zip(model.spec.names, batch.tokens.values(), strict=True))
+        lengths = dict(zip(model.spec.names, batch.lengths.values(), strict=True))
+        outputs = model.outputs(tokens, lengths, batch.present)
+        out[torch.from_numpy(wanted[done : done + len(batch.rows)])] = outputs.penultimate().cpu()
+        done += len(batch.rows)
+    return out
 
 
 @torch.inference_mode()

@@ -1,30 +1,51 @@
 """Train a strategy on a store, its teacher first where it has one."""
 
 import dataclasses
+import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from mmcache.fuse.config import FuseConfig, make_config, teacher_config
+from mmcache.fuse.config import FuseConfig, make_config, start_config, teacher_configs
+from mmcache.fuse.ensemble import Ensemble
 from mmcache.fuse.evaluation import evaluate
 from mmcache.fuse.loop import Training
+from mmcache.fuse.objective import Teaching
 from mmcache.fuse.progress import Progress, Silent
 from mmcache.fuse.run import RunFolder, own_randomness
-from mmcache.fuse.teacher import cached_answers, teacher_name
+from mmcache.fuse.strategies import STRATEGIES
+from mmcache.fuse.teacher import cached_answers, teacher_features, teacher_name
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """A finished run: its folder, its results in the form of `evaluate --json`, and whether it was there already."""
+    """A finished run.
+
+    Attributes:
+        path: its folder.
+        result: in the form of `evaluate --json`.
+        was_finished: whether it was there already.
+        teachers: the runs that were trained first, for it to learn from.
+        start: the run that was trained first, for it to start from.
+    """
 
     path: Path
     result: dict[str, Any]
     was_finished: bool
-    teacher: "TrainedRun | None" = None
+    teachers: tuple["TrainedRun", ...] = ()
+    start: "TrainedRun | None" = None
+
+    @property
+    def teacher(self) -> "TrainedRun | None":
+        """The first of the teachers."""
+        return self.teachers[0] if self.teachers else None
 
 
 def train(strategy: str, options: Mapping[str, Any] | None = None, progress: Progress | None = None) -> TrainedRun:
@@ -59,16 +80,30 @@ def resolve_run(
 def train_layers(strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress) -> TrainedRun:
     """As `train`, with options in layers (see settings.resolve)."""
     config, store, layers = resolve_run(strategy, layers)
-    if config.alpha == 1:
-        return train_run(config, store, None, progress)
-    if config.teacher is not None:
-        return train_run(config, store, config.teacher, progress)
-    first = teacher_config(config, layers)
+    before: list[TrainedRun] = []
+    teachers = config.teacher_runs if config.has_teacher else []
+    if config.has_teacher and not teachers:
+        each = config.teacher_modalities or config.modalities or store.modalities
+        for first in teacher_configs(config, layers, each):
+            suffix = f"-teacher-{first.modalities[0]}" if STRATEGIES[strategy].teacher_each else "-teacher"  # type: ignore[index]
+            before.append(_train_first(first, config, store, suffix, progress))
+        teachers = [run.path for run in before]
+    start, begun = config.start, None
+    if start is None and STRATEGIES[strategy].start is not None:
+        begun = _train_first(start_config(config, layers), config, store, "-start", progress)
+        start = begun.path
+    trained = train_run(config, store, teachers, start, progress)
+    return dataclasses.replace(trained, teachers=tuple(before), start=begun)
+
+
+def _train_first(
+    first: FuseConfig, config: FuseConfig, store: FeatureStore, suffix: str, progress: Progress
+) -> TrainedRun:
+    """Train, or find trained, a run that `config` builds on, in a folder beside its own."""
     first.store = config.store
     if config.out is not None:
-        first.out = config.out.with_name(f"{config.out.name}-teacher")
-    teacher = train_run(first, store, None, progress)
-    return dataclasses.replace(train_run(config, store, teacher.path, progress), teacher=teacher)
+        first.out = config.out.with_name(config.out.name + re.sub(r"[^\w.-]", "_", suffix))
+    return train_run(first, store, [], None, progress)
 
 
 def newest_store() -> Path:
@@ -81,21 +116,40 @@ def newest_store() -> Path:
     return found[-1]
 
 
-def train_run(config: FuseConfig, store: FeatureStore, teacher: Path | None, progress: Progress) -> TrainedRun:
-    """Train one run, or continue it, or find it finished."""
+def train_run(
+    config: FuseConfig, store: FeatureStore, teachers: list[Path], start: Path | None, progress: Progress
+) -> TrainedRun:
+    """Train one run, or continue it, or find it finished.
+
+    Args:
+        teachers: runs to learn from; several are an ensemble.
+        start: a run whose weights it starts from.
+    """
     modalities = list(config.modalities or store.modalities)
     _check_store(config, store, modalities)
-    name = teacher_name(teacher) if teacher is not None else None
-    folder = RunFolder(config, store, modalities, name)
+    names = [teacher_name(run) for run in teachers]
+    origins = [*names, *([f"start-{teacher_name(start)}"] if start is not None else [])]
+    folder = RunFolder(config, store, modalities, "+".join(origins) or None)
     if folder.finished:
         return TrainedRun(folder.path, evaluate(folder.path), was_finished=True)
     device = _device(config.device)
-    answers = None
-    if teacher is not None:
-        progress.stage(f"teacher's answers ({name})", ["every segment, every modality subset, once"])
-        answers = cached_answers(teacher, store, device, lambda done, total: progress.advance(done, total, "blocks"))
+
+    def ask(store: FeatureStore, rows: NDArray[np.int64], held_out: NDArray[np.int64]) -> Teaching:
+        answers = []
+        for name, run in zip(names, teachers, strict=True):
+            progress.stage(f"teacher's answers ({name})", ["every segment, every modality subset, once"])
+            report = functools.partial(progress.advance, unit="blocks")
+            answers.append(cached_answers(run, store, device, report))
+        features = teacher_features(teachers[0], store, rows, device) if config.mad > 0 else None
+        if len(answers) == 1:
+            return Teaching(answers[0], features)
+        labels = {task: store.labels(task) for task in store.tasks}
+        ensemble = Ensemble(answers, config.ensemble, config.ensemble_temperature, labels, held_out)
+        return Teaching(ensemble, features)
+
     with own_randomness():
-        result = Training(config, store, modalities, folder, answers, device, progress).run()
+        training = Training(config, store, modalities, folder, ask if teachers else None, device, progress, start)
+        result = training.run()
     return TrainedRun(folder.path, result, was_finished=False)
 
 
@@ -113,6 +167,15 @@ def _check_store(config: FuseConfig, store: FeatureStore, modalities: list[str])
         problems.add(f"{store.path} has no tokens yet; `mmcache extract` fills it")
     if config.target is not None:
         problems.check_name("target modality", config.target, modalities)
+    for option, chosen in (("train_modalities", config.train_modalities), ("anchor", config.anchor)):
+        for name in [chosen] if isinstance(chosen, str) else chosen or ():
+            problems.check_name(f"modality in {option}", name, names)
+    if config.few_shot_task is not None:
+        problems.check_name("few_shot_task", config.few_shot_task, store.tasks)
+    if len(names) == 1:
+        for loss in ("align", "mar"):
+            if getattr(config, loss) > 0:
+                problems.add(f"the loss {loss} is between modalities, and this run has one, {names[0]}")
     for split in ("train", config.eval_split or store.meta.eval_split):
         problems.check_name(f"split of {store.path}", split, store.meta.splits)
     problems.raise_if_any()

@@ -1,6 +1,6 @@
 import pytest
 
-from mmcache.fuse.config import make_config, teacher_config
+from mmcache.fuse.config import make_config, teacher_configs
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store.errors import ConfigError
 
@@ -16,7 +16,7 @@ def test_karmma_follows_the_paper() -> None:
     """methods.md 3.2: student d=384, 1 block; teacher d=768, 2 blocks, 8 heads, attention dropout .3, drop .5."""
     student = make_config("karmma", {})
     assert (student.width, student.depth, student.alpha, student.clip, student.weight_decay) == (384, 1, 0.7, 2.0, 0.01)
-    teacher = teacher_config(student, {})
+    teacher = teacher_configs(student, {}, ["rgb"])[0]
     assert teacher.strategy == "karmma-teacher"
     assert (teacher.width, teacher.depth, teacher.heads, teacher.attention_dropout) == (768, 2, 8, 0.3)
     assert (teacher.drop, teacher.law, teacher.fill, teacher.ffn_ratio, teacher.k) == (
@@ -37,7 +37,7 @@ def test_flags_win_over_settings_over_preset() -> None:
 def test_teacher_takes_schedule_and_data_from_flags_but_not_the_shape() -> None:
     layers = {"file": {"width": 64, "heads": 4}, "flags": {"width": 32, "epochs": 7, "seed": 3, "alpha": 0.5}}
     student = make_config("karmma", layers)
-    teacher = teacher_config(student, layers)
+    teacher = teacher_configs(student, layers, ["rgb"])[0]
     assert (student.width, teacher.width) == (32, 64)
     assert (teacher.epochs, teacher.seed, teacher.alpha) == (7, 3, 1.0)
 

@@ -1,4 +1,4 @@
-"""Losses over Outputs. Unlabelled segments (-1) count for nothing; tasks are summed."""
+"""ce: cross-entropy over Outputs. Unlabelled segments (-1) count for nothing; tasks are summed."""
 
 import torch
 from torch.nn import functional
@@ -33,28 +33,4 @@ def cross_entropy(outputs: Outputs, labels: dict[str, torch.Tensor], smoothing: 
                 averaged[task], target, ignore_index=-1, label_smoothing=smoothing, reduction="none"
             )
         total = total + per_segment.sum() / (target >= 0).sum().clamp_min(1)
-    return total
-
-
-def distillation(
-    student: dict[str, torch.Tensor], teacher: dict[str, torch.Tensor], known: torch.Tensor
-) -> torch.Tensor:
-    """KL(p_teacher || p_student) at temperature 1, summed over tasks, averaged over segments the teacher answered.
-
-    Args:
-        student, teacher: task -> (B, C) logits; tasks the teacher lacks are left out.
-        known: (B,) bool, false where there is no teacher answer (its logits may then be anything).
-
-    KARMMA states no temperature; whether tasks are summed or averaged is UNSURE.
-    """
-    total = known.new_zeros((), dtype=torch.float32)
-    for task, target in teacher.items():
-        target = torch.where(known[:, None], target.float(), torch.zeros_like(student[task]))
-        divergence = functional.kl_div(
-            functional.log_softmax(student[task], dim=-1),
-            functional.log_softmax(target, dim=-1),
-            reduction="none",
-            log_target=True,
-        ).sum(dim=-1)
-        total = total + (divergence * known).sum() / known.sum().clamp_min(1)
     return total

@@ -1,0 +1,99 @@
+"""Which options exist only as words, and which do not fit together. All that is wrong is said at once."""
+
+from typing import TYPE_CHECKING
+
+from mmcache.fuse.strategies import STRATEGIES
+from mmcache.store.errors import Problems
+
+if TYPE_CHECKING:
+    from mmcache.fuse.config import FuseConfig
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "train_on": ("all", "complete"),
+    "pool": ("none", "mean", "transformer"),
+    "s_mode": ("always", "missing"),
+    "rec_slots": ("missing", "all"),
+    "rec_complete": ("originals", "encoder"),
+    "rec_order": ("restored", "packed"),
+    "rec_target": ("raw", "standardised"),
+    "rec_end": ("none", "linear"),
+    "prompt_kind": ("input", "attention"),
+    "proxy_encoder": ("pair", "source"),
+    "stand_in": ("mean", "first"),
+    "mad_by": ("rows", "columns"),
+    "teacher_mask": ("same", "full"),
+    "kd_tasks": ("sum", "mean"),
+    "ensemble": ("uniform", "dataset", "sample"),
+    "test_time": ("none", "midl"),
+    "midl_mode": ("stream", "two_phase"),
+}
+_POOLED = ("sum", "concat", "mlp")  # fusions that keep no tokens
+
+
+def add_misfits(config: "FuseConfig", problems: Problems) -> None:
+    """Add every combination of options that cannot work, with the reason."""
+    _check_network(config, problems)
+    _check_losses(config, problems)
+    _check_stages(config, problems)
+
+
+def _check_network(config: "FuseConfig", problems: Problems) -> None:
+    if config.width % config.heads:
+        problems.add(f"--width {config.width} is not a multiple of --heads {config.heads}")
+    if config.head in ("per_modality", "gap") and config.fusion in _POOLED:
+        problems.add(f"the head {config.head} reads tokens, and the fusion {config.fusion} keeps none: use head linear")
+    if config.fusion != "transformer":
+        if config.fill == "prompt":
+            problems.add(
+                f"the fill prompt needs the fusion transformer, whose layers take prompts; got {config.fusion}"
+            )
+        if config.cls_is_query:
+            problems.add(f"cls_is_query needs the fusion transformer; {config.fusion} has no CLS")
+    if config.fusion != "mbt":
+        for option, given in (("class_tokens", config.class_tokens), ("fusion_layer", config.fusion_layer is not None)):
+            if given:
+                problems.add(f"{option} is of the fusion mbt; got {config.fusion}")
+    elif config.fusion_layer is not None and config.fusion_layer > config.depth:
+        problems.add(f"fusion_layer {config.fusion_layer} is past --depth {config.depth}; at most {config.depth}")
+    if config.fill == "prompt" and config.prompt_kind == "attention" and config.prompt_length % 2:
+        problems.add(f"prompt_length {config.prompt_length} is odd; attention prompts are halves for keys and values")
+    if config.rec_order == "packed" and config.rec_slots != "all":
+        problems.add("rec_order packed needs rec_slots all: kept modalities that are fed as they are have no order")
+
+
+def _check_losses(config: "FuseConfig", problems: Problems) -> None:
+    if config.reconstruction > 0 and config.fill not in ("reconstruct", "proxy"):
+        problems.add(f"the loss reconstruction needs the fill reconstruct or proxy; got {config.fill}")
+    for loss in ("shared", "specific"):
+        if getattr(config, loss) > 0 and config.fill != "shaspec":
+            problems.add(f"the loss {loss} needs the fill shaspec; got {config.fill}")
+    if config.jepa > 0 and config.fusion != "transformer":
+        problems.add(f"the loss jepa needs the fusion transformer, with its CLS and tokens; got {config.fusion}")
+    if config.align_share > 0 and config.align == 0:
+        problems.add("align_share needs the loss align: give it a weight")
+    if (config.meta_share > 0) != (config.prototypes > 0):
+        problems.add("the loss prototypes and meta_share need each other: give both, or neither")
+    if config.align_share + config.meta_share >= 1:
+        problems.add("align_share and meta_share leave no epoch to learn the labels in: together below 1")
+    if config.law == "target_only" and config.target is None:
+        problems.add("the law target_only needs --target M")
+    if config.target is not None and config.drop == 0:
+        problems.add(f"--target {config.target} with --drop 0 never drops it: give --drop P")
+
+
+def _check_stages(config: "FuseConfig", problems: Problems) -> None:
+    strategy = STRATEGIES.get(config.strategy)
+    if strategy is None:
+        return
+    if config.has_teacher and not config.teacher_runs and strategy.teacher is None:
+        asks = f"alpha {config.alpha:g} asks for distillation" if config.alpha < 1 else "the loss mad asks a teacher"
+        problems.add(f"{asks}, but {config.strategy} has no teacher: give --teacher RUN")
+    if config.mad > 0 and (len(config.teacher_runs) > 1 or (not config.teacher_runs and strategy.teacher_each)):
+        problems.add("the loss mad compares with one teacher's features, not with several: give one --teacher RUN")
+    if config.freeze and config.start is None and strategy.start is None:
+        problems.add(f"freeze needs weights to start from, and {config.strategy} trains none first: give start RUN")
+    normed = config.fusion in ("transformer", "mbt") or config.head in ("per_modality", "pooler") or config.head_norm
+    if config.test_time == "midl" and not normed:
+        problems.add(
+            f"midl adapts LayerNorms, and fusion {config.fusion} with head {config.head} has none: add head_norm"
+        )

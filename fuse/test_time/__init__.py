@@ -1,0 +1,1 @@
+"""Steps taken at test time, on the very segments to be predicted."""

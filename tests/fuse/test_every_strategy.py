@@ -1,0 +1,162 @@
+"""What every strategy must hold (methods.md sections 0 and 5): run for each name in the table."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mmcache.fuse.model import Model, ModelSpec
+from mmcache.fuse.objective import Objective
+from mmcache.fuse.strategies import STRATEGIES
+from mmcache.store.loader import Batch
+
+NAMES = ["audio", "imu", "rgb"]
+# Strategies whose model is the plain fusion where nothing is missing, and the options or parameters that make it so.
+# shaspec encodes what is there too, so it never is.
+REDUCING = [name for name in STRATEGIES if name != "shaspec"]
+
+
+def poisoned(tokens: dict[str, torch.Tensor], where: torch.Tensor, poison: float) -> dict[str, torch.Tensor]:
+    """Tokens in which the modalities of `where` (B, M) hold only poison."""
+    out = {name: values.clone() for name, values in tokens.items()}
+    for m, name in enumerate(NAMES):
+        out[name][where[:, m]] = poison
+    return out
+
+
+def losses_and_gradients(
+    model: Model, objective: Objective, batch: Batch, kept: torch.Tensor
+) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+    """Every part of the loss in the last epoch, and its gradient by every parameter."""
+    objective.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
+    parts = objective(model, batch, kept.numpy(), epoch=1)
+    parts["loss"].backward()
+    every = [*model.parameters(), *objective.parameters()]
+    return parts, [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in every]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
+def test_absent_tokens_change_no_bit(
+    strategy: str, poison: float, small_model: Callable, small_objective: Callable, random_batch
+) -> None:
+    """Of outputs, of any loss, of any gradient; neither with the law's mask nor with a smaller one."""
+    model = small_model(strategy)
+    objective = small_objective(strategy, model)
+    dirty = poisoned(random_batch.tokens, ~random_batch.present, poison)
+    clean_logits, dirty_logits = (model(tokens, random_batch.present) for tokens in (random_batch.tokens, dirty))
+    for task in clean_logits:
+        assert clean_logits[task].isfinite().all()
+        assert torch.equal(clean_logits[task], dirty_logits[task])
+    fewer = random_batch.present.clone()
+    fewer[-1, 0] = fewer[2, 1] = False
+    for kept in (random_batch.present, fewer):
+        parts, gradients = losses_and_gradients(model, objective, random_batch.batch(), kept)
+        others, other_gradients = losses_and_gradients(model, objective, random_batch.batch(dirty), kept)
+        assert all(value.isfinite() for value in parts.values())
+        assert all(torch.equal(value, others[name]) for name, value in parts.items())
+        for one, other in zip(gradients, other_gradients, strict=True):
+            assert one.isfinite().all()
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_dropped_tokens_never_reach_the_prediction(strategy: str, small_model: Callable, random_batch) -> None:
+    """In training, what is present but not kept may be learned from, and is never predicted from."""
+    model, everything = small_model(strategy), torch.ones_like(random_batch.present)
+    other = poisoned(random_batch.tokens, ~random_batch.present, 3.0)
+    one, two = (
+        model.trace(tokens, None, random_batch.present, everything).outputs for tokens in (random_batch.tokens, other)
+    )
+    plain = model.outputs(random_batch.tokens, None, random_batch.present)
+    for task, logits in plain.logits.items():
+        assert torch.equal(one.logits[task], logits)
+        assert torch.equal(two.logits[task], logits)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_dropped_is_as_good_as_absent(strategy: str, small_model: Callable, random_batch) -> None:
+    model, batch = small_model(strategy), random_batch
+    everything = torch.ones_like(batch.present)
+    absent, dropped = model(batch.tokens, batch.present), model(batch.tokens, everything, keep=batch.present)
+    for task in absent:
+        assert torch.equal(absent[task], dropped[task])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_logits_do_not_depend_on_the_rest_of_the_batch(strategy: str, small_model: Callable, random_batch) -> None:
+    model, batch = small_model(strategy), random_batch
+    together = model(batch.tokens, batch.present)
+    for i in range(len(batch.present)):
+        alone = model({n: t[i : i + 1] for n, t in batch.tokens.items()}, batch.present[i : i + 1])
+        for task in together:
+            torch.testing.assert_close(alone[task][0], together[task][i], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_modality_nobody_has_may_be_left_out(strategy: str, small_model: Callable, random_batch) -> None:
+    model, batch = small_model(strategy), random_batch
+    present = batch.present.clone()
+    present[:, 1] = False
+    present[:, 0] = True
+    without = {name: tokens for name, tokens in batch.tokens.items() if name != "imu"}
+    expected, got = model(batch.tokens, present), model(without, present)
+    for task in expected:
+        assert torch.equal(expected[task], got[task])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_order_of_modalities_does_not_matter(
+    strategy: str, small_model: Callable, permuted_state: Callable, spec: ModelSpec, random_batch
+) -> None:
+    """Inputs, masks and per-modality parameters permuted together leave the logits unchanged."""
+    order = [2, 0, 1]
+    model, names = small_model(strategy), [NAMES[i] for i in order]
+    permuted_spec = dataclasses.replace(spec, modalities={name: spec.modalities[name] for name in names})
+    permuted = small_model(strategy, permuted_spec)
+    permuted.load_state_dict(permuted_state(model, order))
+    present = random_batch.present
+    expected, got = model(random_batch.tokens, present), permuted(random_batch.tokens, present[:, order])
+    for task in expected:
+        torch.testing.assert_close(expected[task], got[task], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", REDUCING)
+def test_with_nothing_missing_a_strategy_is_its_plain_fusion(
+    strategy: str, small_model: Callable, random_batch
+) -> None:
+    """Cross-method assertion 1: delta = 1 leaves no trace of the fill (KARMMA with t = s = 0, MAP with L_p = 0)."""
+    everything = torch.ones_like(random_batch.present)
+    options = {"prompt_length": 0} if strategy.startswith("map") else {}
+    model = small_model(strategy, **options)
+    plain = small_model(strategy, fill="skip", reconstruction=0.0, **options)
+    fitting = {name: value for name, value in model.state_dict().items() if not name.startswith("fill.")}
+    plain.load_state_dict(fitting)
+    if strategy == "karmma":
+        for parameter in model.fill.parameters():
+            torch.nn.init.zeros_(parameter)
+    for task, expected in plain(random_batch.tokens, everything).items():
+        assert torch.equal(expected, model(random_batch.tokens, everything)[task])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_segment_with_nothing_is_refused(strategy: str, small_model: Callable, random_batch) -> None:
+    present = random_batch.present.clone()
+    present[2] = False
+    with pytest.raises(ValueError, match="at least one modality"):
+        small_model(strategy)(random_batch.tokens, present)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_padding_past_a_length_changes_nothing(strategy: str, small_model: Callable, random_batch) -> None:
+    model, batch = small_model(strategy), random_batch
+    present = torch.ones_like(batch.present)
+    lengths = {"audio": torch.tensor([5, 4, 3, 2, 1, 5, 5])}
+    longer = {**batch.tokens, "audio": batch.tokens["audio"].clone()}
+    for i, n in enumerate(lengths["audio"]):
+        longer["audio"][i, n:] += 100.0
+    expected, got = model(batch.tokens, present, lengths=lengths), model(longer, present, lengths=lengths)
+    for task in expected:
+        torch.testing.assert_close(expected[task], got[task], rtol=1e-4, atol=1e-5)
