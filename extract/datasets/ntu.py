@@ -123,11 +123,11 @@ class _Ntu:
         taken: dict[tuple[str, str], tuple[int, bool]] = {}  # how much each is preferred, less is more
         twice: dict[str, list[str]] = {modality: [] for modality in self.modalities}
         unknown: list[str] = []
-        for entry in walk(self.root, _LEVELS, _is_sample, self.problems):
+        for entry, is_folder in walk(self.root, _LEVELS, _is_sample, self.problems):
             stem = entry.name[:_STEM_LENGTH]
             if not _STEM.fullmatch(stem):
                 continue
-            form = (entry.name[_STEM_LENGTH:], entry.is_dir())
+            form = (entry.name[_STEM_LENGTH:], is_folder)
             if form not in _FORMS:
                 unknown.append(entry.name)
                 continue

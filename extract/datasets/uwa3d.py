@@ -118,13 +118,14 @@ class Uwa3d:
     def _find(self) -> dict[_Take, dict[str, dict[int, Path]]]:
         """Take -> modality -> e -> path."""
         found: dict[_Take, dict[str, dict[int, Path]]] = defaultdict(lambda: defaultdict(dict))
-        for entry in walk(self.root, _LEVELS, lambda name: _PICTURES.fullmatch(name) is not None, self.problems):
+        entries = walk(self.root, _LEVELS, lambda name: _PICTURES.fullmatch(name) is not None, self.problems)
+        for entry, is_folder in entries:
             path = Path(entry.path)
             shown = path.relative_to(self.root)
             match, modality = _SKELETON.fullmatch(entry.name), "skeleton"
             if match is None:
                 match = _PICTURES.fullmatch(entry.name)
-                if match is None or not entry.is_dir():
+                if match is None or not is_folder:
                     continue
                 modality = _modality_of(shown.parent)
                 if not modality:
