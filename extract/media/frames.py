@@ -135,7 +135,8 @@ def numbered_files(folder: Path, names: str = "", beside: tuple[tuple[Path, str]
     Args:
         names: a regular expression that whole names must match, with the group `number`; empty for every picture,
             by the last number in its name.
-        beside: (folder, names) of files with the same numbers; only numbers that they have too are returned.
+        beside: (folder, names) of files with the same numbers; only numbers that they have too are returned, unless
+            there are none at all.
 
     Raises:
         MediaError: a folder is not there, or they have no number in common.
@@ -144,6 +145,8 @@ def numbered_files(folder: Path, names: str = "", beside: tuple[tuple[Path, str]
     for other, other_names in beside:
         there = _files(other, other_names)
         common = {number: path for number, path in files.items() if number in there}
+        if not there:
+            continue  # another modality's loss
         if files and not common:
             raise MediaError(
                 f"no number of a picture in {folder.name} is also found in {other.parent.name}/{other.name}"

@@ -95,9 +95,11 @@ def test_only_numbers_that_another_modality_has_too_are_used(tmp_path: Path) -> 
         (other / f"{number:03d},.jpg").touch()
     assert read(folder, 8, 2)[:, 0, 0, 0].tolist() == [128, 0] * 4
     assert (read(folder, 8, 2, beside=((other, ""),)) == 0).all()
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(MediaError, match=r"no number of a picture in depth is also found in .*/empty"):
-        read(folder, beside=((tmp_path / "empty", ""),))
+    (tmp_path / "late").mkdir()
+    assert read(folder, 8, 2, beside=((tmp_path / "late", ""),))[:, 0, 0, 0].tolist() == [128, 0] * 4
+    (tmp_path / "late" / "012.jpg").touch()
+    with pytest.raises(MediaError, match=r"no number of a picture in depth is also found in .*/late"):
+        read(folder, beside=((tmp_path / "late", ""),))
 
 
 def test_grey_of_8_bits_is_taken_as_it_is(tmp_path: Path) -> None:
