@@ -28,6 +28,9 @@ def read_imu(paths: tuple[Path, ...], start_s: float, stop_s: float, request: Im
         NoMedia: most of the segment lies outside the recording (which often ends before the video).
         MediaError: a file is missing, not of the documented form, or holds no usable row.
     """
+    if len(paths) != len(_AXES):
+        named = ", ".join(path.name for path in paths)
+        raise MediaError(f"{named}: expected two files, of the accelerometer and of the gyroscope")
     streams = [_read_csv(path, axes) for path, axes in zip(paths, _AXES, strict=True)]
     return interpolate(streams, paths[0].name, start_s, stop_s, request)
 

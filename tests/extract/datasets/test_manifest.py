@@ -95,7 +95,7 @@ def test_lines_that_cannot_be_segments_are_named_and_the_others_kept(tmp_path: P
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("id,picture\na,x.mp4\n", "has no path column; name one after its modality: rgb, audio, imu"),
+        ("id,picture\na,x.mp4\n", "has no path column; name one after its modality: rgb, flow, audio, imu, depth, ir"),
         ("id,rgb,label\na,x.mp4,99999999\n", "labels up to 99999999 for 1 segments"),
         ("id,rgb,start,stop\na,x.mp4,3,2\n", "has no usable line"),
         ("id,rgb\n", "has no usable line: it is empty"),
