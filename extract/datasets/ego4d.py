@@ -135,7 +135,10 @@ class Ego4dMedia:
 
 
 def read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """An object with `keys`. Raises ConfigError, saying what is wrong."""
+    """An object with lists at `keys`. Raises ConfigError, saying what is wrong.
+
+    The file is held in memory whole, at about five times its size; STA of v2 with ego4d.json takes 0.4 GB.
+    """
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:

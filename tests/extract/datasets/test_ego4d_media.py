@@ -1,5 +1,6 @@
 """Where media of Ego4D lie, and what ego4d.json says of them; clips stand in for videos at their own time."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmcache.extract.config import ExtractConfig
 from mmcache.extract.datasets import Source
 from mmcache.extract.datasets.ego4d import Ego4dMedia, is_uid
 from mmcache.extract.datasets.ego4d_ar import Ego4dActionRecognition
 from mmcache.extract.media import AudioRequest, NoMedia, VideoRequest, read_media
+from mmcache.extract.plan import make_plan
 from mmcache.store.errors import ConfigError
 
 VIDEO, OTHER, CLIP, LATER = (f"{i}0000000-aaaa-4bbb-8ccc-1234567890ab" for i in range(4))
@@ -176,3 +179,38 @@ def test_a_clip_and_its_video_show_the_same_pictures(
             read_media(silent, segment["start_s"], segment["stop_s"], AudioRequest(16000, 10.0))
     assert seen["full_scale"].tolist() == list(range(135, 180))
     np.testing.assert_array_equal(seen["clips"], seen["full_scale"] - 90)
+
+
+def test_a_plan_takes_its_settings_and_finds_what_part_of_the_data_is_there(tmp_path: Path) -> None:
+    """Of three segments one has its clip alone, one its video with IMU, and one nothing."""
+    records = [
+        {
+            "video_id": uid,
+            "frame": 300,
+            "clip_uid": clip,
+            "clip_frame": 100,
+            "objects": [{"verb_category_id": 0, "noun_category_id": 0, "time_to_contact": 1.0}],
+        }
+        for uid, clip in ((VIDEO, CLIP), (OTHER, LATER), (LATER, VIDEO))
+    ]
+    categories = {f"{task}_categories": [{"id": 0, "name": task}] for task in ("verb", "noun")}
+    for split, listed in (("train", records[:2]), ("val", records[2:])):
+        (tmp_path / f"fho_sta_{split}.json").write_text(json.dumps({"annotations": listed, **categories}))
+    (tmp_path / "ego4d.json").write_text(metadata(of_video(), of_video(OTHER), of_video(LATER)))
+    touch(tmp_path / "v2/clips" / f"{CLIP}.mp4")
+    touch(tmp_path / "v2/full_scale" / f"{OTHER}.mp4")
+    touch(tmp_path / "v2/imu" / f"{OTHER}.csv")
+    config = ExtractConfig(
+        dataset="ego4d-ar",
+        root=tmp_path,
+        store=tmp_path / "s.zarr",
+        set={"before_s": 2, "after_s": 0.5, "media": "any"},
+        encoder={"rgb": "swin3d_demo", "audio": "ast_demo", "imu": "imu_demo"},
+    )
+    plan = make_plan(config)
+    assert plan.segments["start_s"].tolist() == [9.0] * 3
+    assert plan.segments["stop_s"].tolist() == [11.5] * 3
+    found = {part.modality: sorted(video.partition("/")[0] for video in part.sources) for part in plan.modalities}
+    assert found == {"rgb": [VIDEO, OTHER], "audio": [VIDEO, OTHER], "imu": [OTHER]}
+    with pytest.raises(ConfigError, match=r"--set media=clip: allowed are any, full_scale, video_540ss, clips"):
+        make_plan(dataclasses.replace(config, set={"media": "clip"}))
