@@ -76,3 +76,19 @@ def test_random_weights_tell_places_apart(name: str) -> None:
     frames = encoder.info.preprocessing["frames"]
     tokens = encoder.encode(torch.zeros(1, frames, 128))[0, 2:]
     assert len(np.unique(tokens[:, :4].round(6), axis=0)) > len(tokens) // 2
+
+
+@pytest.mark.parametrize(("name", "millions"), [("ast_t", 5.6), ("ast_s", 22.0), ("ast_b", 86.2)])
+def test_it_has_the_size_of_its_deit(name: str, millions: float) -> None:
+    count = sum(parameter.numel() for parameter in build_encoder(name, "random").model.parameters())
+    assert count == pytest.approx(millions * 1e6, rel=0.03)
+
+
+def test_a_view_masks_the_sound_and_not_the_padding() -> None:
+    encoder = build_encoder("ast_t", "random")
+    centre = encoder.preprocess(sound(2.0))
+    heard = 1 + (32000 - 400) // 160
+    changed = [encoder.preprocess(sound(2.0), np.random.default_rng(seed)) != centre for seed in range(20)]
+    assert not any(part[heard:].any() for part in changed)
+    assert all(part[:heard].any() for part in changed)
+    assert max(int(part.any(dim=0).all()) for part in changed)  # some have a stretch masked

@@ -1,5 +1,7 @@
 """Every line of the table of encoders: what is said before loading is what comes out."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,37 +11,25 @@ from numpy.typing import NDArray
 
 from mmcache.extract.config import ExtractConfig
 from mmcache.extract.datasets import DATASETS
-from mmcache.extract.encoders import DEFAULT_ENCODERS, ENCODERS, build_encoder, encoder_info
-from mmcache.extract.media.base import AudioRequest, BoxesRequest, MediaRequest, SkeletonRequest, VideoRequest
-from mmcache.extract.media.oracle import OracleRequest
+from mmcache.extract.encoders import (
+    DEFAULT_ENCODERS,
+    ENCODERS,
+    OPEN_FAMILIES,
+    build_encoder,
+    encoder_info,
+    encoders_for,
+    entry_of,
+)
+from mmcache.extract.media.base import MediaRequest
 from mmcache.store.errors import ConfigError
 from mmcache.store.layout import check_name
 
-SLOW = {"swin3d_b", "swin3d_s", "swin3d_b_audio", "swin3d_s_audio"}
-
-
-def media_for(request: MediaRequest) -> NDArray[Any]:
-    """Media as the readers would give it for `request`."""
-    rng = np.random.default_rng(0)
-    if isinstance(request, VideoRequest):
-        size = (request.frames, request.short_side, request.short_side * 4 // 3, 3)
-        return rng.integers(0, 256, size, dtype=np.uint8)
-    if isinstance(request, AudioRequest):
-        return rng.normal(0, 0.1, request.rate * 2).astype(np.float32)
-    if isinstance(request, OracleRequest):
-        return rng.normal(0, 1, (request.tokens, 16)).astype(np.float32)
-    if isinstance(request, BoxesRequest):
-        boxes = np.zeros((request.frames, request.boxes, 6), np.float32)
-        boxes[:, :3] = [[0.2, 0.2, 0.4, 0.6, 1, 0.9], [0.1, 0.5, 0.3, 0.9, 2, 0.8], [0.6, 0.6, 0.9, 0.9, 2, 0.7]]
-        boxes[:, :3, :4] += rng.uniform(0, 0.1, (request.frames, 3, 4))
-        return boxes
-    if isinstance(request, SkeletonRequest):
-        return rng.normal(0, 1, (request.frames, request.bodies, request.joints, 3)).astype(np.float32)
-    return rng.normal(0, 3, (request.points, 6)).astype(np.float32)
+Reader = Callable[[MediaRequest], NDArray[Any]]
+SLOW = {"swin3d_b", "swin3d_s", "swin3d_b_audio", "swin3d_s_audio", "swin3d_t_audio", "mvit_v1_b"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ENCODERS])
-def test_what_is_said_of_the_tokens_is_what_comes_out(name: str) -> None:
+def test_what_is_said_of_the_tokens_is_what_comes_out(name: str, media_for: Reader) -> None:
     info = encoder_info(name)
     encoder = build_encoder(name, "random")
     assert encoder.info == info
@@ -59,7 +49,7 @@ def test_every_part_of_an_encoder_is_frozen_and_evaluating(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["swin3d_demo", "ast_demo", "imu_demo", "imu_transformer"])
-def test_a_batch_gives_what_its_segments_give_one_by_one(name: str) -> None:
+def test_a_batch_gives_what_its_segments_give_one_by_one(name: str, media_for: Reader) -> None:
     encoder = build_encoder(name, "random")
     media = media_for(encoder.info.request)
     batch = torch.stack([encoder.preprocess(np.roll(media, 3 * i, axis=0)) for i in range(5)])
@@ -73,13 +63,42 @@ def test_names_can_be_folders_and_defaults_fit_their_modality() -> None:
         assert check_name("encoder", name) == name
         assert entry.modalities
     for modality, name in DEFAULT_ENCODERS.items():
-        assert modality in ENCODERS[name].modalities
+        assert modality in entry_of(name).modalities
     for dataset, (reader, _) in DATASETS.items():
         for modality in reader.modalities:  # type: ignore[attr-defined]
-            assert ExtractConfig(dataset).encoder_of(modality) in ENCODERS
+            assert modality in entry_of(ExtractConfig(dataset).encoder_of(modality)).modalities
 
 
 def test_an_unknown_encoder_is_named_with_the_nearest_one() -> None:
     for call in (encoder_info, lambda name: build_encoder(name, "random")):
         with pytest.raises(ConfigError, match=r"unknown encoder 'swin3d_tt'\. Did you mean 'swin3d_t'\?"):
             call("swin3d_tt")
+
+
+def test_an_unknown_prefix_is_an_unknown_encoder_and_open_families_are_known() -> None:
+    for name in ("tim:resnet34", "swin3d_t:x", ":", "timm"):
+        with pytest.raises(ConfigError, match=f"unknown encoder '{name}'") as caught:
+            entry_of(name)
+        assert "timm:" in str(caught.value)
+        assert "hf:" in str(caught.value)
+
+
+def test_what_is_offered_for_a_modality() -> None:
+    assert encoders_for("depth") == ["timm:MODEL", "hf:MODEL"]
+    assert encoders_for("skeleton") == ["joints"]
+    assert {"ast_b", "swin3d_b_audio", "hf:MODEL"} <= set(encoders_for("audio"))
+    assert "timm:MODEL" not in encoders_for("audio")
+    assert not set(OPEN_FAMILIES) & set(ENCODERS)
+
+
+def test_every_mistake_with_encoders_is_reported_at_once(tmp_path: Path) -> None:
+    wrong = {"rgb": "timm:resnet35", "audio": "timm:resnet34", "flow": f"hf:{tmp_path}", "imu": "imu_transformr"}
+    with pytest.raises(ConfigError) as caught:
+        ExtractConfig("epic", encoder=wrong).check()
+    said = str(caught.value)
+    assert "4 things to put right" in said
+    assert "timm has no model 'resnet35'" in said
+    assert "encoder timm:resnet34 takes rgb, depth, ir, flow, not audio" in said
+    assert "is no folder with a config.json" in said
+    assert "Did you mean 'imu_transformer'?" in said
+    ExtractConfig("epic", encoder={"rgb": "timm:resnet34", "audio": "swin3d_b_audio"}).check()

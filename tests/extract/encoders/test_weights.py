@@ -56,6 +56,13 @@ def test_random_weights_leave_the_global_random_state_alone(name: str) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_file_of_weights_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
+    save_file(build_encoder("imu_demo", "random:8").model.state_dict(), tmp_path / "imu_demo.safetensors")
+    before = torch.get_rng_state()
+    build_encoder("imu_demo", str(tmp_path))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("name", ["swin3d_demo", "ast_t", "imu_transformer"])
 def test_without_published_weights_pretrained_means_the_first_seed(name: str) -> None:
     assert ENCODERS[name].published is None
