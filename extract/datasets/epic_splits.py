@@ -1,8 +1,8 @@
 """What published protocols ask of the segments of EPIC-KITCHENS-100 besides their labels.
 
-    split_ek90            EK*: train and validation are 90 and 10 % of the train split, test is the validation split
-                          without the nouns that never occur in train. The list of the papers is not published: which
-                          narrations are in the 10 % is ours, by a hash of their ids
+    split_ek90            EK*: train and holdout are 90 and 10 % of the train split, to train on and to select models
+                          by; validation, reported on, is that split without nouns that never occur in train. The list
+                          of the papers is not published: which narrations are held out is ours, by a hash of their ids
     unseen                the participant has no video in train, by the official list of the segment's split
     tail_verb, tail_noun  the class is rare, by the official lists; an action is in the tail when either is
     noun_in_train         some segment of train has the noun; False where there is no label
@@ -63,8 +63,8 @@ def ek90(ids: pd.Series, split: pd.Series, in_train: pd.Series) -> np.ndarray:
     multiple of ten: whatever else is in the file.
     """
     held_out = id_keys(ids) % 10 == 0
-    train, test = (split == "train").to_numpy(), (split == "validation").to_numpy() & in_train.to_numpy()
-    return np.select([train & held_out, train, test], ["validation", "train", "test"], default="")
+    train, reported = (split == "train").to_numpy(), (split == "validation").to_numpy() & in_train.to_numpy()
+    return np.select([train & held_out, train, reported], ["holdout", "train", "validation"], default="")
 
 
 def _read_list(path: Path, column: str, problems: Problems) -> set[str]:

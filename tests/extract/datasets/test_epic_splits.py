@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 
 from mmcache.extract.datasets.epic import EpicKitchens
+from mmcache.store.create import create_store
 from mmcache.store.errors import ConfigError
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.layout import StoreMeta
 from mmcache.store.segments import check_segments, segments_from_bytes, segments_to_bytes
 
 WriteEpic = Callable[..., Path]
@@ -53,15 +56,27 @@ def test_ek90_cuts_train_in_two_and_prunes_validation(tmp_path: Path, write_epic
     dataset = EpicKitchens(write_epic(tmp_path, train, validation, [span("P03_101_0")]))
     table = dataset.segments
     parts = table.groupby("split")["split_ek90"].agg(lambda of: sorted(set(of))).to_dict()
-    assert parts == {"train": ["train", "validation"], "validation": ["", "test"], "test": [""]}
+    assert parts == {"train": ["holdout", "train"], "validation": ["", "validation"], "test": [""]}
     for _, segment in table[table["split"] == "train"].iterrows():
-        assert (segment["split_ek90"] == "validation") is held_out(segment["id"])
+        assert (segment["split_ek90"] == "holdout") is held_out(segment["id"])
     of_train = table["split_ek90"][table["split"] == "train"]
-    assert (of_train == "validation").mean() == pytest.approx(0.1, abs=0.02)
-    assert set(table["noun"][table["split_ek90"] == "test"]) == {0, 1, 2}
+    assert (of_train == "holdout").mean() == pytest.approx(0.1, abs=0.02)
+    assert set(table["noun"][table["split_ek90"] == "validation"]) == {0, 1, 2}
     assert set(table["noun"][(table["split"] == "validation") & (table["split_ek90"] == "")]) == {3, 4, 5}
     check_segments(table, dataset.tasks)
     pd.testing.assert_frame_equal(segments_from_bytes(segments_to_bytes(table)), table, check_dtype=False)
+
+
+def test_a_store_opened_by_ek90_reports_on_what_is_left_of_validation(tmp_path: Path, write_epic: WriteEpic) -> None:
+    rows = [row(f"P01_11_{i}", noun=1) for i in range(300)]
+    dataset = EpicKitchens(write_epic(tmp_path, rows, [row("P02_03_0", noun=1), row("P02_03_1", noun=3)]))
+    splits = dataset.segments["split"].value_counts().to_dict()
+    meta = StoreMeta("epic", dataset.tasks, splits, dataset.eval_split)
+    create_store(tmp_path / "s.zarr", dataset.segments, meta)
+    store = FeatureStore.open(tmp_path / "s.zarr", protocol="ek90")
+    assert store.meta.eval_split == "validation"
+    assert store.meta.splits["validation"] == 1
+    assert store.meta.splits["train"] + store.meta.splits["holdout"] == 300
 
 
 def test_ek90_of_a_narration_depends_on_its_id_alone(tmp_path: Path, write_epic: WriteEpic) -> None:
@@ -70,7 +85,7 @@ def test_ek90_of_a_narration_depends_on_its_id_alone(tmp_path: Path, write_epic:
     some = EpicKitchens(write_epic(tmp_path / "b", rows[::-3])).segments.set_index("id")["split_ek90"]
     assert some.to_dict() == whole.loc[some.index].to_dict()
     # Written down, so that a store made with one version stands for the same split with the next.
-    assert [i for i in range(60) if whole[f"P01_11_{i}"] == "validation"] == [3, 11, 12, 31, 34, 39, 53, 54, 55]
+    assert [i for i in range(60) if whole[f"P01_11_{i}"] == "holdout"] == [3, 11, 12, 31, 34, 39, 53, 54, 55]
 
 
 def test_unseen_is_told_by_the_list_of_the_segments_own_split(tmp_path: Path, write_epic: WriteEpic) -> None:
