@@ -37,6 +37,8 @@ def test_a_segment_that_begins_before_the_clip_is_cut_there_and_noted(
     reading = read_media(clip(path), 99.0, 100.4, VideoRequest(10, 48))
     assert numbers_of(reading.array) == list(range(10))
     assert reading.note == "segment starts 1.00 s before clip.mp4 does; clamped"
+    at_its_start = read_media(clip(path), 100.0 - 1e-9, 100.4, VideoRequest(10, 48))
+    assert (numbers_of(at_its_start.array), at_its_start.note) == (list(range(10)), None)
     both = read_media(clip(path), 99.0, 105.0, VideoRequest(10, 48))
     assert both.note is not None
     assert "starts 1.00 s before clip.mp4 does; clamped; segment ends 1.00 s past the video's end" in both.note
