@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format typecheck install bench-epoch bench-store clean
+.PHONY: demo test test-slow lint format typecheck install bench-extract bench-epoch bench-store clean
 
 install: $(STAMP)
 
@@ -36,6 +36,9 @@ format: $(STAMP)
 typecheck: $(STAMP)
 	mkdir -p .typecheck && ln -sfn .. .typecheck/mmcache
 	MYPYPATH=.typecheck $(BIN)/mypy -p mmcache.store -p mmcache.extract -p mmcache.fuse -p mmcache.cli
+
+bench-extract: $(STAMP)
+	$(BIN)/python benchmarks/bench_extract.py
 
 bench-epoch: $(STAMP)
 	$(BIN)/python benchmarks/bench_epoch.py

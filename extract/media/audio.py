@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from mmcache.extract.media.base import TOLERANCE_S, AudioRequest, MediaError, NoMedia, Reading, clamp
-from mmcache.extract.media.container import can_seek, on_clock_of, open_container, origin_s, stream_end_s
+from mmcache.extract.media.container import (
+    can_seek,
+    check_decodable,
+    on_clock_of,
+    open_container,
+    origin_s,
+    stream_end_s,
+)
 
 _JITTER_S = 0.01  # Matroska rounds timestamps to 1 ms; what differs by less than this is no gap
 _PREROLL_S = 0.1  # AAC and Opus need a little sound before a cut to decode it right
@@ -36,11 +43,14 @@ def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest,
             if not container.streams.audio:
                 raise NoMedia(f"{path.name} has no audio stream")
             stream = container.streams.audio[0]
+            check_decodable(stream, path, "sound")
             end_s, late = clamp(start_s, stop_s, stream_end_s(container, stream), "sound")
             low_s, high_s = _heard(start_s, end_s, request)
             if from_start or can_seek(container, stream, low_s - _PREROLL_S):
                 samples, rate = _samples_of(container, stream, low_s, high_s, path.name), stream.rate
                 break
+    if not np.isfinite(samples).all():
+        raise MediaError(f"the sound of {path.name} holds NaN or infinity")
     return Reading(resample(samples, rate, request.rate), "; ".join(filter(None, [early, late])) or None)
 
 

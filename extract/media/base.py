@@ -109,6 +109,8 @@ def clamp(start_s: float, stop_s: float, duration_s: float | None, what: str) ->
     Raises:
         MediaError: the segment lies wholly past the end.
     """
+    if duration_s is not None and duration_s <= 0:
+        raise MediaError(f"there is nothing in the {what}: it declares a length of {duration_s:.2f} s")
     if math.isinf(stop_s):
         if duration_s is None:
             raise MediaError(f"the {what} does not say how long it is; give the segment a stop")

@@ -17,7 +17,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     try:
         if path.stat().st_size == 0:
             raise MediaError(f"{path.name} is empty (0 bytes)")
-        with av.open(str(path), mode="r") as container:
+        with av.open(str(path), mode="r", metadata_errors="replace") as container:  # titles may be in any encoding
             yield container
     except FileNotFoundError as error:
         raise MediaError(f"{path.name} is not there") from error
@@ -26,9 +26,15 @@ def open_container(path: Path) -> Iterator[InputContainer]:
             f"{path.name} cannot be decoded: damaged, cut off, or no media file (FFmpeg: {error.strerror})"
         ) from error
     except av.error.FFmpegError as error:
-        raise MediaError(f"{path.name} cannot be read (FFmpeg: {error.strerror})") from error
+        raise MediaError(f"{path.name} cannot be read: damaged or cut off (FFmpeg: {error.strerror})") from error
     except OSError as error:
         raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def check_decodable(stream: av.video.stream.VideoStream | av.audio.stream.AudioStream, path: Path, what: str) -> None:
+    """Raise MediaError for a stream in a codec that FFmpeg has no decoder for: PyAV gives it no attributes at all."""
+    if stream.codec_context is None:
+        raise MediaError(f"{path.name}: its {what} is in no codec that FFmpeg can decode")
 
 
 def origin_s(container: InputContainer) -> Fraction:
@@ -65,6 +71,8 @@ def on_clock_of(path: Path, start_s: float, stop_s: float, zero_s: float) -> tup
         return start_s, stop_s, None
     if stop_s <= 0:
         raise NoMedia(f"{path.name} begins {-stop_s:.2f} s after the segment ends")
+    if start_s > -1e-3:
+        return 0.0, stop_s, None
     return 0.0, stop_s, f"segment starts {-start_s:.2f} s before {path.name} does; clamped"
 
 

@@ -49,7 +49,8 @@ def read_numbers(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
         # By header: rows with a cell too many lose that cell, and do not move by a column.
         table = pd.read_csv(path, index_col=False, usecols=lambda name: name in columns, low_memory=False)
     except (ValueError, OSError) as error:
-        raise MediaError(f"{path.name} is not a readable CSV: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+        raise MediaError(f"{path.name} is not a readable CSV: {reason}") from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise MediaError(f"{path.name} lacks the columns {', '.join(missing)}")

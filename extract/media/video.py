@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from mmcache.extract.media.base import TOLERANCE_S, MediaError, NoMedia, Reading, VideoRequest, clamp
-from mmcache.extract.media.container import on_clock_of, open_container, origin_s, stream_end_s
+from mmcache.extract.media.container import check_decodable, on_clock_of, open_container, origin_s, stream_end_s
 
 _BEFORE_ALL_S = 3600.0
 _WIDEST_PIXEL = 4  # what declares wider ones, or narrower, is taken to be mistaken
@@ -44,6 +44,7 @@ def read_video(path: Path, start_s: float, stop_s: float, request: VideoRequest,
         if not container.streams.video:
             raise NoMedia(f"{path.name} has no video stream")
         stream = container.streams.video[0]
+        check_decodable(stream, path, "picture")
         stream.thread_type = "SLICE"  # frame threads would decode far past what a short segment needs
         start_s, stop_s, early = on_clock_of(path, start_s, stop_s, zero_s)
         stop_s, late = clamp(start_s, stop_s, stream_end_s(container, stream), "video")
