@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,6 +199,33 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         counts = [int((presence[modality] == Presence.TO_DO).sum()) for modality in ENCODERS]
         named = [int(word) for word in said.partition("still to do: ")[2].replace(",", "").split() if word.isdigit()]
         assert sorted(named[:3]) == sorted(counts)
+    process = start_command(epic_root, store)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors.decode()
+    same_files(store, epic_store)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_twenty_random_kills_end_with_the_bytes_of_a_run_that_nobody_disturbed(
+    epic_root: Path, epic_store: Path, tmp_path: Path, same_files: SameFiles
+) -> None:
+    store = tmp_path / "epic.zarr"
+    rng = random.Random(5)
+    kills = ends = 0
+    while kills < 20:
+        process = start_command(epic_root, store)
+        time.sleep(rng.uniform(2, 12))  # from before Ray is up to after the end
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        _, errors = process.communicate()
+        if process.returncode == 0:
+            same_files(store, epic_store)
+            shutil.rmtree(store)
+            ends += 1
+        else:
+            assert process.returncode == -signal.SIGKILL, errors.decode()
     process = start_command(epic_root, store)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors.decode()
