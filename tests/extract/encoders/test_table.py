@@ -48,7 +48,7 @@ def test_every_part_of_an_encoder_is_frozen_and_evaluating(name: str) -> None:
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
 
 
-@pytest.mark.parametrize("name", ["swin3d_demo", "ast_demo", "imu_demo", "imu_transformer"])
+@pytest.mark.parametrize("name", ["swin3d_demo", "ast_demo", "imu_demo", "imu_transformer", "joints", "timm:resnet10t"])
 def test_a_batch_gives_what_its_segments_give_one_by_one(name: str, media_for: Reader) -> None:
     encoder = build_encoder(name, "random")
     media = media_for(encoder.info.request)

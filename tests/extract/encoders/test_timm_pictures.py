@@ -8,6 +8,7 @@ import timm
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 from torch.nn import functional
 
 from mmcache.extract.encoders import build_encoder, encoder_info, entry_of
@@ -138,3 +139,13 @@ def test_published_weights_without_a_network(monkeypatch: pytest.MonkeyPatch, tm
         build_encoder("timm:resnet10t", "pretrained")
     assert "--weights random" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_from_a_folder_are_found_by_the_name_of_the_cache(tmp_path: Path) -> None:
+    saved = build_encoder("timm:resnet10t", "random:8")
+    save_file(saved.model.state_dict(), tmp_path / "timm.resnet10t.safetensors")
+    loaded = build_encoder("timm:resnet10t", str(tmp_path))
+    assert loaded.weights == "file:timm.resnet10t.safetensors"
+    assert loaded.fingerprint(None).weights_sha256 == saved.fingerprint(None).weights_sha256
+    with pytest.raises(WeightsError, match=r"no timm\.resnet14t\.safetensors, .* in the folder"):
+        build_encoder("timm:resnet14t", str(tmp_path))
