@@ -92,7 +92,13 @@ def _check_stages(config: "FuseConfig", problems: Problems) -> None:
         problems.add("the loss mad compares with one teacher's features, not with several: give one --teacher RUN")
     if config.freeze and config.start is None and strategy.start is None:
         problems.add(f"freeze needs weights to start from, and {config.strategy} trains none first: give start RUN")
-    normed = config.fusion in ("transformer", "mbt") or config.head in ("per_modality", "pooler") or config.head_norm
+    normed = (
+        config.fusion in ("transformer", "mbt")
+        or config.head in ("per_modality", "pooler")
+        or config.head_norm
+        or config.pool == "transformer"
+        or config.fill in ("reconstruct", "proxy", "shaspec")
+    )
     if config.test_time == "midl" and not normed:
         problems.add(
             f"midl adapts LayerNorms, and fusion {config.fusion} with head {config.head} has none: add head_norm"

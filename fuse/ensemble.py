@@ -33,12 +33,16 @@ class Ensemble:
     held_out: NDArray[np.int64]
 
     def look_up(
-        self, rows: NDArray[np.int64], kept: NDArray[np.bool_], modalities: list[str]
+        self,
+        rows: NDArray[np.int64],
+        kept: NDArray[np.bool_],
+        modalities: list[str],
+        views: NDArray[np.int64] | None = None,
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """As TeacherAnswers.look_up. A segment has an answer if any teacher has one, in every task."""
         answers: dict[str, torch.Tensor] = {}
         known = torch.ones(len(rows), dtype=torch.bool)
-        each = [member.look_up(rows, kept, modalities)[0] for member in self.members]
+        each = [member.look_up(rows, kept, modalities, views)[0] for member in self.members]
         for task in sorted({task for answer in each for task in answer}):
             experts = [j for j, answer in enumerate(each) if task in answer]
             logits = torch.stack([each[j][task] for j in experts], dim=1)  # (B, J, C)

@@ -62,34 +62,42 @@ class TeacherAnswers:
 
     Attributes:
         modalities: the teacher's, in the order of its subset bits.
-        logits: task -> (N, S, C) float16, NaN where there is no answer.
+        logits: task -> (N, V, S, C) float16, NaN where there is no answer.
     """
 
     modalities: list[str]
     logits: dict[str, NDArray[np.float16]]
 
     def look_up(
-        self, rows: NDArray[np.int64], kept: NDArray[np.bool_], modalities: list[str]
+        self,
+        rows: NDArray[np.int64],
+        kept: NDArray[np.bool_],
+        modalities: list[str],
+        views: NDArray[np.int64] | None = None,
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """What the teacher says of each row when it sees what is kept.
 
         Args:
             rows: (B,).
             kept: (B, M) columns in the order of the student's `modalities`; those the teacher has not are ignored.
+            views: (B,) the view of each row; None, or one the teacher's tokens do not have, is the centre view.
 
         Returns:
-            Task -> (B, C) float32 logits, and (B,) bool: whether there is an answer.
+            Task -> (B, C) float32 logits, NaN where there is no answer, and (B,) bool: whether there is one.
         """
         seen = np.zeros((len(rows), len(self.modalities)), bool)
         for j, name in enumerate(self.modalities):
             if name in modalities:
                 seen[:, j] = kept[:, modalities.index(name)]
         index = subset_index(seen)
+        cached = next(iter(self.logits.values())).shape[1]
+        view = np.zeros(len(rows), np.int64) if views is None else np.where(views < cached, views, 0)
         answers = {
-            task: torch.from_numpy(logits[rows, index].astype(np.float32)) for task, logits in self.logits.items()
+            task: torch.from_numpy(logits[rows, view, index].astype(np.float32)) for task, logits in self.logits.items()
         }
         known = torch.from_numpy(index >= 0)
         for values in answers.values():
+            values[~torch.from_numpy(index >= 0)] = torch.nan  # it sees nothing: what was looked up is another's
             known = known & values.isfinite().all(dim=1)
         return answers, known
 
@@ -134,7 +142,7 @@ def cached_answers(
     device: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TeacherAnswers:
-    """The teacher's logits for every segment and subset, computed where they are not cached yet.
+    """The teacher's logits for every segment, view and subset, computed where they are not cached yet.
 
     They are cached in the store that has the teacher's tokens: the student's, or the one the teacher was trained on,
     whose rows are then matched by segment id. An interrupted computation continues; a finished one is only read.
@@ -153,22 +161,25 @@ def cached_answers(
         "subsets": [subset_name(mask, names) for mask in masks],
         "run": run.name,
     }
+    views = max(source.store.tokens[name].shape[1] for name in model_sources(model))
+    name = teacher_name(run) + (f"-{views}-views" if views > 1 else "")
     with writer_lock(source.store.path):
-        cache = LogitsCache(source.store.path, teacher_name(run), len(source.store), 1, len(masks), classes, attributes)
+        cache = LogitsCache(source.store.path, name, len(source.store), views, len(masks), classes, attributes)
         blocks = cache.missing_blocks()
         if blocks:
             rows = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
             loader = _loader(run, model, source.store, rows, device)
             for i, block in enumerate(blocks):
-                cache.write_block(block, _answer(model, loader, block, masks, classes))
+                answers = [_answer(model, loader, block, masks, classes, view) for view in range(views)]
+                cache.write_block(block, {task: np.concatenate([one[task] for one in answers], 1) for task in classes})
                 progress(i + 1, len(blocks))
-    return TeacherAnswers(
-        names, {task: _matched(cache.read(task), source.rows) for task in classes if task in store.tasks}
-    )
+    shared = [task for task in classes if task in store.tasks]
+    logits = {task: np.stack([cache.read(task, view) for view in range(views)], axis=1) for task in shared}
+    return TeacherAnswers(names, {task: _matched(values, source.rows) for task, values in logits.items()})
 
 
 def _matched(values: NDArray[np.float16], rows: NDArray[np.int64]) -> NDArray[np.float16]:
-    """(N', S, C) of a teacher's store -> (N, S, C) of the student's, NaN where a segment is not in both."""
+    """(N', V, S, C) of a teacher's store -> (N, ...) of the student's, NaN where a segment is not in both."""
     if len(rows) == len(values) and (rows == np.arange(len(rows))).all():
         return values
     out = values[rows]
@@ -207,11 +218,11 @@ def teacher_features(run: Path, store: FeatureStore, rows: NDArray[np.int64], de
 
 @torch.inference_mode()
 def _answer(
-    model: Model, loader: Loader, block: range, masks: NDArray[np.bool_], classes: dict[str, int]
+    model: Model, loader: Loader, block: range, masks: NDArray[np.bool_], classes: dict[str, int], view: int
 ) -> dict[str, NDArray[np.float16]]:
-    """Task -> (rows, 1, S, C) for one block of rows."""
+    """Task -> (rows, 1, S, C) for one block of rows in one view."""
     out = {task: np.full((len(block), 1, len(masks), count), np.nan, np.float16) for task, count in classes.items()}
-    for batch in loader.in_order(batch_size=_BATCH, rows=np.arange(block.start, block.stop)):
+    for batch in loader.in_order(batch_size=_BATCH, rows=np.arange(block.start, block.stop), view=view):
         tokens = dict(zip(model.spec.names, batch.tokens.values(), strict=True))
         lengths = dict(zip(model.spec.names, batch.lengths.values(), strict=True))
         for s, mask in enumerate(masks):

@@ -66,9 +66,9 @@ def small_model(small_config: Callable[..., FuseConfig]) -> Callable[..., Model]
 def teaching() -> Teaching:
     """A teacher of SPEC that has an answer for rows 0 to 6, but none of subset 3 for row 2, and features."""
     random = np.random.default_rng(4)
-    logits = {t: random.normal(size=(7, 7, len(names))).astype(np.float16) for t, names in SPEC.tasks.items()}
+    logits = {t: random.normal(size=(7, 1, 7, len(names))).astype(np.float16) for t, names in SPEC.tasks.items()}
     for values in logits.values():
-        values[2, 3] = np.nan
+        values[2, 0, 3] = np.nan
     features = torch.randn(7, 9, generator=torch.Generator().manual_seed(4))
     return Teaching(TeacherAnswers(SPEC.names, logits), features)
 

@@ -1,20 +1,24 @@
 """Cached teacher answers, and the student that learns from them."""
 
+import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import zarr
 
 from mmcache.fuse import Model, train
 from mmcache.fuse.masks import subset_index, subsets
-from mmcache.fuse.teacher import TeacherAnswers, cached_answers, teacher_name
+from mmcache.fuse.teacher import TeacherAnswers, cached_answers, check_fits, teacher_features, teacher_name
 from mmcache.fuse.training import TrainedRun
 from mmcache.store import ConfigError, FeatureStore
 from mmcache.store.layout import write_group
 from mmcache.store.loader import Loader
+from mmcache.store.npy_folder import export_npy, import_npy
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
 
@@ -38,7 +42,7 @@ def test_answers_are_those_of_the_teacher_run_on_the_spot(teacher: TrainedRun, s
         with torch.inference_mode():
             logits = model(tokens, torch.from_numpy(np.tile(mask, (has.sum(), 1))))
         for task in ("verb", "noun"):
-            cached = answers.logits[task][:, s]
+            cached = answers.logits[task][:, 0, s]
             np.testing.assert_allclose(cached[has].astype(np.float32), logits[task].numpy(), atol=2e-3, rtol=2e-3)
             assert np.isnan(cached[~has]).all()
 
@@ -65,16 +69,18 @@ def test_answers_are_computed_once(teacher: TrainedRun, store_copy: Path) -> Non
     assert not blocks
 
 
-def test_look_up_finds_the_subset_that_is_kept() -> None:
-    logits = np.arange(2 * 7 * 3, dtype=np.float16).reshape(2, 7, 3)
-    logits[1, 3] = math.nan
+def test_look_up_finds_the_subset_that_is_kept_in_the_view_that_was_drawn() -> None:
+    logits = np.arange(2 * 2 * 7 * 3, dtype=np.float16).reshape(2, 2, 7, 3)
+    logits[1, :, 3] = math.nan
     answers = TeacherAnswers(["audio", "imu", "rgb"], {"verb": logits})
     rows = np.array([1, 0, 1, 0])
     kept = np.array([[True, False, True], [False, True, False], [False, False, True], [False, False, False]])
-    found, known = answers.look_up(rows, kept, ["rgb", "flow", "audio"])  # the student's order; no imu, flow is new
+    # The student's order; no imu, and flow is new. There is no view 2: the centre one stands in.
+    found, known = answers.look_up(rows, kept, ["rgb", "flow", "audio"], np.array([1, 0, 2, 0]))
     assert known.tolist() == [True, False, True, False]
-    np.testing.assert_array_equal(found["verb"][0], logits[1, subset_index(np.array([[True, False, True]]))[0]])
-    np.testing.assert_array_equal(found["verb"][2], logits[1, subset_index(np.array([[True, False, False]]))[0]])
+    both, audio = (subset_index(np.array([mask]))[0] for mask in ([True, False, True], [True, False, False]))
+    np.testing.assert_array_equal(found["verb"][0], logits[1, 1, both])
+    np.testing.assert_array_equal(found["verb"][2], logits[1, 0, audio])
 
 
 def test_alpha_one_needs_no_teacher_and_none_is_trained(store_copy: Path, tmp_path: Path) -> None:
@@ -113,3 +119,58 @@ def test_a_teacher_that_does_not_fit_is_refused_with_reasons(
 def test_a_folder_that_is_no_run_is_refused(store_copy: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a finished run"):
         train("karmma", {**QUICK, "store": store_copy, "out": tmp_path / "run", "teacher": tmp_path / "nowhere"})
+
+
+def test_a_teacher_may_have_learned_in_another_store_whose_rows_are_found_by_id(
+    teacher: TrainedRun, store_copy: Path, tmp_path: Path
+) -> None:
+    """The student's store has other tokens, no IMU, and its segments in another order, two of them new."""
+    original = FeatureStore.open(store_copy)
+    direct = cached_answers(teacher.path, original, "cpu")
+    folder, other = tmp_path / "npy", tmp_path / "student.zarr"
+    export_npy(original, folder)
+    shutil.rmtree(folder / "imu")
+    table = pd.read_csv(folder / "segments.csv", dtype=str).iloc[::-1].reset_index(drop=True)
+    for row, name in ((0, "new_1"), (5, "new_2")):
+        (folder / "rgb" / f"{table.loc[row, 'id']}.npy").rename(folder / "rgb" / f"{name}.npy")
+        (folder / "audio" / f"{table.loc[row, 'id']}.npy").unlink(missing_ok=True)
+        table.loc[row, "id"] = name
+    table.to_csv(folder / "segments.csv", index=False)
+    import_npy(folder, other)
+    store = FeatureStore.open(other)
+    with pytest.raises(ConfigError, match="needs imu tokens"):
+        check_fits(teacher.path, store)
+    found = cached_answers(teacher.path, store, "cpu")
+    place = {name: row for row, name in enumerate(original.segments["id"])}
+    for row, name in enumerate(store.segments["id"]):
+        for task in ("verb", "noun"):
+            expected = direct.logits[task][place[name]] if name in place else np.nan
+            np.testing.assert_array_equal(found.logits[task][row], np.broadcast_to(expected, (1, 7, 6)))
+    assert (store.segments["id"].isin(place)).sum() == len(store) - 2
+    assert not (other / "logits").exists()
+    trained = train("karmma", {**QUICK, "store": other, "out": tmp_path / "run", "teacher": teacher.path})
+    assert "kd" in json.loads((trained.path / "metrics.jsonl").read_text().splitlines()[0])
+
+
+def test_features_are_those_of_the_teacher_with_full_sight(teacher: TrainedRun, store_copy: Path) -> None:
+    store = FeatureStore.open(store_copy)
+    rows = store.rows("train")[::3]
+    features = teacher_features(teacher.path, store, rows, "cpu")
+    model, batch = Model.load(teacher.path), Loader(store, None, rows, k=6).batch(rows)
+    with torch.inference_mode():
+        expected = model.outputs(batch.tokens, batch.lengths, batch.present).penultimate()
+    torch.testing.assert_close(features[torch.from_numpy(rows)], expected)
+    others = np.setdiff1d(np.arange(len(store)), rows)
+    assert features[torch.from_numpy(others)].isnan().all()
+
+
+def test_several_given_teachers_are_an_ensemble_and_are_all_in_the_identity(
+    teacher: TrainedRun, store_copy: Path, tmp_path: Path
+) -> None:
+    other = train("zeros", {**QUICK, "store": store_copy, "out": tmp_path / "other", "modalities": ["rgb"]})
+    options = {**QUICK, "store": store_copy}
+    both = train("karmma", {**options, "out": tmp_path / "both", "teacher": [teacher.path, other.path]})
+    one = train("karmma", {**options, "out": tmp_path / "one", "teacher": [teacher.path]})
+    assert (both.path / "model.safetensors").read_bytes() != (one.path / "model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="holds another run"):
+        train("karmma", {**options, "out": tmp_path / "both", "teacher": [teacher.path]})

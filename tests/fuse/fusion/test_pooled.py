@@ -1,0 +1,73 @@
+"""sum, concat, mlp and late fusion (methods.md section 0)."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mmcache.fuse.fusion import ConcatFusion, SumFusion
+from mmcache.fuse.model import ModelSpec
+
+TOKENS = [torch.randn(2, n, 16, generator=torch.Generator().manual_seed(n)) for n in (5, 4, 7)]
+SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(range(3), size)]
+POOLED = {"sum": "linear", "concat": "linear", "mlp": "linear", "late": "per_modality"}
+
+
+def masks(subset: tuple[int, ...]) -> list[torch.Tensor]:
+    return [torch.full((2, x.shape[1]), m in subset) for m, x in enumerate(TOKENS)]
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_sum_is_the_sum_of_what_is_there(subset: tuple[int, ...], small_config: Callable) -> None:
+    model = SumFusion(3, small_config("skip", fusion="sum", head="linear"))
+    expected = sum(model.layers[m](TOKENS[m].mean(dim=1)) for m in subset)
+    torch.testing.assert_close(model(TOKENS, masks(subset)).cls, expected)
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_concat_uses_its_weight_slices_and_its_share_of_the_bias(
+    subset: tuple[int, ...], small_config: Callable
+) -> None:
+    model = ConcatFusion(3, small_config("skip", fusion="concat", head="linear"))
+    slices = model.layer.weight.split(16, dim=1)
+    expected = sum(TOKENS[m].mean(dim=1) @ slices[m].T for m in subset) + model.layer.bias * len(subset) / 3
+    torch.testing.assert_close(model(TOKENS, masks(subset)).cls, expected)
+
+
+def test_late_fusion_is_the_mean_of_unimodal_logits(small_model: Callable, random_batch) -> None:
+    model = small_model("skip", fusion="late", head="per_modality")
+    everything = torch.ones_like(random_batch.present)
+    together = model(random_batch.tokens, everything)
+    alone = []
+    for m in range(3):
+        only = torch.zeros_like(everything)
+        only[:, m] = True
+        alone.append(model(random_batch.tokens, everything, keep=only))
+    for task, values in together.items():
+        torch.testing.assert_close(values, torch.stack([one[task] for one in alone]).mean(dim=0))
+
+
+@pytest.mark.parametrize(("fusion", "head"), POOLED.items())
+@pytest.mark.parametrize("fill", ["skip", "zeros", "token", "karmma", "reconstruct", "proxy", "shaspec"])
+def test_every_fill_goes_with_them_in_any_order_of_modalities(
+    fusion: str,
+    head: str,
+    fill: str,
+    small_model: Callable,
+    permuted_state: Callable,
+    spec: ModelSpec,
+    random_batch,
+) -> None:
+    options = {"fusion": fusion, "head": head, "fill": fill}
+    model, order = small_model("zeros", **options), [1, 2, 0]
+    names = [spec.names[i] for i in order]
+    other = small_model(
+        "zeros", dataclasses.replace(spec, modalities={n: spec.modalities[n] for n in names}), **options
+    )
+    other.load_state_dict(permuted_state(model, order))
+    for task, expected in model(random_batch.tokens, random_batch.present).items():
+        got = other(random_batch.tokens, random_batch.present[:, order])[task]
+        assert expected.isfinite().all()
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)

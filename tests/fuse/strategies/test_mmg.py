@@ -1,0 +1,124 @@
+"""MMG-Ego4D (methods.md 3.5): alignment, the zero-shot and the few-shot settings."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmcache.fuse import train
+from mmcache.fuse.episodes import draw_episodes, episode_masks
+from mmcache.fuse.losses.prototypes import prototype_logits, prototypes
+from mmcache.store import ConfigError
+
+QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 4, "warmup": 0.0, "batch_size": 8, "device": "cpu", "depth": 2}
+ROWS = np.arange(100, 160)
+LABELS = np.repeat(np.arange(10), 6)
+
+
+def metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_queries_that_repeat_distinct_supports_are_all_right() -> None:
+    features = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([7, 3, 9, 1, 4])
+    logits, classes = prototype_logits(features, labels, features)
+    assert torch.equal(classes[logits.argmax(dim=1)], labels)
+    assert float(logits.max()) == 0.0
+
+
+def test_the_prototype_is_the_mean_of_its_supports() -> None:
+    support = torch.tensor([[0.0, 0.0], [2.0, 0.0], [5.0, 5.0]])
+    logits, classes = prototype_logits(support, torch.tensor([4, 4, 2]), torch.tensor([[1.0, 1.0]]))
+    assert classes.tolist() == [2, 4]
+    assert logits.tolist() == [[-32.0, -1.0]]
+    loss = prototypes(
+        torch.cat([support, torch.tensor([[1.0, 1.0]])]),
+        torch.tensor([4, 4, 2, 4]),
+        torch.tensor([True, True, True, False]),
+    )
+    torch.testing.assert_close(loss, -torch.tensor([-32.0, -1.0]).log_softmax(0)[1])
+
+
+def test_episodes_have_distinct_rows_of_their_classes_and_are_keyed() -> None:
+    drawn = draw_episodes(ROWS, LABELS, 3, 2, 3, 20, 0, 5)
+    assert drawn.shape == (20, 15)
+    for episode in drawn:
+        assert len(set(episode)) == 15
+        supports, queries = LABELS[episode[:6] - 100].reshape(3, 2), LABELS[episode[6:] - 100].reshape(3, 3)
+        assert (supports == supports[:, :1]).all()
+        assert (queries == supports[:, :1]).all()
+        assert len(set(supports[:, 0])) == 3
+    assert (draw_episodes(ROWS, LABELS, 3, 2, 3, 20, 0, 5) == drawn).all()
+    assert (draw_episodes(ROWS, LABELS, 3, 2, 3, 20, 0, 6) != drawn).any()
+    with pytest.raises(ConfigError, match=r"episodes of 11 classes with 2 \+ 3 segments each: only 10 of 10"):
+        draw_episodes(ROWS, LABELS, 11, 2, 3, 1, 0, 0)
+
+
+def test_supports_and_queries_see_a_set_each() -> None:
+    present = np.ones((10, 3), bool)
+    present[3] = [True, False, False]
+    seen = set()
+    for episode in range(800):
+        keep = episode_masks(present, 4, 0, 0, episode)
+        assert not (keep & ~present).any()
+        assert keep.any(axis=1).all()
+        assert (keep[:3] == keep[0]).all()
+        assert (keep[4:] == keep[4]).all()
+        seen.add((tuple(keep[0]), tuple(keep[4])))
+    assert len(seen) == 49
+
+
+def test_zero_shot_learns_labels_from_the_chosen_modalities_alone(store_copy: Path, tmp_path: Path) -> None:
+    """In the second half of the run the projector of rgb stands still."""
+    options = {**QUICK, "store": store_copy, "align_share": 0.5, "train_modalities": ["audio", "imu"]}
+    trained = train("mmg", {**options, "out": tmp_path / "run", "align": 1.0, "weight_decay": 0.0})
+    lines = metrics(trained.path)
+    assert ["ce" in line for line in lines] == [False, False, True, True]
+    assert "rgb" in trained.result["subsets"]
+
+
+@pytest.mark.parametrize("modalities", [["audio"], ["imu", "rgb"]])
+def test_what_labels_are_not_learned_from_is_not_predicted_from_in_training(
+    modalities: list[str], store_copy: Path, tmp_path: Path
+) -> None:
+    options = {**QUICK, "store": store_copy, "train_modalities": modalities, "align": 0.0, "weight_decay": 0.0}
+    one = train("mmg", {**options, "out": tmp_path / "one", "epochs": 1})
+    two = train("mmg", {**options, "out": tmp_path / "two", "epochs": 3})
+    before, after = (load_file(run.path / "model.safetensors") for run in (one, two))
+    for m, name in enumerate(["audio", "imu", "rgb"]):
+        same = torch.equal(before[f"projectors.{m}.weight"], after[f"projectors.{m}.weight"])
+        assert same == (name not in modalities)
+
+
+def test_few_shot_ends_in_episodes(store_copy: Path, tmp_path: Path) -> None:
+    options = {**QUICK, "store": store_copy, "prototypes": 1.0, "meta_share": 0.5, "ways": 2, "shots": 2, "queries": 1}
+    trained = train("mmg", {**options, "out": tmp_path / "run"})
+    assert ["ce" in line for line in metrics(trained.path)] == [True, True, False, False]
+    with pytest.raises(ConfigError, match="episodes of 5 classes with 50"):
+        train("mmg", {**options, "ways": 5, "shots": 50, "out": tmp_path / "other"})
+
+
+def test_the_anchor_is_video_unless_another_is_named(small_model: Callable, small_objective: Callable) -> None:
+    model = small_model("mmg")
+    assert small_objective("mmg", model).anchor == 2
+    assert small_objective("mmg", model, anchor="imu").anchor == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"anchor": "vidoe"}, "unknown modality in anchor 'vidoe'"),
+        ({"train_modalities": ["sound"]}, "unknown modality in train_modalities 'sound'"),
+        ({"modalities": ["rgb"]}, "the loss align is between modalities, and this run has one, rgb"),
+        ({"few_shot_task": "colour"}, "unknown few_shot_task 'colour'"),
+    ],
+)
+def test_what_does_not_fit_the_store_is_said(options: dict, message: str, epic_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train("mmg", {**QUICK, "store": epic_store, "out": tmp_path / "run", **options})
+    assert message in str(caught.value)
