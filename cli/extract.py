@@ -149,9 +149,9 @@ def _show_plan(plan: "Plan") -> None:
                 f"{part.tokens} x {part.info.width} tokens each, {size(part.bytes_to_write)} to write"
             )
     for problem in plan.dataset.problems[:5]:
-        say(f"annotation not used: {problem}")
+        say(f"left out: {problem}")
     if len(plan.dataset.problems) > 5:
-        say(f"... and {len(plan.dataset.problems) - 5} more annotations not used")
+        say(f"... and {len(plan.dataset.problems) - 5} more of that kind; --json lists them all")
 
 
 def _show_summary(summary: "ExtractSummary") -> None:

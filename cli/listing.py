@@ -32,10 +32,11 @@ def _rows(kind: str) -> tuple[list[str], list[list[str]]]:
         columns = ["name", "about", "settings (--set NAME=VALUE)"]
         return columns, [[name, about, _settings(reader.options)] for name, (reader, about) in DATASETS.items()]
     if kind == "encoders":
-        from mmcache.extract.encoders import ENCODERS
+        from mmcache.extract.encoders import ENCODERS, OPEN_FAMILIES
 
         columns = ["name", "modalities", "published weights", "about"]
-        return columns, [[n, ", ".join(e.modalities), e.published or "none", e.about] for n, e in ENCODERS.items()]
+        entries = {**ENCODERS, **{f"{prefix}:MODEL": entry for prefix, entry in OPEN_FAMILIES.items()}}
+        return columns, [[n, ", ".join(e.modalities), e.published or "none", e.about] for n, e in entries.items()]
     if kind == "strategies":
         from mmcache.fuse.strategies import STRATEGIES
 

@@ -176,6 +176,12 @@ def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[Sh
     """What is to do, shard by shard, in whole windows."""
     config, tasks = plan.config, []
     to_do = set(part.to_do.tolist())
+    columns = [plan.segments[name].tolist() for name in ("id", "video", "start_s", "stop_s")]
+
+    def job(row: int) -> Job:
+        segment, video, start_s, stop_s = (values[row] for values in columns)
+        return Job(row, segment, start_s, stop_s, part.sources.get(video), settled=row not in to_do)
+
     for shard in writer.grid.shards_of(part.to_do).tolist():
         rows = writer.grid.rows(shard)
         starts = range(rows.start, rows.stop, config.batch_size)
@@ -189,18 +195,12 @@ def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[Sh
                 weights=config.weights,
                 k=config.k,
                 shard=shard,
-                windows=tuple(tuple(_job(plan, part, row, row not in to_do) for row in window) for window in wanted),
+                windows=tuple(tuple(job(row) for row in window) for window in wanted),
                 views=config.views,
                 more=_more(plan, part),
             )
         )
     return tasks
-
-
-def _job(plan: Plan, part: ModalityPlan, row: int, settled: bool) -> Job:
-    segment = plan.segments.iloc[row]
-    source = part.sources.get(segment["video"])
-    return Job(row, segment["id"], segment["start_s"], segment["stop_s"], source, settled)
 
 
 def _more(plan: Plan, part: ModalityPlan) -> dict[str, Any]:
