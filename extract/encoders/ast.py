@@ -3,23 +3,19 @@
 `ast_b` has published AudioSet weights; `ast_s` and `ast_t` are the same network at the sizes of DeiT-small and -tiny.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+from transformers import ASTConfig, ASTModel
 
-from mmcache.extract.encoders import augment
+from mmcache.extract.encoders import augment, spectrogram
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
 from mmcache.extract.media.base import AudioRequest
 
 _AST_B_WEIGHTS = "MIT/ast-finetuned-audioset-10-10-0.4593"
-_RATE, _MEL_BINS, _HOP_S = 16000, 128, 0.01
-_HOP = 160  # samples, 10 ms
-_WINDOW = 400  # samples, 25 ms; a shorter sound has no spectrogram
 _PATCH, _STRIDE = 16, 10  # a patch is 16 mel bins x 16 spectrogram frames
 
 # name -> network sizes; max_length is in spectrogram frames of 10 ms
@@ -42,10 +38,15 @@ def info(name: str) -> EncoderInfo:
     frames = _CONFIGS[name]["max_length"]
     return EncoderInfo(
         name=name,
-        tokens=2 + _patches(_MEL_BINS) * _patches(frames),  # class and distillation tokens come first
+        tokens=2 + _patches(spectrogram.MEL_BINS) * _patches(frames),  # class and distillation tokens come first
         width=_CONFIGS[name]["hidden_size"],
-        request=AudioRequest(rate=_RATE, max_seconds=frames * _HOP_S),
-        preprocessing={"mel_bins": _MEL_BINS, "frames": frames, "mean": -4.2677393, "std": 4.5689974},
+        request=AudioRequest(rate=spectrogram.RATE, max_seconds=frames * spectrogram.HOP / spectrogram.RATE),
+        preprocessing={
+            "mel_bins": spectrogram.MEL_BINS,
+            "frames": frames,
+            "mean": spectrogram.MEAN,
+            "std": spectrogram.STD,
+        },
         code_version=1,
     )
 
@@ -78,24 +79,17 @@ class AST(Encoder):
 
     def __init__(self, info: EncoderInfo, model: nn.Module, weights: str) -> None:
         super().__init__(info, model, weights)
-        with warnings.catch_warnings():
-            # 128 mel bins over 257 frequencies leave the lowest filters empty: so AST was trained.
-            warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
-            self._extractor = ASTFeatureExtractor(
-                sampling_rate=_RATE, num_mel_bins=_MEL_BINS, max_length=info.preprocessing["frames"]
-            )
+        self._extractor = spectrogram.extractor(info.preprocessing["frames"])
 
     def preprocess(
         self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
     ) -> torch.Tensor:
         """(samples,) at 16 kHz -> (frames, 128) normalised log-mel, padded or cut to the network's length."""
-        media = np.pad(media, (0, max(0, _WINDOW - len(media))))
-        spectrogram = self._extractor(media, sampling_rate=_RATE, return_tensors="pt")
-        ready = spectrogram["input_values"][0]
+        media = spectrogram.long_enough(media)
+        ready = self._extractor(media, sampling_rate=spectrogram.RATE, return_tensors="pt")["input_values"][0]
         if rng is None:
             return ready
-        heard = min(len(ready), 1 + (len(media) - _WINDOW) // _HOP)
-        return augment.spectrogram(ready, heard, rng)
+        return augment.spectrogram(ready, min(len(ready), spectrogram.frames_of(media)), rng)
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         return self.model(batch).last_hidden_state

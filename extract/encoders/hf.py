@@ -9,7 +9,6 @@ with. Code that comes with a model is never run, and weights are read from safet
 import functools
 import json
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ import transformers
 from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.extract.encoders import EncoderEntry, augment
+from mmcache.extract.encoders import EncoderEntry, augment, spectrogram
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, WeightsError, build_model, one_line
 from mmcache.extract.media.base import AudioRequest, MediaRequest, VideoRequest
 from mmcache.store.errors import ConfigError
@@ -29,7 +28,6 @@ PREFIX = "hf:"
 _PICTURES = ("rgb", "flow", "depth", "ir")
 _SECONDS = 10.0  # of sound, where the network takes any length: shorter sounds are padded, of longer ones the middle is
 _LEAST_HEARD_S = 0.1  # a mask over less would leave wav2vec 2.0 nothing to attend to
-_AST_HOP_S, _AST_WINDOW = 0.01, 400  # seconds, samples
 # What fingerprints say of the library's own preprocessing.
 _PICTURE_FIELDS = "size crop_size do_resize do_center_crop do_rescale rescale_factor do_normalize image_mean image_std"
 _SOUND_FIELDS = "do_normalize max_length num_mel_bins mean std padding_value return_attention_mask"
@@ -121,9 +119,9 @@ class HfSound(Encoder):
         assert isinstance(self.info.request, AudioRequest)
         rate = self.info.request.rate
         if isinstance(self._extractor, transformers.ASTFeatureExtractor):
-            media = np.pad(media, (0, max(0, _AST_WINDOW - len(media))))
+            media = spectrogram.long_enough(media)
             mel = self._extractor(media, sampling_rate=rate, return_tensors="pt")["input_values"][0]
-            heard = min(len(mel), 1 + (len(media) - _AST_WINDOW) // round(rate * _AST_HOP_S))
+            heard = min(len(mel), spectrogram.frames_of(media))
             return mel if rng is None else augment.spectrogram(mel, heard, rng)
         if rng is not None:
             media = augment.waveform(media, rng)
@@ -195,7 +193,7 @@ def _sound(extractor: Any, config: Any, source: str) -> tuple[AudioRequest, tupl
     """The sound a model wants, and the shape of what its feature extractor makes of it."""
     rate = extractor.sampling_rate
     if isinstance(extractor, transformers.ASTFeatureExtractor):
-        request = AudioRequest(rate=rate, max_seconds=extractor.max_length * _AST_HOP_S)
+        request = AudioRequest(rate=rate, max_seconds=extractor.max_length * spectrogram.HOP / rate)
         return request, (1, extractor.max_length, extractor.num_mel_bins)
     if isinstance(extractor, transformers.Wav2Vec2FeatureExtractor):
         return AudioRequest(rate=rate, max_seconds=_SECONDS), (1, round(_SECONDS * rate))
@@ -220,9 +218,7 @@ def _sizes(processor: Any, source: str) -> tuple[int, tuple[int, int]]:
 
 def _load(what: str, auto: Any, source: str) -> Any:
     try:
-        with warnings.catch_warnings():
-            # 128 mel bins over 257 frequencies leave the lowest filters empty: so AST was trained.
-            warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
+        with spectrogram.empty_filters():
             return auto.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # the library and the hub raise without a common base
         raise ConfigError(
