@@ -75,7 +75,7 @@ def test_all_configuration_mistakes_come_at_once(mmcache: Callable, epic_root: P
     assert done.code == 2
     assert "3 things to put right" in done.err
     assert "unknown modality of epic 'rbg'. Did you mean 'rgb'?" in done.err
-    assert "encoder swin3d_t takes rgb, flow, not audio; for audio there are: ast_b, ast_t" in done.err
+    assert "encoder swin3d_t takes rgb, flow, not audio; for audio there are: swin3d_b_audio, " in done.err
     assert "--dtype float61: allowed are float16, float32" in done.err
 
 
