@@ -1,7 +1,7 @@
-"""mmcache evaluate: the results of a run, under every protocol."""
+"""mmcache evaluate: the results of runs, under every protocol."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,42 +9,87 @@ EXAMPLE = "Example: mmcache evaluate runs/epic/karmma-1a2b3c4d --json"
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder, as `mmcache fuse` makes them.")],
-    split: Annotated[str | None, typer.Option(help="Another split than the run's own.")] = None,
-    store: Annotated[Path | None, typer.Option(help="Another store than the run's own.")] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Run the model again, even where its answers are kept.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
-) -> None:
-    """Show a run's accuracy for every modality subset, missing rate and drop rate."""
-    from mmcache.cli.console import accuracies, out, print_json, table
-    from mmcache.fuse.evaluation import evaluate as evaluate_run
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, as `mmcache fuse` makes them; several are compared.")],
+    split: Annotated[str | None, typer.Option(help="Another split than the run's own.", rich_help_panel="Data")] = None,
+    store: Annotated[Path | None, typer.Option(help="Another store than the run's own.", rich_help_panel="Data")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Another published division of the segments.", rich_help_panel="Data")] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Without segments whose noun never occurs in train.", rich_help_panel="Data")] = False,
+    cost: Annotated[bool, typer.Option("--cost", help="FLOPs, memory and latency, measured where the run has none.", rich_help_panel="More protocols")] = False,
+    few_shot: Annotated[bool, typer.Option("--few-shot", help="5-way 5-shot episodes over classes new to the run.", rich_help_panel="More protocols")] = False,
+    noise: Annotated[bool, typer.Option("--noise", help="Noise on the tokens, in three kinds and eleven levels.", rich_help_panel="More protocols")] = False,
+    windows: Annotated[int | None, typer.Option(help="Sensors that fail for some of so many windows of a segment.", rich_help_panel="More protocols")] = None,
+    late_fusion: Annotated[Path | None, typer.Option(help="The run that effective robustness is measured against.", rich_help_panel="More protocols")] = None,
+    submission: Annotated[Path | None, typer.Option(help="Write a challenge's zip for --split (default: test), and stop.", rich_help_panel="Run")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run the model again, even where its answers are kept.", rich_help_panel="Run")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.", rich_help_panel="Run")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.", rich_help_panel="Run")] = False,
+) -> None:  # fmt: skip
+    """Show what a run's accuracy is for every modality subset, missing rate and drop rate; compare several.
 
-    result = evaluate_run(run, split=split, store=store, device=device, fresh=fresh)
-    if as_json:
-        print_json(result)
+    Runs that differ in their seed alone count as one method, with mean and standard deviation.
+    """
+    from mmcache.cli.console import print_json
+    from mmcache.fuse.extras import Wanted
+    from mmcache.store.errors import ConfigError
+
+    if submission is not None:
+        if len(runs) > 1:
+            raise ConfigError(f"--submission takes one run; got {len(runs)}")
+        _submit(runs[0], submission, split, store, device, as_json)
         return
-    out.print(
-        f"{run}: top-1 accuracy on '{result['split']}', {result['n']} segments with every sensor",
-        markup=False,
-    )
-    out.print(accuracies({run.name: result}))
-    rates = [
-        [modality, task, *(f"{value:.1f}" for value in curve.values())]
-        for modality, tasks in result["rates"].items()
-        for task, curve in tasks.items()
-    ]
-    if rates:
-        steps = [f"{rate} %" for rate in next(iter(next(iter(result["rates"].values())).values()))]
-        out.print(table("One sensor missing in so many of the segments", ["missing", "task", *steps], rates, 2))
-    drops = [[task, *(f"{value:.1f}" for value in curve.values())] for task, curve in result["drop"].items()]
-    steps = [f"{drop} %" for drop in next(iter(result["drop"].values()))]
-    out.print(table("Each sensor missing with this chance", ["task", *steps], drops))
-    rows = [
-        [task, *("-" if v is None else f"{v:.1f}" for v in values.values())]
-        for task, values in result["summary"].items()
-    ]
-    columns = ["task", "mean accuracy", "mean relative drop", "mean difference to full"]
-    out.print(table("Over all subsets", columns, rows))
+    wanted = Wanted(cost=cost, few_shot=few_shot, noise=noise or late_fusion is not None, windows=windows)
+    results = [_result(run, split, store, device, fresh, protocol, prune, wanted) for run in runs]
+    together: dict[str, Any] = {}
+    if len(runs) > 1:
+        from mmcache.fuse.comparison import compare
+
+        together = compare(runs, results)
+    if wanted.noise:
+        from mmcache.fuse.comparison import robustness
+
+        reference = None
+        if late_fusion is not None:
+            reference = _result(late_fusion, split, store, device, fresh, protocol, prune, wanted)
+        together["robustness"] = robustness(results, reference)
+    if as_json:
+        print_json({"runs": results, **together} if len(runs) > 1 else {**results[0], **together})
+    elif len(runs) > 1:
+        from mmcache.cli.evaluation_tables import show_comparison
+
+        show_comparison(results, together)
+    else:
+        from mmcache.cli.evaluation_tables import show_result, show_robustness
+
+        show_result(results[0])
+        show_robustness(together)
+
+
+def _result(
+    run: Path,
+    split: str | None,
+    store: Path | None,
+    device: str,
+    fresh: bool,
+    protocol: str | None,
+    prune: bool,
+    wanted: Any,
+) -> dict[str, Any]:
+    from mmcache.fuse.evaluation import evaluate as evaluate_run
+    from mmcache.fuse.extras import extras
+
+    result = evaluate_run(run, split=split, store=store, device=device, fresh=fresh, protocol=protocol, prune=prune)
+    return {**result, **extras(run, result, wanted, store=store, device=device, protocol=protocol)}
+
+
+def _submit(run: Path, path: Path, split: str | None, store: Path | None, device: str, as_json: bool) -> None:
+    from mmcache.cli.console import out, print_json, warn
+    from mmcache.fuse.submission import write_submission
+
+    written = write_submission(run, path, split or "test", store, device)
+    if as_json:
+        print_json(vars(written))
+    else:
+        out.print(f"{written.n} segments for the challenge {written.challenge} -> {written.path}", markup=False)
+    if written.blind:
+        more = f" and {len(written.blind) - 1} more" if len(written.blind) > 1 else ""
+        warn(f"{written.blind[0]}{more} have no cached tokens: every class of theirs has the score 0")

@@ -37,12 +37,12 @@ def members(table: pd.DataFrame, task: str) -> dict[str, NDArray[np.bool_]]:
 
     As in the official evaluation, a tail action is one with a tail verb or a tail noun.
     """
-    out = {}
+    out: dict[str, NDArray[np.bool_]] = {}
     if UNSEEN in table.columns:
         out[UNSEEN] = table[UNSEEN].to_numpy(bool)
     tails = {"verb": [TAIL_VERB], "noun": [TAIL_NOUN], "action": [TAIL_VERB, TAIL_NOUN]}.get(task, [])
     if tails and set(tails) <= set(table.columns):
-        out["tail"] = table[tails].to_numpy(bool).any(axis=1)
+        out["tail"] = np.asarray(table[tails].to_numpy(bool).any(axis=1))
     return out
 
 
