@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 CHOICES: dict[str, tuple[str, ...]] = {
     "train_on": ("all", "complete"),
     "pool": ("none", "mean", "transformer"),
+    "average": ("logits", "probabilities"),
     "s_mode": ("always", "missing"),
     "rec_slots": ("missing", "all"),
     "rec_complete": ("originals", "encoder"),

@@ -65,6 +65,8 @@ class FuseConfig:
     token_dropout: Share = 0.0  # of the per_modality head's mean
     head_norm: bool = False  # LayerNorm before the linear and gap heads
     head_dropout: Share = 0.0  # and dropout
+    average: str = "logits"  # of a segment's vectors; or their probabilities
+    average_missing: bool = True  # a missing modality's vector counts too, where its fill gives it tokens
     positions: bool = False  # learned, one a token place
     modality_embedding: bool = True
     pool: str = "none"  # one vector a modality before the fill: its mean, or the CLS of a transformer of its own

@@ -18,15 +18,23 @@ class Outputs:
         logits: task -> (B, V, C).
         valid: (B, V) bool, the vectors that count.
         features: (B, V, F), what the last linear layer reads; None where a test made the logits by hand.
+        average: logits or probabilities: what the prediction is the mean of.
     """
 
     logits: dict[str, torch.Tensor]
     valid: torch.Tensor
     features: torch.Tensor | None = None
+    average: str = "logits"
 
     def mean(self) -> dict[str, torch.Tensor]:
-        """Task -> (B, C), logits averaged over the valid vectors."""
+        """Task -> (B, C), logits averaged over the valid vectors, or the logarithm of averaged probabilities."""
         weights = self.valid.float() / self.valid.sum(dim=1, keepdim=True)
+        if self.average == "probabilities":
+            of_mean = weights.log()[..., None]  # -inf for a vector that does not count
+            return {
+                task: (logits.float().log_softmax(dim=-1) + of_mean).logsumexp(dim=1)
+                for task, logits in self.logits.items()
+            }
         return {task: torch.einsum("bvc,bv->bc", logits.float(), weights) for task, logits in self.logits.items()}
 
     def penultimate(self) -> torch.Tensor:

@@ -66,6 +66,7 @@ class Model(nn.Module):
     def __init__(self, spec: ModelSpec, config: FuseConfig) -> None:
         super().__init__()
         self.spec, self.target_grad = spec, config.rec_target == "standardised"
+        self.average, self.average_missing = config.average, config.average_missing
         lengths = [tokens for _, tokens, _ in spec.modalities.values()]
         width = config.width
         self.projectors = nn.ModuleList([nn.Linear(d, width) for _, _, d in spec.modalities.values()])
@@ -152,7 +153,15 @@ class Model(nn.Module):
                 x = x + self.modality_embedding[m]
             embedded.append(x)
         fused = self.fusion(embedded, filled.masks, filled.prompts)
-        return Trace(self.head(fused), fused, filled.losses, vectors)
+        return Trace(self._counted(self.head(fused), kept), fused, filled.losses, vectors)
+
+    def _counted(self, outputs: Outputs, kept: torch.Tensor) -> Outputs:
+        """The head's outputs with the vectors that count, and what is averaged over them."""
+        valid, modalities = outputs.valid, kept.shape[1]
+        if not self.average_missing and valid.shape[1] >= modalities:  # the last are one a modality
+            whole = valid.shape[1] - modalities
+            valid = torch.cat([valid[:, :whole], valid[:, whole:] & kept], dim=1)
+        return dataclasses.replace(outputs, valid=valid, average=self.average)
 
     def _embed(
         self, tokens: Mapping[str, torch.Tensor], lengths: Mapping[str, torch.Tensor] | None, kept: torch.Tensor

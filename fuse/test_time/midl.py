@@ -40,7 +40,9 @@ class Seen:
     lengths: Mapping[str, torch.Tensor] | None = None
 
 
-def adapt(model: Model, batches: Iterable[Seen], config: FuseConfig) -> list[dict[str, torch.Tensor]]:
+def adapt(
+    model: Model, batches: Iterable[Seen], config: FuseConfig, before: Iterable[Seen] = ()
+) -> list[dict[str, torch.Tensor]]:
     """Predict, adapting on the way. `model` itself stays as it is: a copy adapts.
 
     Args:
@@ -48,6 +50,7 @@ def adapt(model: Model, batches: Iterable[Seen], config: FuseConfig) -> list[dic
         batches: in the order in which they come; one step a batch (batches of 1 are the paper's stream). With
             `midl_mode` two_phase they are gone through twice, so they cannot be a generator then.
         config: its midl_ options.
+        before: segments without labels to adapt to first, such as those of train (the paper's long-term variant).
 
     Returns:
         For each batch, task -> (B, C) logits.
@@ -58,6 +61,8 @@ def adapt(model: Model, batches: Iterable[Seen], config: FuseConfig) -> list[dic
     if config.midl_mode == "two_phase" and isinstance(batches, Iterator):
         raise ConfigError("midl_mode two_phase goes through the test segments twice: give a list, not a generator")
     stepper = _Stepper(model, config)
+    for batch in before:
+        stepper.predict(batch, step=True)
     if config.midl_mode == "stream":
         return [stepper.predict(batch, step=True) for batch in batches]
     complete = [stepper.predict(batch, step=True) for batch in batches]

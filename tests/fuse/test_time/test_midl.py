@@ -132,3 +132,11 @@ def test_one_modality_has_no_views_to_compare(
     model = small_model("midl", ModelSpec({"rgb": spec.modalities["rgb"]}, spec.tasks))
     batches = stream(random_batch, torch.ones(7, 1, dtype=torch.bool))
     assert same(adapt(model, batches, small_config("midl", midl_lr=0.05)), plain(model, batches))
+
+
+def test_it_may_adapt_to_training_segments_first(small_model: Callable, small_config: Callable, random_batch) -> None:
+    """As if they had come first in the stream."""
+    model, config = small_model("midl"), small_config("midl", midl_lr=0.05)
+    first = stream(random_batch, torch.ones_like(random_batch.present))
+    then = stream(random_batch, random_batch.present)
+    assert same(adapt(model, then, config, before=first), adapt(model, [*first, *then], config)[len(first) :])
