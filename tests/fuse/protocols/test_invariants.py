@@ -1,0 +1,107 @@
+"""What holds of every protocol, whatever the accuracies."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmcache.fuse import protocols
+
+N = 1001
+NAMES = ["audio", "imu", "rgb"]
+SUBSETS = ["+".join(c) for k in (1, 2, 3) for c in itertools.combinations(NAMES, k)]
+
+
+@pytest.fixture
+def correct() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(2)
+    return {name: rng.random(N) < 0.2 + 0.1 * len(name) / 5 for name in SUBSETS}
+
+
+def test_every_curve_starts_at_the_full_accuracy(correct: dict[str, np.ndarray]) -> None:
+    full = protocols.accuracy(correct["audio+imu+rgb"])
+    assert protocols.drop_curve(correct)["0"] == pytest.approx(full)
+    assert protocols.pattern_curve(correct)["0"] == full
+    for name in NAMES:
+        assert protocols.missing_rate_curve(correct, name)["0"] == full
+
+
+def test_missing_sets_are_nested_and_of_the_right_size() -> None:
+    """Segments right in full and wrong without tell where the missing ones are."""
+    right, wrong = np.ones(N, bool), np.zeros(N, bool)
+    curve = protocols.missing_rate_curve({"A+V": right, "V": wrong, "A": right}, "A", seed=5)
+    for rate in protocols.RATES:
+        assert curve[str(rate)] == pytest.approx(100 * (1 - round(rate * N / 100) / N))
+    # One segment at a time is right without A: with nested sets it is gained once, and kept.
+    for i in range(0, N, 97):
+        gains = protocols.missing_rate_curve({"A+V": wrong, "V": np.arange(N) == i, "A": right}, "A", seed=5)
+        values = [gains[str(rate)] for rate in protocols.RATES]
+        assert values == sorted(values)
+        assert values[-1] == pytest.approx(100 / N)
+
+
+def test_patterns_lose_every_modality_equally_often() -> None:
+    """At 70 %, a third of the 70 % lacks each of the three."""
+    right, wrong = np.ones(N, bool), np.zeros(N, bool)
+    for lost in NAMES:
+        without = "+".join(sorted(set(NAMES) - {lost}))
+        curve = protocols.pattern_curve({name: wrong if name == without else right for name in SUBSETS})
+        for rate in protocols.PATTERN_RATES:
+            assert curve[str(rate)] == pytest.approx(100 * (1 - rate / 100 / 3), abs=100 * 1.5 / N)
+
+
+def test_a_single_modality_has_no_drop() -> None:
+    correct = {"rgb": np.array([True, False])}
+    assert protocols.summary(correct) == {"avg_acc": 50.0, "avg_rel_drop": None, "mean_delta": None}
+    assert protocols.drop_curve(correct)["50"] == pytest.approx(50.0)
+    assert protocols.pattern_curve(correct) == {}
+
+
+def test_a_drop_from_nothing_is_not_a_number() -> None:
+    nothing = np.zeros(4, bool)
+    assert protocols.summary({"a+b": nothing, "a": nothing, "b": nothing})["avg_rel_drop"] is None
+
+
+@given(
+    st.integers(1, 6).flatmap(
+        lambda k: st.lists(st.lists(st.integers(0, 4), min_size=7, max_size=7), min_size=k, max_size=k)
+    )
+)
+def test_ranks_average_to_their_middle(rows: list[list[int]]) -> None:
+    """(K + 1) / 2 exactly, ties or not."""
+    table = {f"m{i}": dict(zip(SUBSETS, map(float, row), strict=True)) for i, row in enumerate(rows)}
+    ranks = protocols.average_ranks(table)
+    assert np.mean(list(ranks.values())) == pytest.approx((len(rows) + 1) / 2, abs=1e-12)
+
+
+def test_the_better_method_has_the_smaller_rank() -> None:
+    """KARMMA's 13/7: first in one of seven subsets, second in the others."""
+    best = dict.fromkeys(SUBSETS, 60.0)
+    other = dict.fromkeys(SUBSETS, 50.0) | {"rgb": 70.0}
+    assert protocols.average_ranks({"a": best, "b": other}) == {"a": pytest.approx(8 / 7), "b": pytest.approx(13 / 7)}
+    assert protocols.average_ranks({"a": {"rgb": 1.0}, "b": {"imu": 1.0}}) == {}
+
+
+def test_mean_over_classes_counts_every_class_once() -> None:
+    labels = np.array([0, 0, 0, 0, 7, 7, 3])
+    correct = np.array([1, 1, 1, 0, 0, 0, 1], bool)
+    assert protocols.class_mean(correct, labels) == pytest.approx(100 * (0.75 + 0 + 1) / 3)
+
+
+def test_spread_of_one_run_has_no_deviation() -> None:
+    assert protocols.spread([3.0]) == {"mean": 3.0, "std": None, "runs": 1}
+    assert protocols.spread([1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(2**0.5), "runs": 2}
+
+
+def test_robustness_of_constants_and_of_the_reference() -> None:
+    """MultiBench's invariants: a constant c has the area c, late fusion the effective robustness 0."""
+    curve = [60.0 - 4 * i for i in range(11)]
+    assert protocols.relative_robustness([37.0] * 11) == pytest.approx(37.0)
+    assert protocols.relative_robustness(curve) == pytest.approx(40.0)
+    assert protocols.effective_robustness(curve, curve) == 0.0
+    assert protocols.effective_robustness([v + 9 for v in curve], curve) == pytest.approx(0.0)
+    assert protocols.effective_robustness([60.0] * 11, curve) == pytest.approx(sum(4 * i for i in range(11)))
+    assert protocols.min_max({"a": 1.0, "b": 3.0, "c": 2.0}) == {"a": 0.0, "b": 1.0, "c": 0.5}
+    assert protocols.min_max({"a": 2.0, "b": 2.0}) == {"a": 1.0, "b": 1.0}
