@@ -35,7 +35,7 @@ class Ensemble:
     def look_up(
         self,
         rows: NDArray[np.int64],
-        kept: NDArray[np.bool_],
+        kept: NDArray[np.bool_] | None,
         modalities: list[str],
         views: NDArray[np.int64] | None = None,
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
@@ -71,8 +71,7 @@ class Ensemble:
         labels = torch.from_numpy(self.labels[task][self.held_out])
         for j in experts:
             member = self.members[j]
-            everything = np.ones((len(self.held_out), len(member.modalities)), bool)
-            logits = member.look_up(self.held_out, everything, member.modalities)[0][task]
+            logits = member.look_up(self.held_out, None, member.modalities)[0][task]
             able = logits.isfinite().all(dim=1) & (labels >= 0)
             out.append(functional.cross_entropy(logits[able], labels[able]) if able.any() else torch.tensor(torch.inf))
         losses = torch.stack(out)

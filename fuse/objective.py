@@ -30,7 +30,7 @@ class Answers(Protocol):
     def look_up(
         self,
         rows: NDArray[np.int64],
-        kept: NDArray[np.bool_],
+        kept: NDArray[np.bool_] | None,
         modalities: list[str],
         views: NDArray[np.int64] | None = None,
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]: ...
@@ -114,7 +114,7 @@ class Objective(nn.Module):
         config = self.config
         parts = {"ce": cross_entropy(trace.outputs, batch.labels, config.label_smoothing, model.head.each)}
         if self.teaching is not None and config.alpha < 1:
-            seen = kept if config.teacher_mask == "same" else batch.present.cpu().numpy()
+            seen = kept if config.teacher_mask == "same" else None
             teacher, known = self.teaching.answers.look_up(batch.rows, seen, self.names, batch.views)
             teacher = {task: values.to(batch.present.device) for task, values in teacher.items()}
             known = known.to(batch.present.device)
@@ -137,7 +137,7 @@ class Objective(nn.Module):
         assert self.teaching.features is not None
         device = batch.present.device
         features = self.teaching.features[torch.from_numpy(batch.rows)].to(device)
-        logits, known = self.teaching.answers.look_up(batch.rows, batch.present.cpu().numpy(), self.names, batch.views)
+        logits, known = self.teaching.answers.look_up(batch.rows, None, self.names, batch.views)
         known = known.to(device) & features.isfinite().all(dim=1)
         entropy = prediction_entropy({task: values.to(device) for task, values in logits.items()})
         return margin_aware(trace.outputs.penultimate(), features, entropy, known, self.config.mad_by)

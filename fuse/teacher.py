@@ -1,6 +1,7 @@
 """Teachers: a trained run's answers for every modality subset, cached once and looked up ever after."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,7 @@ class TeacherAnswers:
     def look_up(
         self,
         rows: NDArray[np.int64],
-        kept: NDArray[np.bool_],
+        kept: NDArray[np.bool_] | None,
         modalities: list[str],
         views: NDArray[np.int64] | None = None,
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
@@ -79,17 +80,14 @@ class TeacherAnswers:
 
         Args:
             rows: (B,).
-            kept: (B, M) columns in the order of the student's `modalities`; those the teacher has not are ignored.
+            kept: (B, M) columns in the order of the student's `modalities`; those the teacher has not are ignored, and
+                those the student has not are not seen. None = the teacher sees all that it has of a segment.
             views: (B,) the view of each row; None, or one the teacher's tokens do not have, is the centre view.
 
         Returns:
             Task -> (B, C) float32 logits, NaN where there is no answer, and (B,) bool: whether there is one.
         """
-        seen = np.zeros((len(rows), len(self.modalities)), bool)
-        for j, name in enumerate(self.modalities):
-            if name in modalities:
-                seen[:, j] = kept[:, modalities.index(name)]
-        index = subset_index(seen)
+        index = self._fullest[rows] if kept is None else self._subsets(kept, modalities)
         cached = next(iter(self.logits.values())).shape[1]
         view = np.zeros(len(rows), np.int64) if views is None else np.where(views < cached, views, 0)
         answers = {
@@ -97,9 +95,24 @@ class TeacherAnswers:
         }
         known = torch.from_numpy(index >= 0)
         for values in answers.values():
-            values[~torch.from_numpy(index >= 0)] = torch.nan  # it sees nothing: what was looked up is another's
+            values[torch.from_numpy(index < 0)] = torch.nan  # it sees nothing: what was looked up is another's
             known = known & values.isfinite().all(dim=1)
         return answers, known
+
+    def _subsets(self, kept: NDArray[np.bool_], modalities: list[str]) -> NDArray[np.int64]:
+        """(B,) the number of the subset of the teacher's modalities that is kept, -1 for none."""
+        seen = np.zeros((len(kept), len(self.modalities)), bool)
+        for j, name in enumerate(self.modalities):
+            if name in modalities:
+                seen[:, j] = kept[:, modalities.index(name)]
+        return subset_index(seen)
+
+    @functools.cached_property
+    def _fullest(self) -> NDArray[np.int64]:
+        """(N,) the largest subset that each segment has an answer for, -1 for none; the last of those it has."""
+        first = next(iter(self.logits.values()))[:, 0, :, 0]  # (N, S)
+        numbers = np.where(np.isfinite(first), np.arange(first.shape[1]), -1)
+        return numbers.max(axis=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,11 +64,14 @@ def small_model(small_config: Callable[..., FuseConfig]) -> Callable[..., Model]
 
 @pytest.fixture
 def teaching() -> Teaching:
-    """A teacher of SPEC that has an answer for rows 0 to 6, but none of subset 3 for row 2, and features."""
+    """A teacher of SPEC for rows 0 to 6 of `random_batch`: what they have, it answers; for row 4 it has nothing."""
     random = np.random.default_rng(4)
     logits = {t: random.normal(size=(7, 1, 7, len(names))).astype(np.float16) for t, names in SPEC.tasks.items()}
+    has = subsets(3)
     for values in logits.values():
-        values[2, 0, 3] = np.nan
+        for row in range(7):
+            values[row, :, (has & ~has[row]).any(axis=1)] = np.nan
+        values[4] = np.nan
     features = torch.randn(7, 9, generator=torch.Generator().manual_seed(4))
     return Teaching(TeacherAnswers(SPEC.names, logits), features)
 

@@ -83,6 +83,17 @@ def test_look_up_finds_the_subset_that_is_kept_in_the_view_that_was_drawn() -> N
     np.testing.assert_array_equal(found["verb"][2], logits[1, 0, audio])
 
 
+def test_full_sight_is_all_that_the_teacher_has_of_a_segment() -> None:
+    """Whatever the student has: segment 0 has everything, 1 audio and IMU, 2 nothing."""
+    logits = np.arange(3 * 7 * 2, dtype=np.float16).reshape(3, 1, 7, 2)
+    logits[1, 0, [3, 4, 5, 6]] = math.nan
+    logits[2] = math.nan
+    answers = TeacherAnswers(["audio", "imu", "rgb"], {"verb": logits})
+    found, known = answers.look_up(np.array([1, 0, 2]), None, ["flow"])
+    assert known.tolist() == [True, True, False]
+    np.testing.assert_array_equal(found["verb"][:2], [logits[1, 0, 2], logits[0, 0, 6]])
+
+
 def test_alpha_one_needs_no_teacher_and_none_is_trained(store_copy: Path, tmp_path: Path) -> None:
     trained = train("karmma", {**QUICK, "store": store_copy, "out": tmp_path / "run", "alpha": 1.0})
     assert trained.teacher is None

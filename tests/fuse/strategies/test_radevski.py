@@ -129,3 +129,5 @@ def test_a_student_of_one_modality_has_teachers_of_several(kind: str, store_copy
     trained = train("radevski", {**options, "out": tmp_path / "run", "teacher_modalities": ["audio", "rgb"]})
     assert [run.path.name for run in trained.teachers] == ["run-teacher-audio", "run-teacher-rgb"]
     assert list(trained.result["subsets"]) == ["imu"]
+    # It hears its teachers although it has none of what they look at.
+    assert json.loads((trained.path / "metrics.jsonl").read_text().splitlines()[0])["kd"] > 1e-4
