@@ -19,7 +19,7 @@ def fuse(
     teacher: Annotated[Path | None, typer.Option(help="A run to learn from. Default: trained first, if the strategy has one.", rich_help_panel="What")] = None,
     k: Annotated[int | None, typer.Option(help="k-Average: at most K tokens a modality. Default: 300.", rich_help_panel="Network")] = None,
     fusion: Annotated[str | None, typer.Option(help="See `mmcache list fusions`.", rich_help_panel="Network")] = None,
-    fill: Annotated[str | None, typer.Option(help="What stands in for absent tokens: zeros, skip, token, karmma.", rich_help_panel="Network")] = None,
+    fill: Annotated[str | None, typer.Option(help="What stands in for absent tokens: zeros, skip, token, karmma, reconstruct, prompt, proxy, shaspec.", rich_help_panel="Network")] = None,
     width: Annotated[int | None, typer.Option(help="Fusion width d.", rich_help_panel="Network")] = None,
     depth: Annotated[int | None, typer.Option(help="Blocks.", rich_help_panel="Network")] = None,
     heads: Annotated[int | None, typer.Option(help="Attention heads.", rich_help_panel="Network")] = None,

@@ -138,7 +138,8 @@ class Model(nn.Module):
         targets, vectors = None, None
         if present is not None:
             if self.fill.wants_targets or real:
-                there, there_masks, present = self._embed(tokens, lengths, present)
+                with torch.set_grad_enabled(torch.is_grad_enabled() and (real or self.target_grad)):
+                    there, there_masks, present = self._embed(tokens, lengths, present)
                 vectors = torch.stack([masked_mean(x, mask) for x, mask in zip(there, there_masks, strict=True)], dim=1)
             else:
                 there, there_masks = parts, masks
