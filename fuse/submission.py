@@ -119,7 +119,9 @@ def _challenge(store: FeatureStore, tasks: Mapping[str, list[str]]) -> Challenge
     challenge = CHALLENGES[store.meta.dataset]
     lacking = [task for task in challenge.tasks if task not in tasks]
     if lacking:
-        raise ConfigError(f"the challenge {challenge.name} needs {' and '.join(lacking)}; the run predicts {tasks}")
+        raise ConfigError(
+            f"the challenge {challenge.name} needs {' and '.join(lacking)}; the run predicts {', '.join(tasks)}"
+        )
     return challenge
 
 

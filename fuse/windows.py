@@ -24,6 +24,11 @@ _STREAM = 1 << 43
 _NOT_IN_TIME = ("ast_",)  # tokens of spectrogram patches: a window of them is a band of frequencies
 
 
+def not_in_time(encoder: str) -> bool:
+    """Whether an encoder's tokens come in another order than that of time."""
+    return encoder.startswith(_NOT_IN_TIME)
+
+
 def leave_out(
     tokens: torch.Tensor, lengths: torch.Tensor, ranks: torch.Tensor, missing: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,7 +77,7 @@ def window_curves(
     names = []
     for name in inputs.stored:
         encoder = model.spec.modalities[name][0]
-        if encoder.startswith(_NOT_IN_TIME):
+        if not_in_time(encoder):
             out[name] = f"tokens of {encoder} are not in the order of time"
         else:
             names.append(name)
