@@ -45,7 +45,10 @@ class ExtractConfig:
         return self.store or Path("cache") / f"{self.dataset}.zarr"
 
     def encoder_of(self, modality: str) -> str:
-        return self.encoder.get(modality) or DEFAULT_ENCODERS[modality]
+        name = self.encoder.get(modality) or DEFAULT_ENCODERS[modality]
+        prefix, _, model = name.partition(":")
+        # A folder of one's own: workers have other working directories.
+        return f"{prefix}:{Path(model).absolute()}" if model and Path(model).is_dir() else name
 
     def check(self) -> None:
         """Raise ConfigError naming every mistake that can be seen without looking at the data."""

@@ -9,7 +9,7 @@ from mmcache.extract import views
 from mmcache.extract.cluster import connected, places
 from mmcache.extract.crew import Crew
 from mmcache.extract.dispatch import Dispatch, NoProgress, Progress
-from mmcache.extract.encoders import NO_WEIGHTS, PRETRAINED, RANDOM, entry_of
+from mmcache.extract.encoders import NO_WEIGHTS, PRETRAINED, RANDOM, augment, entry_of
 from mmcache.extract.plan import ModalityPlan, Plan
 from mmcache.extract.worker import Job, ShardTask
 from mmcache.store.atomic import remove_leftovers
@@ -55,6 +55,8 @@ def warnings_of(plan: Plan) -> list[str]:
     out = []
     for part in plan.modalities:
         name, published = part.encoder, entry_of(part.encoder).published
+        if published == NO_WEIGHTS:
+            continue
         if plan.config.weights == PRETRAINED and published is None:
             out.append(f"{name} has no published weights: seeded random weights are used for {part.modality}")
         elif plan.config.weights.partition(":")[0] == RANDOM:
@@ -137,10 +139,13 @@ def _surely_same(plan: Plan, part: ModalityPlan) -> bool:
     saved = array.fingerprint
     kind, _, rest = saved.weights.partition(":")
     wanted = plan.config.weights
-    if wanted == PRETRAINED and entry_of(part.encoder).published in (None, NO_WEIGHTS):
+    published = entry_of(part.encoder).published
+    if wanted == PRETRAINED and published is None:
         wanted = RANDOM
-    same_weights = kind == PRETRAINED == wanted or (
-        wanted.partition(":")[0] == RANDOM == kind and (wanted.partition(":")[2] or "0") == rest
+    same_weights = (
+        published == NO_WEIGHTS
+        or kind == PRETRAINED == wanted
+        or (wanted.partition(":")[0] == RANDOM == kind and (wanted.partition(":")[2] or "0") == rest)
     )
     if same_weights:
         info = part.info
@@ -197,6 +202,7 @@ def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[Sh
                 shard=shard,
                 windows=tuple(tuple(job(row) for row in window) for window in wanted),
                 views=config.views,
+                mirrors=plan.dataset.mirrors,
                 more=_more(plan, part),
             )
         )
@@ -205,9 +211,11 @@ def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[Sh
 
 def _more(plan: Plan, part: ModalityPlan) -> dict[str, Any]:
     """What fingerprints say besides the encoder's own preprocessing."""
-    colourings = {source.colouring for source in part.sources.values()} - {""}
-    coloured = {"colouring": "+".join(sorted(colourings))} if colourings else {}
-    return {**views.described(plan.config.views), **coloured}
+    variants = {source.variant for source in part.sources.values()} - {""}
+    said: dict[str, Any] = {"variant": "+".join(sorted(variants))} if variants else {}
+    if plan.config.views > 1:
+        said |= augment.parameters(part.info.request)
+    return {**views.described(plan.config.views, plan.dataset.mirrors), **said}
 
 
 def _expected_seconds(crew: Crew, tasks: dict[str, list[ShardTask]], workers: int) -> dict[str, float]:

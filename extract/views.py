@@ -1,36 +1,60 @@
 """Augmented views of a segment: which part of it each one shows, and what its augmentations are drawn from.
 
 View 0 is the centre view, used at test: the whole segment, nothing changed. Every other view is a function of the
-segment's id and its number alone. All modalities of a view show the same part of the segment, so that they stay in
-step; what else is done to each (crop, flip, colour, SpecAugment) its encoder draws for itself.
+segment's id and its number alone, and the same for all modalities: they show the same part of the segment, are
+mirrored together or not at all, and draw the rest (crop, colour, SpecAugment) from the same numbers, so that pictures
+and flow are cut alike.
 """
 
+import dataclasses
 import hashlib
 from typing import Any
 
 import numpy as np
 
 _JITTER = 0.2  # at most this share of a segment is cut off at either end
+_MIRRORED = 0.5  # the share of views that are seen in a mirror, where that changes no class
 
 
-def part_of_view(segment: str, view: int) -> tuple[float, float]:
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What an encoder's augmentations of one view are drawn from.
+
+    Attributes:
+        rng: numbers for everything but the mirror.
+        mirrored: whether left is right.
+    """
+
+    rng: np.random.Generator
+    mirrored: bool
+
+    @classmethod
+    def drawn(cls, key: Any, mirrors: bool = True) -> "View":
+        """The view that a key of np.random.default_rng stands for; `mirrors` = whether it may be mirrored."""
+        rng = np.random.default_rng(key)
+        return cls(rng, bool(rng.random() < _MIRRORED) and mirrors)
+
+
+def part_of_view(segment: str, number: int) -> tuple[float, float]:
     """The share of the segment that a view shows, 0 its start and 1 its stop."""
-    if view == 0:
+    if number == 0:
         return (0.0, 1.0)
-    low, high = _generator(segment, view, "part").uniform(0.0, _JITTER, 2)
+    low, high = np.random.default_rng(_key(segment, number, "part")).uniform(0.0, _JITTER, 2)
     return (float(low), float(1.0 - high))
 
 
-def augmentations_of_view(segment: str, view: int, modality: str) -> np.random.Generator | None:
-    """What the encoder of `modality` draws its augmentations from; None for the centre view, which has none."""
-    return None if view == 0 else _generator(segment, view, modality)
+def view_of(segment: str, number: int, mirrors: bool) -> View | None:
+    """A view of a segment; None for the centre view, which is not augmented."""
+    return None if number == 0 else View.drawn(_key(segment, number, "augment"), mirrors)
 
 
-def described(views: int) -> dict[str, Any]:
+def described(views: int, mirrors: bool) -> dict[str, Any]:
     """What fingerprints say of views; nothing where there is only the centre view."""
-    return {} if views == 1 else {"views": views, "view_jitter": _JITTER}
+    if views == 1:
+        return {}
+    return {"views": views, "view_jitter": _JITTER, "view_mirrored": _MIRRORED if mirrors else 0.0}
 
 
-def _generator(segment: str, view: int, purpose: str) -> np.random.Generator:
-    digest = hashlib.sha256(f"{view}/{purpose}/{segment}".encode()).digest()
-    return np.random.default_rng(np.frombuffer(digest, np.uint32))
+def _key(segment: str, number: int, purpose: str) -> list[int]:
+    digest = hashlib.sha256(f"{number}/{purpose}/{segment}".encode()).digest()
+    return np.frombuffer(digest, np.uint32).tolist()

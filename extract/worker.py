@@ -21,7 +21,7 @@ from mmcache.extract.datasets.base import Source
 from mmcache.extract.encoders import build_encoder
 from mmcache.extract.encoders.base import Encoder
 from mmcache.extract.media import MediaError, NoMedia, read_media
-from mmcache.extract.views import augmentations_of_view, part_of_view
+from mmcache.extract.views import part_of_view, view_of
 from mmcache.store.errors import StoreError, UnstorableTokens
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import Presence
@@ -61,6 +61,7 @@ class ShardTask:
     # matter of the shard and never of what a run finds to do.
     windows: tuple[tuple[Job, ...], ...]
     views: int = 1
+    mirrors: bool = False  # whether augmented views may be mirrored
     more: dict[str, Any] = dataclasses.field(default_factory=dict)  # done to the media besides, for the fingerprint
 
     @property
@@ -217,8 +218,8 @@ def _load(job: Job, encoder: Encoder, task: ShardTask) -> Outcome:
         for view in range(task.views):
             request = dataclasses.replace(encoder.info.request, part=part_of_view(job.segment, view))
             reading = read_media(job.source.of_segment(job.segment), job.start_s, job.stop_s, request)
-            rng = augmentations_of_view(job.segment, view, task.modality)
-            views.append(encoder.preprocess(reading.array, rng, task.modality))
+            drawn = view_of(job.segment, view, task.mirrors)
+            views.append(encoder.preprocess(reading.array, drawn, task.modality))
             note = note or reading.note
         return Outcome(job, Presence.CACHED, torch.stack(views), note)
     except NoMedia as reason:

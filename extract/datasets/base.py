@@ -40,7 +40,8 @@ class Source:
         gain: what displacements of flow are multiplied by.
         entry: the name inside an HDF5 file; `{id}` in it stands for the segment's id.
         extent: first and last byte (exclusive) of this video's part of a file that holds many.
-        colouring: how depth becomes a picture, `grey` or `jet`.
+        variant: which of several forms of the same media this is, part of what the tokens are known by: depth in `grey`
+            or `jet`, boxes `annotated` or `detected`.
         names: which files of a folder are meant where it holds several kinds: a regular expression for whole names,
             with the group `number`; empty for all numbered pictures.
         beside: (folder, names) of other modalities with the same numbers: only numbers that they have too are used.
@@ -53,7 +54,7 @@ class Source:
     gain: float = 1.0
     entry: str = ""
     extent: tuple[int, int] | None = None
-    colouring: str = ""
+    variant: str = ""
     names: str = ""
     beside: tuple[tuple[Path, str], ...] = ()
 
@@ -86,6 +87,7 @@ class Dataset(Protocol):
         name: as on the command line.
         modalities: what the official release offers, in display order.
         tasks: task -> class names from the class files, never from the labels observed.
+        mirrors: whether every class stays itself in a mirror, so that augmented views may be mirrored.
         options: the settings its constructor takes by name, beside root and annotations.
         eval_split: the split that published results are reported on.
         segments: the columns of store.segments: id, video, start_s, stop_s, split, one a task, extras; a stop_s of
@@ -96,6 +98,7 @@ class Dataset(Protocol):
 
     name: ClassVar[str]
     modalities: ClassVar[tuple[str, ...]]
+    mirrors: ClassVar[bool]
     options: ClassVar[Mapping[str, Option]]
     eval_split: str
     tasks: dict[str, list[str]]

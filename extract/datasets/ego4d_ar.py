@@ -39,6 +39,7 @@ class Ego4dActionRecognition:
 
     name: ClassVar[str] = "ego4d-ar"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "audio", "imu")
+    mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {
         "before_s": Option(1.0, "seconds of a segment before the contact"),
         "after_s": Option(3.0, "seconds of a segment after the contact"),

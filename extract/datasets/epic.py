@@ -48,6 +48,7 @@ class EpicKitchens:
 
     name: ClassVar[str] = "epic"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "flow", "audio", "imu", "boxes")
+    mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"  # the test split's labels are not public
 

@@ -42,6 +42,7 @@ class EpicSounds:
 
     name: ClassVar[str] = "epic-sounds"
     modalities: ClassVar[tuple[str, ...]] = ("audio", "rgb", "flow", "imu")
+    mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"
 

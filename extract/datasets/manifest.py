@@ -47,6 +47,7 @@ class Manifest:
 
     name: ClassVar[str] = "manifest"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "flow", "audio", "imu", "depth", "ir")
+    mirrors: ClassVar[bool] = False  # yours may know left from right
     options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
 
     def __init__(self, root: Path, annotations: Path | None = None, *, depth: str = "grey") -> None:

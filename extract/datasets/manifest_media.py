@@ -36,7 +36,7 @@ def find_media(modality: str, paths: tuple[Path, ...], rate: float | None, colou
         return Source("video", (path,))
     first = _first_number(path, rate)
     if modality == "depth":
-        return Source("depth", (path,), rate, first, colouring=colouring)
+        return Source("depth", (path,), rate, first, variant=colouring)
     return Source("frames", (path,), rate, first)
 
 

@@ -60,6 +60,7 @@ class MmgEgo4d:
 
     name: ClassVar[str] = "mmg-ego4d"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "audio", "imu")
+    mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {
         "media": Option("any", "which files of pictures and sound are read", ("any", *VIDEO_FOLDERS))
     }

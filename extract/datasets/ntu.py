@@ -66,6 +66,7 @@ class _Ntu:
 
     name: ClassVar[str]
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "depth", "ir", "skeleton")
+    mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
     eval_split: str = "test"
     # The largest number of each: setup, camera, subject, replication, action.
@@ -103,7 +104,7 @@ class _Ntu:
         if found is None:
             return None
         kind, path = found
-        return Source(kind, (Path(path),), colouring=self._colouring if kind == "depth" else "")
+        return Source(kind, (Path(path),), variant=self._colouring if kind == "depth" else "")
 
     def expected_layout(self) -> str:
         return (

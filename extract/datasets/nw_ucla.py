@@ -63,6 +63,7 @@ class NwUcla:
 
     name: ClassVar[str] = "nw-ucla"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "depth", "skeleton")
+    mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
     eval_split: str = "test"
 
@@ -89,7 +90,7 @@ class NwUcla:
         kind, names = _FILES[modality]
         beside = tuple((folder, _FILES[other][1]) for other in ("rgb", "depth") if other in there and other != modality)
         colouring = self._colouring if kind == "depth" else ""
-        return Source(kind, (folder,), colouring=colouring, names=names, beside=beside)
+        return Source(kind, (folder,), variant=colouring, names=names, beside=beside)
 
     def expected_layout(self) -> str:
         return (

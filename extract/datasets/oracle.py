@@ -39,6 +39,7 @@ class OracleDataset:
 
     name: ClassVar[str] = NAME
     modalities: ClassVar[tuple[str, ...]] = tuple(STRENGTHS)
+    mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {
         "level": Option("skewed", "skewed: P(p = 1) = P(q = 1) = skew; pure: 0.5, synergy alone", _LEVELS),
         "train": Option(8000, "segments to train on"),

@@ -72,7 +72,15 @@ class ElseBoxes:
             if video in extents:
                 others = (other for other in (self._sizes, film) if other is not None)
                 paths = (path, *others)
-                return Source("else_boxes", paths, rate=RATE, first=FIRST, entry=video, extent=extents[video])
+                return Source(
+                    "else_boxes",
+                    paths,
+                    rate=RATE,
+                    first=FIRST,
+                    entry=video,
+                    extent=extents[video],
+                    variant=self._kind,
+                )
         return None
 
     def _look(self) -> list[tuple[Path, Extents]]:
@@ -84,6 +92,7 @@ class ElseBoxes:
         annotated = [path for path in files if path not in detected]
         kind = self._kind if self._kind != "auto" else "annotated" if annotated else "detected"
         chosen = annotated if kind == "annotated" else detected
+        self._kind = kind
         return [(path, find_extents(path, self._problems)) for path in chosen]
 
 

@@ -68,6 +68,7 @@ class Uwa3d:
 
     name: ClassVar[str] = "uwa3d"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "depth", "skeleton")
+    mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
     eval_split: str = "test"
 
@@ -107,7 +108,7 @@ class Uwa3d:
         others = {"rgb": "depth", "depth": "rgb"}
         beside = tuple((media[other], "") for other in [others.get(modality)] if other in media)
         colouring = self._colouring if modality == "depth" else ""
-        return Source(_KINDS[modality], (media[modality],), colouring=colouring, beside=beside)
+        return Source(_KINDS[modality], (media[modality],), variant=colouring, beside=beside)
 
     def expected_layout(self) -> str:
         return (

@@ -5,7 +5,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -14,6 +13,7 @@ from transformers import ASTConfig, ASTModel
 from mmcache.extract.encoders import augment, spectrogram
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
 from mmcache.extract.media.base import AudioRequest
+from mmcache.extract.views import View
 
 _AST_B_WEIGHTS = "MIT/ast-finetuned-audioset-10-10-0.4593"
 _PATCH, _STRIDE = 16, 10  # a patch is 16 mel bins x 16 spectrogram frames
@@ -81,15 +81,13 @@ class AST(Encoder):
         super().__init__(info, model, weights)
         self._extractor = spectrogram.extractor(info.preprocessing["frames"])
 
-    def preprocess(
-        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
-    ) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """(samples,) at 16 kHz -> (frames, 128) normalised log-mel, padded or cut to the network's length."""
         media = spectrogram.long_enough(media)
         ready = self._extractor(media, sampling_rate=spectrogram.RATE, return_tensors="pt")["input_values"][0]
-        if rng is None:
+        if view is None:
             return ready
-        return augment.spectrogram(ready, min(len(ready), spectrogram.frames_of(media)), rng)
+        return augment.spectrogram(ready, min(len(ready), spectrogram.frames_of(media)), view.rng)
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         return self.model(batch).last_hidden_state

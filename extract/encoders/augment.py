@@ -14,10 +14,11 @@ from scipy.spatial.transform import Rotation
 from torchvision.transforms.v2 import functional as tv
 
 from mmcache.extract.media.base import AudioRequest, ImuRequest, MediaRequest, SkeletonRequest, VideoRequest
+from mmcache.extract.views import View
 
 # Pictures. Shapes as in PySlowFast's and Video Swin's training (area 0.08 to 1, aspect 3/4 to 4/3, mirrored half of the
 # time), but never less than half of the picture: nobody trains these encoders further, and a view is cached for good.
-_AREA, _ASPECT, _MIRRORED = (0.5, 1.0), (3 / 4, 4 / 3), 0.5
+_AREA, _ASPECT = (0.5, 1.0), (3 / 4, 4 / 3)
 _COLOUR = 0.4  # brightness, contrast and saturation times 0.6 to 1.4, rgb only (MViT's training, PySlowFast)
 _TRIES = 10  # as torchvision's RandomResizedCrop
 # Sound. SpecAugment (Park et al., Interspeech 2019), one mask each way, at most as wide as AST's training on AudioSet
@@ -34,7 +35,7 @@ _TURN_RADIANS = 0.3
 def parameters(request: MediaRequest) -> dict[str, Any]:
     """Every number above that concerns the media an encoder asks for, as fingerprints of views may have it."""
     if isinstance(request, VideoRequest):
-        return {"crop_area": list(_AREA), "crop_aspect": list(_ASPECT), "mirrored": _MIRRORED, "colour": _COLOUR}
+        return {"crop_area": list(_AREA), "crop_aspect": list(_ASPECT), "colour": _COLOUR}
     if isinstance(request, AudioRequest):
         return {"bins_masked": _BINS_MASKED, "time_masked": _TIME_MASKED}
     if isinstance(request, ImuRequest):
@@ -44,7 +45,7 @@ def parameters(request: MediaRequest) -> dict[str, Any]:
     return {}
 
 
-def pictures(media: NDArray[Any], size: int, rng: np.random.Generator, modality: str) -> torch.Tensor:
+def pictures(media: NDArray[Any], size: int, view: View, modality: str) -> torch.Tensor:
     """A random part of the pictures, perhaps mirrored, in other colours if they are rgb.
 
     Args:
@@ -54,12 +55,11 @@ def pictures(media: NDArray[Any], size: int, rng: np.random.Generator, modality:
     Returns:
         (T, size, size, 3) uint8.
     """
-    top, left, height, width = _part(media.shape[1], media.shape[2], rng)
-    mirrored = rng.random() < _MIRRORED
-    colours = rng.uniform(1 - _COLOUR, 1 + _COLOUR, 3)
+    top, left, height, width = _part(media.shape[1], media.shape[2], view.rng)
+    colours = view.rng.uniform(1 - _COLOUR, 1 + _COLOUR, 3)
     film = torch.from_numpy(media).permute(0, 3, 1, 2)  # (T, 3, H, W)
     film = tv.resized_crop(film, top, left, height, width, [size, size], antialias=True)
-    if mirrored:
+    if view.mirrored:
         film = film.flip(-1)
         if modality == "flow":
             film[:, 0] = (256 - film[:, 0].int()).clamp(max=255).to(torch.uint8)  # 128 is no displacement

@@ -18,6 +18,7 @@ from torch import nn
 
 from mmcache.extract.encoders import PRETRAINED, RANDOM
 from mmcache.extract.media.base import MediaRequest
+from mmcache.extract.views import View
 from mmcache.store.errors import ConfigError, MmcacheError
 from mmcache.store.fingerprint import Fingerprint
 
@@ -80,13 +81,11 @@ class Encoder(abc.ABC):
         return self
 
     @abc.abstractmethod
-    def preprocess(
-        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
-    ) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """One segment's media, as `info.request` had it, to what `encode` takes without its batch dimension.
 
         Args:
-            rng: draws the augmentations of one view; None is the centre view, which has none.
+            view: what the augmentations are drawn from; None is the centre view, which has none.
             modality: whose media it is, where augmentations differ: flow is mirrored with its sign, only rgb changes
                 its colours. The centre view is the same for all.
         """

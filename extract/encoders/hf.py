@@ -22,6 +22,7 @@ from torch import nn
 from mmcache.extract.encoders import EncoderEntry, augment, spectrogram
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, WeightsError, build_model, one_line
 from mmcache.extract.media.base import AudioRequest, MediaRequest, VideoRequest
+from mmcache.extract.views import View
 from mmcache.store.errors import ConfigError
 
 PREFIX = "hf:"
@@ -87,13 +88,11 @@ class HfVideo(Encoder):
         super().__init__(info, model, weights)
         self._processor = processor
 
-    def preprocess(
-        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
-    ) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """(frames, H, W, 3) uint8 -> (frames, 3, crop, crop) float, as the model's own processor makes it."""
-        if rng is not None:
+        if view is not None:
             assert isinstance(self.info.request, VideoRequest)
-            media = augment.pictures(media, self.info.request.short_side, rng, modality).numpy()
+            media = augment.pictures(media, self.info.request.short_side, view, modality).numpy()
         ready = self._processor(list(media), return_tensors="pt", input_data_format="channels_last")
         return ready["pixel_values"][0]
 
@@ -108,9 +107,7 @@ class HfSound(Encoder):
         super().__init__(info, model, weights)
         self._extractor = extractor
 
-    def preprocess(
-        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
-    ) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """(samples,) -> what the model's own feature extractor makes of it.
 
         That is (frames, bins) of a spectrogram, or (1, samples) of a wave, padded with zeros, or (2, samples) where the
@@ -122,9 +119,9 @@ class HfSound(Encoder):
             media = spectrogram.long_enough(media)
             mel = self._extractor(media, sampling_rate=rate, return_tensors="pt")["input_values"][0]
             heard = min(len(mel), spectrogram.frames_of(media))
-            return mel if rng is None else augment.spectrogram(mel, heard, rng)
-        if rng is not None:
-            media = augment.waveform(media, rng)
+            return mel if view is None else augment.spectrogram(mel, heard, view.rng)
+        if view is not None:
+            media = augment.waveform(media, view.rng)
         length = round(rate * self.info.request.max_seconds)
         # Normalised before it is padded: silence that is not there must not count.
         wave = self._extractor(media[:length], sampling_rate=rate, return_tensors="np")["input_values"][0]

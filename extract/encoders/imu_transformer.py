@@ -6,7 +6,6 @@ The paper gives 15.55 M parameters and 1.65 GFLOPs and no code; both fit about 1
 
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -14,6 +13,7 @@ from torch import nn
 from mmcache.extract.encoders import augment
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
 from mmcache.extract.media.base import ImuRequest
+from mmcache.extract.views import View
 
 _CHANNELS, _STRIDE = 6, 8
 _GRAVITY = 9.81  # m/s^2, so that accelerations are near 1
@@ -64,12 +64,10 @@ class ImuTransformer(nn.Module):
 class ImuEncoder(Encoder):
     """The tokens after the final norm, in time order."""
 
-    def preprocess(
-        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
-    ) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """(points, 6) in m/s^2 and rad/s -> (6, points), accelerations in units of gravity."""
-        if rng is not None:
-            media = augment.motion(media, rng)
+        if view is not None:
+            media = augment.motion(media, view.rng)
         samples = torch.from_numpy(media.T.copy())
         samples[:3] /= _GRAVITY
         return samples

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -10,6 +9,7 @@ from torch import nn
 from mmcache.extract.encoders import NO_WEIGHTS
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, check_known
 from mmcache.extract.media.oracle import OracleRequest
+from mmcache.extract.views import View
 from mmcache.store.oracle import WIDTH
 
 _TOKENS = {"oracle": 8, "oracle_2": 2, "oracle_32": 32}
@@ -35,9 +35,7 @@ def build(name: str, weights: str) -> Encoder:
 class PassedThrough(Encoder):
     """(B, T, D) as it came."""
 
-    def preprocess(
-        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
-    ) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         return torch.from_numpy(media)
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:

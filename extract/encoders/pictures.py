@@ -8,18 +8,17 @@ from numpy.typing import NDArray
 
 from mmcache.extract.encoders import augment
 from mmcache.extract.encoders.base import Encoder
+from mmcache.extract.views import View
 
 
 class PictureEncoder(Encoder):
     """An encoder of short films; `info.preprocessing` holds the side of its square crop in pixels."""
 
-    def preprocess(
-        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
-    ) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """(T, H, W, 3) uint8 -> (T, crop, crop, 3) uint8; normalised later, on the device."""
         crop = self.info.preprocessing["crop"]
-        if rng is not None:
-            return augment.pictures(media, crop, rng, modality)
+        if view is not None:
+            return augment.pictures(media, crop, view, modality)
         return torch.from_numpy(centre_crop(media, crop))
 
 

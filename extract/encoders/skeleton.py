@@ -10,6 +10,7 @@ from torch import nn
 from mmcache.extract.encoders import NO_WEIGHTS, augment
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, check_known
 from mmcache.extract.media.base import SkeletonRequest
+from mmcache.extract.views import View
 
 _FRAMES, _BODIES, _JOINTS = 64, 2, 25
 _SPINE = 1  # the middle of the spine in the Kinect's order of joints
@@ -35,17 +36,15 @@ def build(name: str, weights: str) -> Encoder:
 class Joints(Encoder):
     """(B, frames, bodies * joints * 3) in metres, seen from the main actor's spine (as CTR-GCN's preprocessing)."""
 
-    def preprocess(
-        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
-    ) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """(frames, bodies, joints, 3) in metres -> (frames, bodies * joints * 3); who is not seen stays 0."""
         seen = (media != 0).any(axis=-1)  # (frames, bodies, joints)
         spine = media[:, 0, _SPINE]  # (frames, 3)
         there = np.flatnonzero(seen[:, 0, _SPINE])
         origin = spine[there[0]] if len(there) else np.zeros(3, np.float32)
         poses = np.where(seen[..., None], media - origin, 0.0).astype(np.float32)
-        if rng is not None:
-            poses = augment.poses(poses, rng)
+        if view is not None:
+            poses = augment.poses(poses, view.rng)
         return torch.from_numpy(poses.reshape(len(poses), -1))
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:

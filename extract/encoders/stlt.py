@@ -25,6 +25,7 @@ from torch import nn
 
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
 from mmcache.extract.media.base import BoxCategory, BoxesRequest
+from mmcache.extract.views import View
 
 _FRAMES, _BOXES, _MIN_SCORE = 16, 14, 0.5  # 14 boxes, as in the ICCV 2023 code; padding changes nothing
 _POSITIONS = 256  # of the checkpoints
@@ -141,29 +142,26 @@ def _named_as_here(state: Mapping[str, Any]) -> dict[str, Any]:
 class StltEncoder(Encoder):
     """The temporal transformer's outputs, (B, 17, D): 16 frames in time order, then the extract frame."""
 
-    def preprocess(
-        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
-    ) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """(frames, boxes, 6) -> (frames, boxes, 5), without the score.
 
         An augmented view is mirrored half of the time and cropped at random, all frames alike; boxes that lie outside
         the crop are no longer there.
         """
         boxes = torch.from_numpy(np.array(media[..., :5], np.float32))
-        return boxes if rng is None else _cropped(boxes, rng)
+        return boxes if view is None else _cropped(boxes, view)
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         return self.model(batch)
 
 
-def _cropped(boxes: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def _cropped(boxes: torch.Tensor, view: View) -> torch.Tensor:
     """(frames, boxes, 5) as seen in a random part of the picture, or in its mirror image."""
-    mirrored = rng.random() < 0.5
-    size = rng.uniform(_LEAST_CROP, 1.0, 2)
-    corner = rng.random(2) * (1.0 - size)
+    size = view.rng.uniform(_LEAST_CROP, 1.0, 2)
+    corner = view.rng.random(2) * (1.0 - size)
     scale, shift = boxes.new_tensor(size).repeat(2), boxes.new_tensor(corner).repeat(2)
     edges = ((boxes[..., :4] - shift) / scale).clamp(0.0, 1.0)
-    if mirrored:
+    if view.mirrored:
         x1, y1, x2, y2 = edges.unbind(-1)
         edges = torch.stack([1.0 - x2, y1, 1.0 - x1, y2], dim=-1)
     seen = (edges[..., 2] > edges[..., 0]) & (edges[..., 3] > edges[..., 1]) & (boxes[..., 4] != _CATEGORIES["pad"])

@@ -16,6 +16,7 @@ from torch.nn import functional
 from mmcache.extract.encoders import augment, spectrogram, swin3d
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, capture_output, check_known
 from mmcache.extract.media.base import AudioRequest
+from mmcache.extract.views import View
 
 _OF = {f"swin3d_{size}_audio": f"swin3d_{size}" for size in "tsb"}  # -> the network for pictures
 _MAX_SECONDS = 10.24
@@ -56,9 +57,7 @@ class Swin3DAudio(Encoder):
         longest = round(_MAX_SECONDS * spectrogram.RATE) // spectrogram.HOP
         self._extractor = spectrogram.extractor(longest, do_normalize=False)
 
-    def preprocess(
-        self, media: NDArray[Any], rng: np.random.Generator | None = None, modality: str = ""
-    ) -> torch.Tensor:
+    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """(samples,) at 16 kHz -> (windows, 128, 128) normalised log-mel: low pitches at the bottom, time to the right.
 
         A sound shorter than a window is followed by silence.
@@ -66,8 +65,8 @@ class Swin3DAudio(Encoder):
         media = spectrogram.long_enough(media)
         mel = self._extractor(media, sampling_rate=spectrogram.RATE, return_tensors="pt")["input_values"][0]
         mel = _normalised(mel[: spectrogram.frames_of(media)])  # (frames, bins), without the padding
-        if rng is not None:
-            mel = augment.spectrogram(mel, len(mel), rng)
+        if view is not None:
+            mel = augment.spectrogram(mel, len(mel), view.rng)
         missing = max(0, _WINDOW - len(mel))
         mel = functional.pad(mel, (0, 0, 0, missing), value=_normalised(spectrogram.SILENCE))
         starts = np.linspace(0, len(mel) - _WINDOW, _WINDOWS).round().astype(int)

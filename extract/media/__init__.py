@@ -63,7 +63,7 @@ _READERS: dict[tuple[str, type[MediaRequest]], Reader] = {
         source.paths[0], source.entry, source.rate or 0.0, start, stop, want
     ),
     ("depth", VideoRequest): lambda source, start, stop, want: read_depth(
-        source.paths[0], start, stop, want, source.colouring, source.rate, source.first, source.names, source.beside
+        source.paths[0], start, stop, want, source.variant, source.rate, source.first, source.names, source.beside
     ),
     ("ntu_skeleton", SkeletonRequest): lambda source, start, stop, want: read_ntu_skeleton(source.paths[0], want),
     ("nwucla_skeleton", SkeletonRequest): lambda source, start, stop, want: read_nwucla_skeleton(

@@ -39,7 +39,7 @@ def test_each_modality_has_an_encoder_unless_another_is_named() -> None:
     [
         (
             {"dataset": "epik"},
-            "unknown data set 'epik'. Did you mean 'epic'? Known: epic, epic-sounds, manifest",
+            "unknown data set 'epik'. Did you mean 'epic'? Known: ego4d-ar, epic, epic-sounds, manifest",
         ),
         ({"modalities": ["rbg"]}, "unknown modality of epic 'rbg'. Did you mean 'rgb'?"),
         ({"modalities": ["rgb", "rgb"]}, "--modalities rgb,rgb names one twice"),

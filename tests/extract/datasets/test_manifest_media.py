@@ -105,7 +105,7 @@ def test_depth_is_a_folder_of_16_bit_pictures_or_a_video(
     write_video(tmp_path / "d.mp4")
     dataset = manifest(tmp_path, "depth,depth_rate,stop", "d,2,3.5", "d.mp4,,1", depth=colouring)
     source = dataset.source("depth", "d")
-    assert source == Source("depth", (tmp_path / "d",), 2.0, 1.0, colouring=colouring)
+    assert source == Source("depth", (tmp_path / "d",), 2.0, 1.0, variant=colouring)
     near_to_far = read(dataset, "depth", 0, 7)[:, 0, 0].astype(int)
     if colouring == "grey":
         assert (np.diff(near_to_far[:, 0]) > 10).all()

@@ -77,8 +77,8 @@ def test_samples_of_every_modality_are_found_by_name_in_any_folder(root: Path) -
     }
     assert dataset.source("rgb", FIRST) == Source("video", (root / OFFICIAL[0],))
     depth = root / f"nturgb+d_depth_masked/{FIRST}"
-    assert dataset.source("depth", FIRST) == Source("depth", (depth,), colouring="grey")
-    assert Ntu60(root, depth="jet").source("depth", FIRST) == Source("depth", (depth,), colouring="jet")
+    assert dataset.source("depth", FIRST) == Source("depth", (depth,), variant="grey")
+    assert Ntu60(root, depth="jet").source("depth", FIRST) == Source("depth", (depth,), variant="jet")
     assert dataset.source("skeleton", FIRST) == Source("ntu_skeleton", (root / OFFICIAL[7],))
 
 
@@ -135,7 +135,7 @@ def test_extracted_pictures_of_actionmae_are_found_and_films_preferred(tmp_path:
     dataset = Ntu60(tree(tmp_path, layout))
     assert dataset.source("rgb", FIRST) == Source("frames", ((tmp_path / layout[0]).parent,))
     assert dataset.source("ir", FIRST) == Source("frames", ((tmp_path / layout[1]).parent,))
-    assert dataset.source("depth", FIRST) == Source("depth", ((tmp_path / layout[2]).parent,), colouring="grey")
+    assert dataset.source("depth", FIRST) == Source("depth", ((tmp_path / layout[2]).parent,), variant="grey")
     assert dataset.source("rgb", SECOND) == Source("video", (tmp_path / layout[5],))
     assert dataset.problems == [
         f"rgb lies there twice 1 times, such as {SECOND}; one is used",
@@ -269,7 +269,7 @@ def test_a_sample_is_extracted_whole_and_its_modalities_keep_in_step(
     for modality in ("depth", "ir", "skeleton"):
         assert store.present[modality].tolist() == [Presence.CACHED, Presence.MISSING]
     assert run_extract(make_plan(config), NoProgress()).settled == 0
-    with pytest.raises(FingerprintError, match="colouring"):
+    with pytest.raises(FingerprintError, match="variant"):
         run_extract(make_plan(dataclasses.replace(config, set={"depth": "jet"})), NoProgress())
     assert store.tokens["skeleton"].read([0])[0, :, 0].tolist() == sorted(store.tokens["skeleton"].read([0])[0, :, 0])
 

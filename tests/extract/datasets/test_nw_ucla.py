@@ -87,7 +87,7 @@ def test_modalities_are_those_whose_files_are_in_the_folder(root: Path) -> None:
     }
     source = NwUcla(root, depth="jet").source("depth", "a08_s02_e11_v03")
     assert source is not None
-    assert source.colouring == "jet"
+    assert source.variant == "jet"
     for video in ("a01_s01_e00", "../view_1/a01_s01_e00", ""):
         assert dataset.source("rgb", video) is None
 

@@ -42,9 +42,7 @@ def test_equal_names_are_paired_and_the_skeletons_fields_stand_in_another_order(
     dataset = Uwa3d(tree(tmp_path, *names))
     rgb, depth, mat = (tmp_path / name for name in names)
     assert dataset.source("rgb", "a03_s10_v04_e01") == Source("frames", (rgb,), beside=((depth, ""),))
-    assert dataset.source("depth", "a03_s10_v04_e01") == Source(
-        "depth", (depth,), colouring="grey", beside=((rgb, ""),)
-    )
+    assert dataset.source("depth", "a03_s10_v04_e01") == Source("depth", (depth,), variant="grey", beside=((rgb, ""),))
     assert dataset.source("skeleton", "a03_s10_v04_e01") == Source("mat_skeleton", (mat,))
     row = dataset.segments.iloc[0]
     assert row[["action", "subject", "view", "take"]].tolist() == [2, 10, 4, 1]
@@ -53,7 +51,7 @@ def test_equal_names_are_paired_and_the_skeletons_fields_stand_in_another_order(
     assert dataset.problems == []
     jet = Uwa3d(tmp_path, depth="jet").source("depth", "a03_s10_v04_e01")
     assert jet is not None
-    assert jet.colouring == "jet"
+    assert jet.variant == "jet"
 
 
 def test_takes_are_paired_in_their_order_where_numbers_differ(tmp_path: Path) -> None:

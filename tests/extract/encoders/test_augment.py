@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mmcache.extract.encoders import augment
 from mmcache.extract.media.base import AudioRequest, BoxesRequest, ImuRequest, SkeletonRequest, VideoRequest
+from mmcache.extract.views import View
 
 SEEDS = range(40)
 
@@ -32,7 +33,7 @@ def test_all_pictures_of_a_segment_are_changed_alike(size: tuple[int, int], moda
     media = film(4, *size)
     kept = media.copy()
     for seed in SEEDS:
-        view = augment.pictures(media, 32, rng(seed), modality)
+        view = augment.pictures(media, 32, View.drawn(seed), modality)
         assert (view.shape, view.dtype) == ((4, 32, 32, 3), torch.uint8)
         assert view.is_contiguous()
         assert (view == view[:1]).all()
@@ -43,7 +44,7 @@ def test_a_view_shows_at_least_half_of_the_picture_wherever_it_lies() -> None:
     """Depth is neither coloured nor signed, so that the ramps tell which part is seen."""
     shares, lefts, tops = [], [], []
     for seed in range(300):
-        view = augment.pictures(film(1, 120, 160), 64, rng(seed), "depth")[0].double()
+        view = augment.pictures(film(1, 120, 160), 64, View.drawn(seed), "depth")[0].double()
         across, down = view[..., 0].mean(0), view[..., 1].mean(1)
         wide, high = (abs(float(ramp[-1] - ramp[0])) / 190 * 64 / 63 for ramp in (across, down))
         shares.append(wide * high)
@@ -58,11 +59,12 @@ def test_a_view_shows_at_least_half_of_the_picture_wherever_it_lies() -> None:
 
 def test_about_half_of_the_views_are_mirrored() -> None:
     rising = [
-        bool(v[0, 0, -1, 0] > v[0, 0, 0, 0]) for v in (augment.pictures(film(), 32, rng(s), "ir") for s in range(400))
+        bool(v[0, 0, -1, 0] > v[0, 0, 0, 0])
+        for v in (augment.pictures(film(), 32, View.drawn(s), "ir") for s in range(400))
     ]
     assert 0.4 < np.mean(rising) < 0.6
     upright = [
-        bool(v[0, -1, 0, 1] > v[0, 0, 0, 1]) for v in (augment.pictures(film(), 32, rng(s), "ir") for s in SEEDS)
+        bool(v[0, -1, 0, 1] > v[0, 0, 0, 1]) for v in (augment.pictures(film(), 32, View.drawn(s), "ir") for s in SEEDS)
     ]
     assert all(upright)
 
@@ -72,7 +74,9 @@ def test_flow_in_the_mirror_goes_the_other_way(right: int, left: int) -> None:
     """u is 128 where nothing moves; -128 has no opposite and becomes the nearest, 127. v stays."""
     media = np.empty((2, 60, 60, 3), np.uint8)
     media[..., 0], media[..., 1], media[..., 2] = right, 77, 128
-    seen = {tuple(augment.pictures(media, 32, rng(seed), "flow").unique(dim=2)[0, 0, 0].tolist()) for seed in SEEDS}
+    seen = {
+        tuple(augment.pictures(media, 32, View.drawn(seed), "flow").unique(dim=2)[0, 0, 0].tolist()) for seed in SEEDS
+    }
     assert seen == {(right, 77, 128), (left, 77, 128)}
 
 
@@ -80,9 +84,12 @@ def test_only_rgb_changes_its_colours() -> None:
     media = np.full((2, 60, 60, 3), (90, 120, 150), np.uint8)
     for modality in ("depth", "ir", ""):
         assert all(
-            (augment.pictures(media, 32, rng(seed), modality) == torch.tensor([90, 120, 150])).all() for seed in SEEDS
+            (augment.pictures(media, 32, View.drawn(seed), modality) == torch.tensor([90, 120, 150])).all()
+            for seed in SEEDS
         )
-    coloured = torch.stack([augment.pictures(media, 32, rng(seed), "rgb")[0, 0, 0] for seed in range(200)]).double()
+    coloured = torch.stack(
+        [augment.pictures(media, 32, View.drawn(seed), "rgb")[0, 0, 0] for seed in range(200)]
+    ).double()
     brightness = coloured.mean(dim=1) / 120
     assert 0.58 < brightness.min() < 0.7
     assert 1.3 < brightness.max() < 1.42

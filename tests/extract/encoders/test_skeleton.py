@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmcache.extract.encoders import NO_WEIGHTS, build_encoder, encoder_info, entry_of
+from mmcache.extract.views import View
 
 SPINE = 1
 
@@ -76,6 +77,6 @@ def test_the_media_given_is_left_alone() -> None:
     encoder, poses = build_encoder("joints", "pretrained"), people()
     kept = poses.copy()
     encoder.preprocess(poses)
-    encoder.preprocess(poses, np.random.default_rng(0), "skeleton")
+    encoder.preprocess(poses, View.drawn(0), "skeleton")
     np.testing.assert_array_equal(poses, kept)
     assert encoder_info("joints").tokens == 64

@@ -12,6 +12,7 @@ from mmcache.extract.encoders import ENCODERS, build_encoder
 from mmcache.extract.encoders.base import Encoder
 from mmcache.extract.encoders.pictures import centre_crop
 from mmcache.extract.media.base import MediaRequest
+from mmcache.extract.views import View
 
 Reader = Callable[[MediaRequest], NDArray[Any]]
 
@@ -29,7 +30,7 @@ def modality_of(encoder: Encoder) -> str:
 
 
 def view(encoder: Encoder, media: NDArray[Any], seed: int) -> torch.Tensor:
-    return encoder.preprocess(media, np.random.default_rng(seed), modality_of(encoder))
+    return encoder.preprocess(media, View.drawn(seed), modality_of(encoder))
 
 
 def test_a_view_has_the_form_of_the_centre_view_and_other_values(encoder: Encoder, media_for: Reader) -> None:
@@ -55,7 +56,7 @@ def test_a_view_is_a_function_of_its_generator_alone(encoder: Encoder, media_for
 
 def test_a_view_leaves_the_media_it_was_given_alone(encoder: Encoder, media_for: Reader) -> None:
     media = media_for(encoder.info.request)
-    encoder.preprocess(media, np.random.default_rng(3), modality_of(encoder))
+    encoder.preprocess(media, View.drawn(3), modality_of(encoder))
     np.testing.assert_array_equal(media, media_for(encoder.info.request))
 
 

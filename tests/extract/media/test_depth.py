@@ -80,7 +80,7 @@ def test_pictures_are_spread_over_the_folder_by_number(tmp_path: Path) -> None:
     folder = write_depth(tmp_path / "S001C001P001R001A001", maps, "Depth-{}.png")  # Depth-10 comes before Depth-2
     (folder / "Thumbs.db").touch()
     (folder / "._Depth-3.png").write_bytes(b"what a Mac leaves behind")
-    source = Source("depth", (folder,), colouring="grey")
+    source = Source("depth", (folder,), variant="grey")
     request = VideoRequest(12, 4)
     assert np.asarray(read_media(source, 0, np.inf, request).array)[:, 0, 0, 0].tolist() == list(range(1, 13))
     later = VideoRequest(frames=3, short_side=4, part=(0.5, 1.0))
