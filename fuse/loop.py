@@ -106,7 +106,8 @@ class Training:
             losses = self._train_epoch(epoch)
             holdout = self._holdout_accuracy(epoch)
             chosen = holdout.get("action", next(iter(holdout.values())))
-            if chosen > best:
+            # Episodes train no classifier, so its accuracy says nothing of them: their last epoch is the one.
+            if chosen > best or phases.is_meta(self.config, epoch):
                 best = chosen
                 self.folder.save_best(self.model)
             seconds = round(time.perf_counter() - began, 3)
@@ -186,15 +187,17 @@ class Training:
             yield batch, episode_masks(present, supports, config.seed, epoch, i)
 
     def _holdout_accuracy(self, epoch: int) -> dict[str, float]:
-        """Task -> accuracy on the held-out part of train, averaged over all modality subsets."""
+        """Task -> accuracy on the held-out part of train, averaged over the subsets that labels are learned from."""
         self.model.eval()
         table = score(self.model, self.store, self.holdout_rows, self.config.k, self.device, self.loader)
         self.objective.epoch_done(epoch, table)
         out = {}
+        learned = {name for name, chosen in zip(self.names, self.labels_from, strict=True) if chosen}
         for task in task_names(table):
-            correct = correctness(table, task)
-            if correct:
-                out[task] = round(float(np.mean([protocols.accuracy(values) for values in correct.values()])), 4)
+            correct = correctness(table, task).items()
+            figures = [protocols.accuracy(values) for name, values in correct if protocols.parts(name) <= learned]
+            if figures:
+                out[task] = round(float(np.mean(figures)), 4)
         # With no complete segment held out, what there is must do.
         return out or {task: value for task, value in natural_accuracy(table).items() if task != "n"}
 

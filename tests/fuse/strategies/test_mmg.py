@@ -9,10 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmcache.fuse import train
+from mmcache.fuse import Model, train
 from mmcache.fuse.episodes import draw_episodes, episode_masks
+from mmcache.fuse.evaluation import correctness, score
+from mmcache.fuse.holdout import split_holdout
 from mmcache.fuse.losses.prototypes import prototype_logits, prototypes
-from mmcache.store import ConfigError
+from mmcache.fuse.protocols import accuracy
+from mmcache.store import ConfigError, FeatureStore
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 4, "warmup": 0.0, "batch_size": 8, "device": "cpu", "depth": 2}
 ROWS = np.arange(100, 160)
@@ -82,6 +85,18 @@ def test_zero_shot_learns_labels_from_the_chosen_modalities_alone(store_copy: Pa
     assert "rgb" in trained.result["subsets"]
 
 
+def test_zero_shot_picks_its_epoch_without_labels_of_what_it_never_saw(store_copy: Path, tmp_path: Path) -> None:
+    """The accuracy that picks the epoch is that of audio, IMU and both."""
+    options = {**QUICK, "store": store_copy, "train_modalities": ["audio", "imu"], "epochs": 1, "seed": 1}
+    trained = train("mmg", {**options, "out": tmp_path / "run"})
+    store, model = FeatureStore.open(store_copy), Model.load(trained.path)
+    _, held = split_holdout(store, store.rows("train"), 0.1, 1)
+    correct = correctness(score(model, store, held, 6), "verb")
+    expected = np.mean([accuracy(correct[name]) for name in ("audio", "imu", "audio+imu")])
+    assert metrics(trained.path)[0]["holdout"]["verb"] == pytest.approx(expected, abs=1e-4)
+    assert len(correct) == 7
+
+
 @pytest.mark.parametrize("modalities", [["audio"], ["imu", "rgb"]])
 def test_what_labels_are_not_learned_from_is_not_predicted_from_in_training(
     modalities: list[str], store_copy: Path, tmp_path: Path
@@ -99,6 +114,9 @@ def test_few_shot_ends_in_episodes(store_copy: Path, tmp_path: Path) -> None:
     options = {**QUICK, "store": store_copy, "prototypes": 1.0, "meta_share": 0.5, "ways": 2, "shots": 2, "queries": 1}
     trained = train("mmg", {**options, "out": tmp_path / "run"})
     assert ["ce" in line for line in metrics(trained.path)] == [True, True, False, False]
+    other = train("mmg", {**options, "out": tmp_path / "two", "queries": 2})
+    weights = [(run.path / "model.safetensors").read_bytes() for run in (trained, other)]
+    assert weights[0] != weights[1]  # what the episodes taught is in the model that is kept
     with pytest.raises(ConfigError, match="episodes of 5 classes with 50"):
         train("mmg", {**options, "ways": 5, "shots": 50, "out": tmp_path / "other"})
 
