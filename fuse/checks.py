@@ -70,6 +70,8 @@ def _check_losses(config: "FuseConfig", problems: Problems) -> None:
             problems.add(f"the loss {loss} needs the fill shaspec; got {config.fill}")
     if config.jepa > 0 and config.fusion != "transformer":
         problems.add(f"the loss jepa needs the fusion transformer, with its CLS and tokens; got {config.fusion}")
+    if config.train_modalities == []:
+        problems.add("train_modalities names none, and labels must be learned from some: leave it out for all")
     if config.align_share > 0 and config.align == 0:
         problems.add("align_share needs the loss align: give it a weight")
     if (config.meta_share > 0) != (config.prototypes > 0):

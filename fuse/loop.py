@@ -69,7 +69,7 @@ class Training:
             self.train_rows = self._complete(self.train_rows)
         self.align_rows = self._unlabelled_too(rows) if config.align_share > 0 else self.train_rows
         self.labels_from = self._labels_from()
-        self.train_rows = self.train_rows[(self.presence & self.labels_from)[self.train_rows].any(axis=1)]
+        self.train_rows = self._learnable(self.train_rows)
         self.eval_rows = evaluated_rows(store, self.eval_split, self.sources)
         every = np.unique(np.concatenate([self.train_rows, self.align_rows]))
         every = np.concatenate([every, self.holdout_rows, self.eval_rows])
@@ -266,6 +266,16 @@ class Training:
         """(M,) bool: the modalities that labels are learned from."""
         chosen = self.config.train_modalities
         return np.array([chosen is None or name in chosen for name in self.names])
+
+    def _learnable(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows that have any of the modalities that labels are learned from."""
+        learnable = rows[(self.presence & self.labels_from)[rows].any(axis=1)]
+        if not len(learnable):
+            raise ConfigError(
+                f"no training segment of {self.store.path} has any of train_modalities "
+                f"({', '.join(self.config.train_modalities or [])}): choose others"
+            )
+        return learnable
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for p in self.trained.parameters() if p.requires_grad]

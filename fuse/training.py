@@ -15,6 +15,7 @@ from mmcache.fuse.config import FuseConfig, make_config, start_config, teacher_c
 from mmcache.fuse.ensemble import Ensemble
 from mmcache.fuse.evaluation import evaluate
 from mmcache.fuse.loop import Training
+from mmcache.fuse.model import read_run_config
 from mmcache.fuse.objective import Teaching
 from mmcache.fuse.progress import Progress, Silent
 from mmcache.fuse.run import RunFolder, own_randomness
@@ -80,6 +81,8 @@ def resolve_run(
 def train_layers(strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress) -> TrainedRun:
     """As `train`, with options in layers (see settings.resolve)."""
     config, store, layers = resolve_run(strategy, layers)
+    for run in [*config.teacher_runs, *([config.start] if config.start is not None else [])]:
+        read_run_config(run)  # what is no run is said before anything is trained
     before: list[TrainedRun] = []
     teachers = config.teacher_runs if config.has_teacher else []
     if config.has_teacher and not teachers:

@@ -22,6 +22,7 @@ MISFITS = [
     ("zeros", {"reconstruction": 1.0}, "the loss reconstruction needs the fill reconstruct or proxy; got zeros"),
     ("zeros", {"shared": 1.0}, "the loss shared needs the fill shaspec; got zeros"),
     ("zeros", {"specific": 1.0}, "the loss specific needs the fill shaspec; got zeros"),
+    ("mmg", {"train_modalities": []}, "train_modalities names none"),
     ("zeros", {"align_share": 0.5}, "align_share needs the loss align"),
     ("zeros", {"meta_share": 0.5}, "the loss prototypes and meta_share need each other"),
     ("zeros", {"prototypes": 1.0}, "the loss prototypes and meta_share need each other"),

@@ -59,6 +59,14 @@ def test_another_network_is_refused(
         train("zeros", {**QUICK, "store": store_copy, "out": tmp_path / "run", "start": base.path, **options})
 
 
+@pytest.mark.parametrize("option", ["start", "teacher"])
+def test_what_is_no_run_is_said_before_anything_is_trained(option: str, store_copy: Path, tmp_path: Path) -> None:
+    options = {**QUICK, "store": store_copy, "out": tmp_path / "run", option: tmp_path / "nowhere"}
+    with pytest.raises(ConfigError, match="nowhere is not a finished run"):
+        train("karmma", options)
+    assert not (tmp_path / "run-teacher").exists()
+
+
 def test_a_start_is_part_of_what_a_run_is(base: TrainedRun, store_copy: Path, tmp_path: Path) -> None:
     options = {**QUICK, "store": store_copy, "out": tmp_path / "run"}
     train("dropout", {**options, "start": base.path})
