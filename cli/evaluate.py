@@ -21,7 +21,7 @@ def evaluate(
     late_fusion: Annotated[Path | None, typer.Option(help="The run that effective robustness is measured against.", rich_help_panel="More protocols")] = None,
     submission: Annotated[Path | None, typer.Option(help="Write a challenge's zip for --split (default: test), and stop.", rich_help_panel="Run")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run the model again, even where its answers are kept.", rich_help_panel="Run")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.", rich_help_panel="Run")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.", rich_help_panel="Run")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.", rich_help_panel="Run")] = False,
 ) -> None:  # fmt: skip
     """Show what a run's accuracy is for every modality subset, missing rate and drop rate; compare several.
@@ -29,9 +29,11 @@ def evaluate(
     Runs that differ in their seed alone count as one method, with mean and standard deviation.
     """
     from mmcache.cli.console import print_json
+    from mmcache.fuse.device import usable_device
     from mmcache.fuse.extras import Wanted
     from mmcache.store.errors import ConfigError
 
+    device = usable_device(device)
     if submission is not None:
         if len(runs) > 1:
             raise ConfigError(f"--submission takes one run; got {len(runs)}")
