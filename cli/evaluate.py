@@ -18,6 +18,7 @@ def evaluate(
     few_shot: Annotated[bool, typer.Option("--few-shot", help="5-way 5-shot episodes over classes new to the run.", rich_help_panel="More protocols")] = False,
     noise: Annotated[bool, typer.Option("--noise", help="Noise on the tokens, in three kinds and eleven levels.", rich_help_panel="More protocols")] = False,
     windows: Annotated[int | None, typer.Option(help="Sensors that fail for some of so many windows of a segment.", rich_help_panel="More protocols")] = None,
+    test_time: Annotated[bool, typer.Option("--test-time", help="Adapt while testing (MiDl), a stream for each missing rate.", rich_help_panel="More protocols")] = False,
     late_fusion: Annotated[Path | None, typer.Option(help="The run that effective robustness is measured against.", rich_help_panel="More protocols")] = None,
     submission: Annotated[Path | None, typer.Option(help="Write a challenge's zip for --split (default: test), and stop.", rich_help_panel="Run")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run the model again, even where its answers are kept.", rich_help_panel="Run")] = False,
@@ -39,7 +40,8 @@ def evaluate(
             raise ConfigError(f"--submission takes one run; got {len(runs)}")
         _submit(runs[0], submission, split, store, device, as_json)
         return
-    wanted = Wanted(cost=cost, few_shot=few_shot, noise=noise or late_fusion is not None, windows=windows)
+    noise = noise or late_fusion is not None
+    wanted = Wanted(cost=cost, few_shot=few_shot, noise=noise, windows=windows, test_time=test_time)
     results = [_result(run, split, store, device, fresh, protocol, prune, wanted) for run in runs]
     together: dict[str, Any] = {}
     if len(runs) > 1:

@@ -20,6 +20,7 @@ def show_result(result: Mapping[str, Any]) -> None:
     if len(result["subsets"]) > 1:
         patterns = {"one of them": {task: curve for task, curve in result["patterns"].items() if curve}}
         _curves("Some sensor or other missing in so many of the segments", ["missing"], patterns)
+    _curves("The same, adapting while testing", ["missing"], result.get("adapted", {}))
     _drops(result["drop"])
     _summary(result)
     _groups(result)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.fuse import protocols
+from mmcache.fuse.adapted import adapted_rates
 from mmcache.fuse.cost import costs
 from mmcache.fuse.evaluation import SUMMARY_FILE
 from mmcache.fuse.fewshot import few_shot
@@ -24,16 +25,18 @@ class Wanted:
 
     Attributes:
         windows: how many windows to cut a segment's tokens into; None = no window-level missingness.
+        test_time: adapt while testing, as the run's options say.
     """
 
     cost: bool = False
     few_shot: bool = False
     noise: bool = False
     windows: int | None = None
+    test_time: bool = False
 
     @property
     def runs_model(self) -> bool:
-        return self.few_shot or self.noise or self.windows is not None
+        return self.few_shot or self.noise or self.test_time or self.windows is not None
 
 
 def extras(
@@ -47,7 +50,7 @@ def extras(
     """Keys to add to the results of a run.
 
     zero_shot, where labels were learned from some modalities alone; bayes, where the best possible accuracy is known;
-    cost, where the run has it or it is asked for; few_shot, noise and windows where they are asked for.
+    cost, where the run has it or it is asked for; few_shot, noise, windows and adapted where they are asked for.
 
     Raises:
         ConfigError: what is asked for cannot be done with this run and store.
@@ -75,12 +78,14 @@ def extras(
     k, split = config_of(saved).k, result["split"]
     if wanted.few_shot:
         out["few_shot"] = few_shot(model, opened, split, k, device)
-    if wanted.noise or wanted.windows is not None:
+    if wanted.noise or wanted.test_time or wanted.windows is not None:
         rows = evaluated_rows(opened, split, list(stored_sources(model, opened).values()))
         if wanted.noise:
             out["noise"] = noise_curves(model, opened, rows, k, device)
         if wanted.windows is not None:
             out["windows"] = window_curves(model, opened, rows, k, wanted.windows, device)
+        if wanted.test_time:
+            out["adapted"] = adapted_rates(model, opened, rows, config_of(saved), device)
     return out
 
 

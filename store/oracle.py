@@ -28,7 +28,7 @@ NAME = "oracle"  # of the data set
 WIDTH = 16  # D
 FACTORS = {"a": 4, "b": 4, "p": 2, "q": 2}
 # modality -> factor -> length of its vectors, in units of the noise of one token at noise 1
-STRENGTHS = {"a": {"a": 1.0, "b": 0.7}, "b": {"b": 0.7, "p": 0.9}, "c": {"a": 0.4, "q": 0.9}}
+STRENGTHS = {"a": {"a": 2.0, "b": 1.6}, "b": {"b": 1.6, "p": 2.0}, "c": {"a": 1.0, "q": 2.0}}
 CLASSES = [f"a{a} b{b} {'odd' if x else 'even'}" for a in range(4) for b in range(4) for x in range(2)]
 _COMBINATIONS = np.array(list(itertools.product(*(range(count) for count in FACTORS.values()))))  # (64, 4)
 _DRAWS = 1 << 18

@@ -6,7 +6,7 @@ have every modality. Accuracies are in percent.
 
 from mmcache.fuse.protocols.correct import Correct, accuracy, class_mean, full_subset, parts
 from mmcache.fuse.protocols.drops import DROPS, drop_curve
-from mmcache.fuse.protocols.rates import PATTERN_RATES, RATES, missing_rate_curve, pattern_curve
+from mmcache.fuse.protocols.rates import PATTERN_RATES, RATES, missing_ranks, missing_rate_curve, pattern_curve
 from mmcache.fuse.protocols.robustness import effective_robustness, min_max, relative_robustness
 from mmcache.fuse.protocols.summaries import average_ranks, spread, summary
 
@@ -22,6 +22,7 @@ __all__ = [
     "effective_robustness",
     "full_subset",
     "min_max",
+    "missing_ranks",
     "missing_rate_curve",
     "parts",
     "pattern_curve",

@@ -13,7 +13,8 @@ RATES = (0, 25, 50, 75, 100)  # percent
 PATTERN_RATES = (0, 25, 50, 70, 75, 100)  # with MAP's 70 %
 
 
-def _rank(n: int, seed: int) -> NDArray[np.int64]:
+def missing_ranks(n: int, seed: int = 0) -> NDArray[np.int64]:
+    """(n,) segments in the order of their ids -> when each becomes incomplete as the rate rises."""
     return np.random.default_rng((seed, n)).permutation(n)
 
 
@@ -21,7 +22,7 @@ def missing_rate_curve(correct: Correct, modality: str, seed: int = 0) -> dict[s
     """Accuracy when r percent of the segments lack `modality`: rate -> percent."""
     full = full_subset(correct)
     without = "+".join(sorted(parts(full) - {modality}))
-    rank = _rank(len(correct[full]), seed)
+    rank = missing_ranks(len(correct[full]), seed)
     n = len(rank)
     return {str(r): accuracy(np.where(rank < round(r * n / 100), correct[without], correct[full])) for r in RATES}
 
@@ -33,7 +34,7 @@ def pattern_curve(correct: Correct, seed: int = 0) -> dict[str, float]:
     if len(names) == 1:
         return {}
     lacking = np.stack([correct["+".join(n for n in names if n != lost)] for lost in names])  # (M, n)
-    rank = _rank(len(correct[full]), seed)
+    rank = missing_ranks(len(correct[full]), seed)
     n = len(rank)
     # In the order of ranks the lost modality goes round, so that at every rate each is lost equally often.
     incomplete = lacking[rank % len(names), np.arange(n)]

@@ -1,0 +1,50 @@
+"""MiDl's invariants on actual streams: what must equal the model that does not adapt (methods 3.6)."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmcache.fuse import Model, evaluate
+from mmcache.fuse.adapted import adapted_rates
+from mmcache.fuse.model import config_of, read_run_config
+from mmcache.fuse.scoring import evaluated_rows
+from mmcache.store import ConfigError, FeatureStore
+
+
+def adapted(run: Path, store: FeatureStore, batch_size: int = 8, **options: object) -> dict:
+    config = dataclasses.replace(config_of(read_run_config(run)), **options)
+    rows = evaluated_rows(store, "validation", store.modalities)
+    return adapted_rates(Model.load(run), store, rows, config, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("mode", ["stream", "two_phase"])
+def test_without_a_step_the_curves_are_those_of_indexing(mode: str, run: Path, store_path: Path) -> None:
+    """lr = 0: assertion 4 of methods.md 5, from actual masked runs."""
+    found = adapted(run, FeatureStore.open(store_path), midl_mode=mode, midl_lr=0.0)
+    expected = evaluate(run)["rates"]
+    assert set(found) == {"audio", "imu", "rgb"}
+    for name, tasks in found.items():
+        for task, curve in tasks.items():
+            assert curve == pytest.approx(expected[name][task])
+
+
+def test_with_everything_missing_nothing_adapts(run: Path, store_path: Path) -> None:
+    store = FeatureStore.open(store_path)
+    found = adapted(run, store, midl_lr=1.0)
+    expected = evaluate(run)["rates"]
+    for name, tasks in found.items():
+        for task, curve in tasks.items():
+            assert curve["100"] == pytest.approx(expected[name][task]["100"])
+    moved = [found[n][t][r] != expected[n][t][r] for n in found for t in found[n] for r in ("0", "25", "50", "75")]
+    assert any(moved)  # a step that large changes what comes after it
+    assert adapted(run, store, midl_lr=1.0) == found
+
+
+def test_one_modality_has_nothing_to_agree_with(
+    make_run: Callable[..., Path], write_store: Callable[..., Path]
+) -> None:
+    path = write_store(("rgb",))
+    with pytest.raises(ConfigError, match="one modality has nothing to agree with"):
+        adapted(make_run(store=path, epochs=1), FeatureStore.open(path))
