@@ -17,10 +17,10 @@ def show_result(result: Mapping[str, Any]) -> None:
     _subsets(result)
     _whole(result)
     _curves("One sensor missing in so many of the segments", ["missing"], result["rates"])
+    _curves("The same, adapting while testing", ["missing"], result.get("adapted", {}))
     if len(result["subsets"]) > 1:
         patterns = {"one of them": {task: curve for task, curve in result["patterns"].items() if curve}}
         _curves("Some sensor or other missing in so many of the segments", ["missing"], patterns)
-    _curves("The same, adapting while testing", ["missing"], result.get("adapted", {}))
     _drops(result["drop"])
     _summary(result)
     _groups(result)
@@ -72,18 +72,24 @@ def show_comparison(results: list[dict[str, Any]], together: Mapping[str, Any]) 
 
 def show_robustness(together: Mapping[str, Any]) -> None:
     """Relative and effective robustness of every run, where noise was asked for."""
-    for kind, tasks in together.get("robustness", {}).items():
+    found = together.get("robustness", {})
+    rows, names = [], []
+    for kind, tasks in found.items():
         for task, runs in tasks.items():
-            effective = any("effective" in figures for figures in runs.values())
-            columns = ["run", "relative", "normalised", *(["effective", "normalised"] if effective else [])]
-            rows = [
-                [run, *(f"{figures[name]:.2f}" for name in _ROBUSTNESS if name in figures)]
-                for run, figures in runs.items()
-            ]
-            out.print(table(f"{task}: robustness to {_KINDS[kind]}", columns, rows))
+            for run, figures in runs.items():
+                names = [name for name in _ROBUSTNESS if name in figures and (len(runs) > 1 or "normal" not in name)]
+                rows.append([run, _KINDS[kind], task, *(f"{figures[name]:.2f}" for name in names)])
+    if rows:
+        columns = ["run", "noise", "task", *(_ROBUSTNESS[name] for name in names)]
+        out.print(table("Robustness to noise", columns, rows, 3))
 
 
-_ROBUSTNESS = ("relative", "relative_normalised", "effective", "effective_normalised")
+_ROBUSTNESS = {
+    "relative": "relative",
+    "relative_normalised": "of the best",
+    "effective": "effective",
+    "effective_normalised": "of the best",
+}
 
 
 def _ordered(names: Any) -> list[str]:
@@ -227,5 +233,5 @@ def _cost(result: Mapping[str, Any]) -> None:
         [name, f"{found['flops'] / 1e6:.2f}", f"{found['latency_ms']:.2f}", size(found["peak_memory_bytes"])]
         for name, found in cost["subsets"].items()
     ]
-    title = f"Cost of one segment on {cost['device']}: {cost['parameters'] / 1e6:.2f} M parameters"
+    title = f"Cost of one segment on {cost['device']}: {cost['parameters']:,} parameters"
     out.print(table(title, ["sensors", "MFLOPs", "milliseconds", f"peak memory ({cost['memory_by']})"], rows))

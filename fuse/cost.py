@@ -1,18 +1,21 @@
 """What a fusion costs: parameters, FLOPs, latency and peak memory, for every modality subset.
 
-A segment's tokens are the input; the encoders are not in it. Figures are of the model as it runs: a fill that puts
-tokens where a modality is missing, or a mask that hides them, costs as much as the modality.
+A segment's tokens are the input; the encoders are not in it. A fill that puts something where a modality is missing
+costs as much as the modality; with the fill skip its tokens are left out, as one would who knows what is missing.
 """
 
 import statistics
 import time
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmcache.fuse.fills.skip import SkipFill
 from mmcache.fuse.masks import subset_name, subsets
 from mmcache.fuse.model import Model
 
@@ -31,12 +34,10 @@ def costs(model: Model) -> dict[str, Any]:
     was_training = model.training
     model.eval()
     names = model.spec.names
-    tokens = {name: torch.zeros(1, n, d, device=device) for name, (_, n, d) in model.spec.modalities.items()}
     present = torch.ones(1, len(names), dtype=torch.bool, device=device)
     out = {}
     for mask in subsets(len(names)):
-        keep = torch.from_numpy(mask)[None].to(device)
-        arguments = (tokens, present, keep)
+        arguments = (tokens_fed(model, mask, device), present, torch.from_numpy(mask)[None].to(device))
         out[subset_name(mask, names)] = {
             "flops": _flops(model, arguments),
             "latency_ms": _latency_ms(model, arguments, device),
@@ -48,6 +49,15 @@ def costs(model: Model) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "memory_by": "torch.cuda" if device.type == "cuda" else "MemTracker of torch",
         "subsets": dict(sorted(out.items(), key=lambda pair: (-pair[0].count("+"), pair[0]))),
+    }
+
+
+def tokens_fed(model: Model, mask: NDArray[np.bool_], device: torch.device) -> dict[str, torch.Tensor]:
+    """One segment of zeros as it is fed when the modalities in `mask` are there."""
+    leaves_out = isinstance(model.fill, SkipFill)
+    return {
+        name: torch.zeros(1, n if kept or not leaves_out else 0, d, device=device)
+        for (name, (_, n, d)), kept in zip(model.spec.modalities.items(), mask.tolist(), strict=True)
     }
 
 

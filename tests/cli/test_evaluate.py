@@ -39,7 +39,7 @@ def test_one_run_is_shown_under_every_protocol(mmcache: Callable, run: Callable[
         "One sensor missing for so much of each segment",
         "audio cannot be missing for a part of a segment: tokens of ast_demo are not in the order of time",
         "Gaussian noise, by level",
-        "verb: robustness to tokens set to zero",
+        "Robustness to noise",
         "Cost of one segment on cpu",
         "All 14 segments, each with what it has",
     ):

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmcache.fuse.cost import costs
+from mmcache.fuse.config import FUSIONS
+from mmcache.fuse.cost import costs, tokens_fed
+from mmcache.fuse.masks import subsets
 from mmcache.fuse.model import Model, ModelSpec
 
 SUBSETS = ["audio+imu+rgb", "audio+imu", "audio+rgb", "imu+rgb", "audio", "imu", "rgb"]
@@ -34,6 +36,28 @@ def test_flops_are_those_of_the_matrix_products(small_model: Callable[..., Model
     deeper = costs(small_model("zeros", depth=4))["subsets"]["rgb"]["flops"]
     more = expected_flops(spec, 16, 4, 4.0) - expected
     assert deeper - found["subsets"]["rgb"]["flops"] == more
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_skipped_tokens_cost_nothing_and_change_nothing(
+    fusion: str, small_model: Callable[..., Model], spec: ModelSpec
+) -> None:
+    """methods.md 3.16: what attention masks is as if its tokens were removed."""
+    head = {} if fusion in ("transformer", "mbt") else {"head": "linear"}
+    model = small_model("skip", fusion=fusion, **head)
+    found = costs(model)["subsets"]
+    full = found["audio+imu+rgb"]
+    for name, figures in found.items():
+        assert figures["flops"] < full["flops"] or name == "audio+imu+rgb"
+        assert figures["peak_memory_bytes"] <= full["peak_memory_bytes"]
+    for mask in subsets(3):
+        keep = torch.from_numpy(mask)[None]
+        removed = tokens_fed(model, mask, torch.device("cpu"))
+        whole = {name: torch.full((1, n, d), 3.0) for name, (_, n, d) in spec.modalities.items()}
+        left = {name: whole[name][:, : removed[name].shape[1]] for name in whole}
+        present = torch.ones(1, 3, dtype=torch.bool)
+        for task, logits in model(whole, present, keep).items():
+            torch.testing.assert_close(model(left, present, keep)[task], logits, atol=1e-5, rtol=1e-5)
 
 
 def test_parameters_memory_and_latency(small_model: Callable[..., Model]) -> None:
