@@ -11,7 +11,7 @@ EXAMPLE = "Example: mmcache evaluate runs/epic/karmma-1a2b3c4d --json"
 def evaluate(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, as `mmcache fuse` makes them; several are compared.")],
     split: Annotated[str | None, typer.Option(help="Another split than the run's own.", rich_help_panel="Data")] = None,
-    store: Annotated[Path | None, typer.Option(help="Another store than the run's own.", rich_help_panel="Data")] = None,
+    store: Annotated[str | None, typer.Option(help="Another store than the run's own.", rich_help_panel="Data")] = None,
     protocol: Annotated[str | None, typer.Option(help="Another published division of the segments.", rich_help_panel="Data")] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Without segments whose noun never occurs in train.", rich_help_panel="Data")] = False,
     cost: Annotated[bool, typer.Option("--cost", help="FLOPs, memory and latency, measured where the run has none.", rich_help_panel="More protocols")] = False,
@@ -71,7 +71,7 @@ def evaluate(
 def _result(
     run: Path,
     split: str | None,
-    store: Path | None,
+    store: str | None,
     device: str,
     fresh: bool,
     protocol: str | None,
@@ -85,7 +85,7 @@ def _result(
     return {**result, **extras(run, result, wanted, store=store, device=device, protocol=protocol)}
 
 
-def _submit(run: Path, path: Path, split: str | None, store: Path | None, device: str, as_json: bool) -> None:
+def _submit(run: Path, path: Path, split: str | None, store: str | None, device: str, as_json: bool) -> None:
     from mmcache.cli.console import out, print_json, warn
     from mmcache.fuse.submission import write_submission
 
