@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.fuse import protocols
-from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.model import read_run_config
 from mmcache.store.errors import ConfigError
 
 # Options that do not make a run another method; a teacher's folder is another one for every seed.
-_NOT_A_METHOD = ("seed", "store", "out", "device", "resident", "teacher", "start")
+_NOT_A_METHOD = ("seed", "store", "out", "device", "resident", "tensorboard", "teacher", "start")
 _TRAIN_MISSING = "train_missing"  # modality -> share of the training segments made to lack it
 
 
@@ -82,8 +81,7 @@ def _spread(results: list[dict[str, Any]], task: str) -> dict[str, Any]:
 
 def _rate_matrix(runs: list[Path], results: list[dict[str, Any]]) -> dict[str, Any]:
     """Runs that differ in what they missed in training, against what is missing at test (MAP)."""
-    default = getattr(FuseConfig, _TRAIN_MISSING, None) or {}
-    rates: list[Mapping[str, float]] = [read_run_config(run)["options"].get(_TRAIN_MISSING) or default for run in runs]
+    rates: list[Mapping[str, float]] = [read_run_config(run)["options"].get(_TRAIN_MISSING) or {} for run in runs]
     out: dict[str, Any] = {}
     for modality in sorted({name for missed in rates for name in missed}):
         for missed, result in zip(rates, results, strict=True):

@@ -25,7 +25,7 @@ from scipy.special import softmax
 from mmcache.store.order import id_keys, keyed_uniform
 
 NAME = "oracle"  # of the data set
-WIDTH = 16  # D
+WIDTH = 8  # D: as many as modality a has vectors
 FACTORS = {"a": 4, "b": 4, "p": 2, "q": 2}
 # modality -> factor -> length of its vectors, in units of the noise of one token at noise 1
 STRENGTHS = {"a": {"a": 2.0, "b": 1.6}, "b": {"b": 1.6, "p": 2.0}, "c": {"a": 1.0, "q": 2.0}}

@@ -15,7 +15,7 @@ class OracleRequest(MediaRequest):
 
 
 def read_oracle(source: Source, want: OracleRequest) -> Reading:
-    """(tokens, 16) float32, a function of the source, the segment's id and the part asked for."""
+    """(tokens, 8) float32, a function of the source, the segment's id and the part asked for."""
     drawn = check_source(source)
     low, high = want.part
     draw = "" if want.part == (0.0, 1.0) else f"{low!r}-{high!r}"

@@ -47,7 +47,7 @@ def test_tokens_come_through_the_pipeline_as_drawn(tmp_path: Path) -> None:
     assert (store.meta.eval_split, store.tasks["class"][1]) == ("test", "a0 b0 odd")
     world = Oracle(noise=1.5)
     for modality in store.modalities:
-        assert store.tokens[modality].shape == (42, 1, 8, 16)
+        assert store.tokens[modality].shape == (42, 1, 8, 8)
         drawn = np.stack([world.tokens(name, 0, modality, 8) for name in store.segments["id"]])
         np.testing.assert_array_equal(store.tokens[modality].read(np.arange(42)), drawn.astype(np.float16))
     again = make_plan(config(tmp_path, noise=1.5))

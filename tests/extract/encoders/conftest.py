@@ -25,7 +25,7 @@ def _media_for(request: MediaRequest) -> NDArray[Any]:
     if isinstance(request, AudioRequest):
         return rng.normal(0, 0.1, request.rate * 2).astype(np.float32)
     if isinstance(request, OracleRequest):
-        return rng.normal(0, 1, (request.tokens, 16)).astype(np.float32)
+        return rng.normal(0, 1, (request.tokens, 8)).astype(np.float32)
     if isinstance(request, BoxesRequest):
         boxes = np.zeros((request.frames, request.boxes, 6), np.float32)
         boxes[:, :3] = [[0.2, 0.2, 0.4, 0.6, 1, 0.9], [0.1, 0.5, 0.3, 0.9, 2, 0.8], [0.6, 0.6, 0.9, 0.9, 2, 0.7]]
