@@ -16,6 +16,7 @@ def fuse(
     store: Annotated[Path | None, typer.Option(help="Store to train on. Default: the newest under cache/.", rich_help_panel="What")] = None,
     modalities: Annotated[str | None, typer.Option(help="E.g. rgb,audio or rgb=swin3d_t,audio. Default: all.", rich_help_panel="What")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/STORE/STRATEGY-ID.", rich_help_panel="What")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Another published division of the segments, e.g. xview. Default: the store's own.", rich_help_panel="What")] = None,
     teacher: Annotated[Path | None, typer.Option(help="A run to learn from. Default: trained first, if the strategy has one.", rich_help_panel="What")] = None,
     k: Annotated[int | None, typer.Option(help="k-Average: at most K tokens a modality. Default: 300.", rich_help_panel="Network")] = None,
     fusion: Annotated[str | None, typer.Option(help="See `mmcache list fusions`.", rich_help_panel="Network")] = None,
@@ -25,6 +26,7 @@ def fuse(
     heads: Annotated[int | None, typer.Option(help="Attention heads.", rich_help_panel="Network")] = None,
     drop: Annotated[float | None, typer.Option(help="Chance that a modality is dropped in training.", rich_help_panel="Training")] = None,
     target: Annotated[str | None, typer.Option(help="The one modality that may be missing. Default: any.", rich_help_panel="Training")] = None,
+    train_missing: Annotated[list[str] | None, typer.Option(help="MODALITY=SHARE, repeatable: training segments made to lack it for good.", rich_help_panel="Training")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.", rich_help_panel="Training")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Segments a step.", rich_help_panel="Training")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel="Training")] = None,
@@ -34,6 +36,7 @@ def fuse(
     resident: Annotated[str | None, typer.Option(help="Where tokens lie: auto, gpu, ram, disk. Default: auto.", rich_help_panel="Run")] = None,
     set_option: Annotated[list[str] | None, typer.Option("--set", help="Any other option as NAME=VALUE, repeatable; --dry-run shows all.", rich_help_panel="Run")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file; its section 'fuse' is read.", rich_help_panel="Run")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Insist that a run is there to go on with. A stopped one goes on in any case.", rich_help_panel="Run")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the resolved options, and stop.", rich_help_panel="Run")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, as `mmcache evaluate --json`.", rich_help_panel="Run")] = False,
 ) -> None:  # fmt: skip
@@ -48,14 +51,22 @@ def fuse(
         "store": store, "modalities": comma_list(modalities), "out": out, "teacher": teacher, "k": k, "fusion": fusion,
         "fill": fill, "width": width, "depth": depth, "heads": heads, "drop": drop, "target": target, "epochs": epochs,
         "batch_size": batch_size, "lr": lr, "seed": seed, "eval_split": eval_split, "device": device, "resident": resident,
+        "protocol": protocol,
+        "train_missing": {m: yaml_value("--train-missing", m, text) for m, text in pairs("--train-missing", train_missing).items()} or None,
     }  # fmt: skip
     flags |= {name: value for name, value in named.items() if value is not None}
     layers = {**settings_layer("fuse", config, None), "flags": flags}
-    run_fuse_command(strategy, layers, dry_run=dry_run, as_json=as_json)
+    run_fuse_command(strategy, layers, dry_run=dry_run, as_json=as_json, resume=resume)
 
 
 def run_fuse_command(
-    strategy: str, layers: dict[str, dict[str, Any]], *, dry_run: bool = False, as_json: bool = False, show: bool = True
+    strategy: str,
+    layers: dict[str, dict[str, Any]],
+    *,
+    dry_run: bool = False,
+    as_json: bool = False,
+    show: bool = True,
+    resume: bool = False,
 ) -> "TrainedRun | None":
     """The whole command, for the command line and for the demo."""
     from mmcache.cli.console import print_json
@@ -70,7 +81,7 @@ def run_fuse_command(
         return None
     progress = _Progress()
     try:
-        trained = train_layers(strategy, layers, progress)
+        trained = train_layers(strategy, layers, progress, resume=resume)
     finally:
         progress.stop()
     if as_json:
@@ -122,7 +133,8 @@ def _show(strategy: str, trained: "TrainedRun") -> None:
 
     if trained.was_finished:
         out.print(f"Finished earlier: {trained.path}")
-    runs = {f"{strategy} teacher": trained.teacher.result} if trained.teacher else {}
+    titles = [f"{strategy} teacher", *(f"teacher {i}" for i in range(2, len(trained.teachers) + 1))]
+    runs = {title: teacher.result for title, teacher in zip(titles, trained.teachers, strict=False)}
     result = trained.result
     out.print(f"Top-1 accuracy on '{result['split']}', {result['n']} segments with every sensor:", markup=False)
     out.print(accuracies({**runs, strategy: result}))

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "train_on": ("all", "complete"),
+    "class_weights": ("none", "inverse", "root"),
     "pool": ("none", "mean", "transformer"),
     "average": ("logits", "probabilities"),
     "s_mode": ("always", "missing"),
@@ -63,6 +64,10 @@ def _check_network(config: "FuseConfig", problems: Problems) -> None:
 
 
 def _check_losses(config: "FuseConfig", problems: Problems) -> None:
+    if config.train_missing and config.has_teacher and config.teacher_mask == "full":
+        problems.add(
+            "train_missing with teacher_mask full would show the teacher what is missing: use teacher_mask same"
+        )
     if config.reconstruction > 0 and config.fill not in ("reconstruct", "proxy"):
         problems.add(f"the loss reconstruction needs the fill reconstruct or proxy; got {config.fill}")
     for loss in ("shared", "specific"):

@@ -25,7 +25,8 @@ LAWS = (
     "uniform_subset", "complete_else_count", "pattern_table",
 )  # fmt: skip
 RESIDENT = ("auto", "gpu", "ram", "disk")
-_PLACES = ("store", "out", "device", "resident", "teacher", "start")  # where, not what: no part of a run's identity
+# Where, not what: no part of a run's identity.
+_PLACES = ("store", "out", "device", "resident", "tensorboard", "teacher", "start")
 # What a run takes over from the one it starts from.
 _NETWORK = (
     "fusion", "width", "depth", "heads", "ffn_ratio", "positions", "modality_embedding", "pool", "pool_depth",
@@ -33,10 +34,12 @@ _NETWORK = (
 )  # fmt: skip
 # What the teacher of a two-stage run takes over from its student's flags; its architecture stays its own.
 _SHARED_WITH_TEACHER = (
-    "store", "modalities", "k", "epochs", "batch_size", "seed", "device", "resident", "holdout", "eval_split"
+    "store", "modalities", "protocol", "k", "epochs", "batch_size", "accumulate", "train_missing", "seed", "device",
+    "resident", "holdout", "eval_split", "tensorboard"
 )  # fmt: skip
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -51,6 +54,7 @@ class FuseConfig:
     store: Path | None = None  # None = the newest under cache/
     out: Path | None = None  # None = runs/<store>/<strategy>-<identity>
     modalities: list[str] | None = None  # None = all in the store
+    protocol: str | None = None  # another published division of the segments; None = the store's own
     k: Count = 300  # k-Average cap
     # the network
     fusion: str = "transformer"
@@ -96,10 +100,12 @@ class FuseConfig:
     drop: Share = 0.0  # p
     target: str | None = None  # the one modality that may be missing; the law becomes target_only
     train_on: str = "all"  # or only the segments that are complete by nature
+    train_missing: dict[str, Rate] = dataclasses.field(default_factory=dict)  # modality -> share that lacks it for good
     full_share: Share = 0.0  # the first epochs, which keep everything (ShaSpec's warm-up)
     train_modalities: list[str] | None = None  # labels are learned from these alone (zero-shot); None = all
     # the losses; a weight of 0 leaves one out, a share is one of the run's epochs
     label_smoothing: Share = 0.0
+    class_weights: str = "none"  # of CE, by how seldom a class is in training: inverse, or its root
     alpha: Annotated[float, Field(ge=0, le=1)] = 1.0  # weight of CE; 1 - alpha is the teacher's
     reconstruction: Weight = 0.0  # of what reconstruct and proxy fills predict
     align: Weight = 0.0  # InfoNCE between modalities (MMG-Ego4D)
@@ -142,6 +148,7 @@ class FuseConfig:
     # the optimiser
     epochs: Count = 100
     batch_size: Count = 32
+    accumulate: Count = 1  # batches a step of the optimiser
     balance: str | None = None  # a task whose classes are to come equally often in training
     lr: Annotated[float, Field(gt=0, le=1e4)] = 1e-4
     lr_end: Annotated[float, Field(ge=0)] = 1e-6  # where warm-up starts and the cosine ends
@@ -151,7 +158,9 @@ class FuseConfig:
     # the run
     seed: Annotated[int, Field(ge=0)] = 0
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of train that picks the epoch
+    patience: Whole = 0  # epochs without a better one, after which training ends early; 0 = never
     eval_split: str | None = None  # None = the store's
+    tensorboard: bool = False  # write event files into the run folder too
     device: str = "auto"
     resident: str = "auto"
 

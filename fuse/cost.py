@@ -88,8 +88,14 @@ def _peak_bytes(model: Model, arguments: tuple[Any, ...], device: torch.device) 
         torch.cuda.reset_peak_memory_stats(device)
         model(*arguments)
         return torch.cuda.max_memory_allocated(device)
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    model.requires_grad_(True)  # the tracker hooks gradients, which frozen parameters have none of
     tracker = MemTracker()
-    tracker.track_external(model, *arguments[0].values())
-    with tracker:
-        model(*arguments)
+    try:
+        tracker.track_external(model, *arguments[0].values())
+        with tracker:
+            model(*arguments)
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
     return int(tracker.get_tracker_snapshot("peak")[device]["Total"])

@@ -1,5 +1,7 @@
 """One run under way: from a store and resolved options to a finished run folder."""
 
+import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from torch import nn
 
 from mmcache.fuse import phases, protocols
 from mmcache.fuse.config import FuseConfig
+from mmcache.fuse.cost import costs
 from mmcache.fuse.episodes import draw_episodes, episode_masks
 from mmcache.fuse.evaluation import (
     SUBSETS_FILE,
@@ -25,7 +28,10 @@ from mmcache.fuse.evaluation import (
     write_summary,
 )
 from mmcache.fuse.holdout import split_holdout
+from mmcache.fuse.logs import CURVES_FILE, EventLog, plot_curves
+from mmcache.fuse.losses.cross_entropy import class_weights
 from mmcache.fuse.masks import LAWS
+from mmcache.fuse.missingness import with_missing
 from mmcache.fuse.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, to_yaml
 from mmcache.fuse.objective import Objective, Teaching
 from mmcache.fuse.progress import Progress
@@ -38,6 +44,7 @@ from mmcache.store.loader import Batch, Loader
 from mmcache.store.order import id_keys
 
 _INIT_STREAM = 1 << 40  # apart from epochs, which count from 0
+_LOOK_EVERY = 64  # batches after which a GPU is waited for, to see whether the loss is still a number
 # (store, rows trained on, rows held out) -> what the teachers say of them
 Teachers = Callable[[FeatureStore, NDArray[np.int64], NDArray[np.int64]], Teaching]
 
@@ -64,7 +71,8 @@ class Training:
         self.eval_split = config.eval_split or store.meta.eval_split
         rows = store.rows("train", self.sources)
         self.train_rows, self.holdout_rows = split_holdout(store, self._labelled(rows), config.holdout, config.seed)
-        self.presence = store.presence_matrix(self.sources)
+        self.keys = id_keys(store.segments["id"])
+        self.presence = self._made_incomplete(store.presence_matrix(self.sources))
         if config.train_on == "complete":
             self.train_rows = self._complete(self.train_rows)
         self.align_rows = self._unlabelled_too(rows) if config.align_share > 0 else self.train_rows
@@ -84,7 +92,7 @@ class Training:
         if start is not None:
             start_from(self.model, start, config.freeze)
         teaching = teachers(store, self.train_rows, self.holdout_rows) if teachers is not None else None
-        self.objective = Objective(config, self.model, teaching)
+        self.objective = Objective(config, self.model, teaching, self._class_weights())
         self.trained = nn.ModuleDict({"model": self.model, "objective": self.objective}).to(device)
         self.optimiser = torch.optim.AdamW(
             self._parameters(),
@@ -92,8 +100,7 @@ class Training:
             weight_decay=config.weight_decay,
             fused=self.loader.device.type == "cuda",
         )
-        self.keys = id_keys(store.segments["id"])
-        self.steps_per_epoch = math.ceil(self._drawn() / config.batch_size)
+        self.steps_per_epoch = math.ceil(math.ceil(self._drawn() / config.batch_size) / config.accumulate)
         self.autocast = self.loader.device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     def run(self) -> dict[str, Any]:
@@ -101,21 +108,35 @@ class Training:
         self.folder.begin()
         self.progress.stage(f"{self.config.strategy} -> {self.folder.path}", self._details())
         done, best = self.folder.resume(self.trained, self.optimiser)
+        events = EventLog(self.folder.path, done) if self.config.tensorboard else None
         for epoch in range(done, self.config.epochs):
+            if self._is_stale():
+                break
             began = time.perf_counter()
             losses = self._train_epoch(epoch)
             holdout = self._holdout_accuracy(epoch)
-            chosen = holdout.get("action", next(iter(holdout.values())))
+            chosen = _figure(holdout)
             # Episodes train no classifier, so its accuracy says nothing of them: their last epoch is the one.
             if chosen > best or phases.is_meta(self.config, epoch):
                 best = chosen
                 self.folder.save_best(self.model)
             seconds = round(time.perf_counter() - began, 3)
             rate = round(self._learning_rate((epoch + 1) * self.steps_per_epoch), 10)
-            self.folder.write_metrics({"epoch": epoch, **losses, "lr": rate, "holdout": holdout, "seconds": seconds})
+            line = {"epoch": epoch, **losses, "lr": rate, "holdout": holdout, "seconds": seconds}
+            self.folder.write_metrics(line)
+            if events is not None:
+                events.write(line)
             self.folder.save_epoch(epoch, self.trained, self.optimiser, best)
             self.progress.advance(epoch + 1, self.config.epochs, "epochs", f"loss {losses['loss']:.3f}")
+        if events is not None:
+            events.close()
         return self._finish()
+
+    def _is_stale(self) -> bool:
+        """Whether the last `patience` epochs brought nothing better."""
+        patience = self.config.patience
+        figures = [_figure(line["holdout"]) for line in self.folder.metrics()]
+        return patience > 0 and len(figures) > patience and max(figures[-patience:]) <= max(figures[:-patience])
 
     def _drawn(self) -> int:
         """How many segments an epoch draws: those it trains on, or as many as have a label of the balanced task."""
@@ -128,28 +149,69 @@ class Training:
         """One pass over the training rows; the mean of each part of the loss."""
         self.trained.train()
         torch.manual_seed(self._seed(epoch))
-        sums: dict[str, torch.Tensor] = {}
-        step, seen = epoch * self.steps_per_epoch, 0
-        for batch, kept in self._batches(epoch):
-            for group in self.optimiser.param_groups:
-                group["lr"] = self._learning_rate(step)
+        config, sums, seen = self.config, dict[str, torch.Tensor](), 0
+        broken = torch.full((), -1, device=self.device)  # the first batch whose loss is no number
+        step = epoch * self.steps_per_epoch
+        last = self._batches_of(epoch) - 1
+        for number, (batch, kept) in enumerate(self._batches(epoch)):
             parts = self.objective(self.model, batch, kept, epoch, self.autocast)
-            self.optimiser.zero_grad(set_to_none=True)
+            broken = torch.where((broken < 0) & ~parts["loss"].detach().isfinite(), number, broken)
+            if number % config.accumulate == 0:
+                self.optimiser.zero_grad(set_to_none=True)
             parts["loss"].backward()
-            if self.config.clip > 0:
-                nn.utils.clip_grad_norm_(self._parameters(), self.config.clip)
-            self.optimiser.step()
-            self.objective.stepped(self.model)
+            if (number + 1) % config.accumulate == 0 or number == last:
+                self._step(step, number % config.accumulate + 1)
+                step += 1
             for name, value in parts.items():  # summed on the device: no wait for it within the epoch
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() * len(batch.rows)
-            step, seen = step + 1, seen + len(batch.rows)
-        losses = {name: float(value) / seen for name, value in sums.items()}
-        if not math.isfinite(losses["loss"]):
-            raise ConfigError(
-                f"the loss became {losses['loss']} in epoch {epoch}: try a smaller --lr (it is {self.config.lr:g}). "
-                f"The run stopped in {self.folder.path}."
-            )
-        return losses
+            seen += len(batch.rows)
+            if number == last or self.loader.device.type == "cpu" or number % _LOOK_EVERY == 0:
+                self._check_finite(epoch, int(broken))
+        return {name: float(value) / seen for name, value in sums.items()}
+
+    def _step(self, step: int, batches: int) -> None:
+        """One step of the optimiser, by the gradients of so many batches."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate(step)
+        if batches > 1:
+            torch._foreach_div_([p.grad for p in self._parameters() if p.grad is not None], batches)
+        if self.config.clip > 0:
+            nn.utils.clip_grad_norm_(self._parameters(), self.config.clip)
+        self.optimiser.step()
+        self.objective.stepped(self.model)
+
+    def _check_finite(self, epoch: int, number: int) -> None:
+        """Raise ConfigError, naming the batch and the modality at fault, where a loss is no number; -1 = none is."""
+        if number < 0:
+            return
+        batch, kept = next(itertools.islice(self._batches(epoch), number, None))
+        seen = torch.from_numpy(kept).to(self.device)
+        bad = [
+            name
+            for m, (name, tokens) in enumerate(zip(self.names, batch.tokens.values(), strict=True))
+            if not bool(tokens[seen[:, m]].isfinite().all())
+        ]
+        cause = (
+            f"the tokens of {' and '.join(bad)} hold NaN or infinity there: `mmcache store verify {self.store.path}`"
+            if bad
+            else f"its tokens are sound: try a smaller --lr (it is {self.config.lr:g})"
+        )
+        raise ConfigError(
+            f"the loss became no number in epoch {epoch}, batch {number} (step "
+            f"{epoch * self.steps_per_epoch + number // self.config.accumulate}); {cause}. "
+            f"Epochs before it are kept in {self.folder.path}."
+        )
+
+    def _batches_of(self, epoch: int) -> int:
+        """How many batches an epoch has."""
+        config = self.config
+        if phases.is_meta(config, epoch):
+            return max(1, len(self.train_rows) // self._episode_size())
+        drawn = len(self.align_rows) if phases.only_aligns(config, epoch) else self._drawn()
+        return math.ceil(drawn / config.batch_size)
+
+    def _episode_size(self) -> int:
+        return self.config.ways * (self.config.shots + self.config.queries)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
         """The batches of an epoch, and which of their modalities (B, M) the model sees."""
@@ -172,19 +234,28 @@ class Training:
             if not aligns:
                 present = present & self.labels_from
             # Draws belong to segments: one batch at a time, they are those of the whole epoch.
-            yield batch, law(present, self.keys[batch.rows], config.seed, epoch, config.drop, target, step)
+            yield (
+                self._as_present(batch),
+                law(present, self.keys[batch.rows], config.seed, epoch, config.drop, target, step),
+            )
+
+    def _as_present(self, batch: Batch) -> Batch:
+        """The batch without what training is made to lack."""
+        if not self.config.train_missing:
+            return batch
+        present = torch.from_numpy(self.presence[batch.rows]).to(batch.present.device)
+        return dataclasses.replace(batch, present=present)
 
     def _episodes(self, epoch: int) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
         """As _batches: the few-shot episodes of an epoch, about as many segments as it has."""
         config, rows = self.config, self.train_rows
         labels = self.store.labels(config.few_shot_task or next(iter(self.store.tasks)))[rows]
-        size = config.ways * (config.shots + config.queries)
-        count = max(1, len(rows) // size)
+        size, count = self._episode_size(), self._batches_of(epoch)
         episodes = draw_episodes(rows, labels, config.ways, config.shots, config.queries, count, config.seed, epoch)
         supports = config.ways * config.shots
         for i, batch in enumerate(self.loader.in_order(batch_size=size, rows=episodes.ravel())):
             present = self.presence[batch.rows] & self.labels_from
-            yield batch, episode_masks(present, supports, config.seed, epoch, i)
+            yield self._as_present(batch), episode_masks(present, supports, config.seed, epoch, i)
 
     def _holdout_accuracy(self, epoch: int) -> dict[str, float]:
         """Task -> accuracy on the held-out part of train, averaged over the subsets that labels are learned from."""
@@ -218,7 +289,15 @@ class Training:
         table.to_parquet(path / SUBSETS_FILE, index=False)
         parameters = sum(p.numel() for p in self.model.parameters())
         seconds = round(sum(line["seconds"] for line in self.folder.metrics()), 2)
-        extra = {"natural": natural_accuracy(table), "parameters": parameters, "train_seconds": seconds}
+        metrics = self.folder.metrics()
+        extra = {
+            "natural": natural_accuracy(table),
+            "parameters": parameters,
+            "epochs": len(metrics),
+            "train_seconds": seconds,
+            "cost": costs(self.model),
+        }
+        plot_curves(metrics, path / CURVES_FILE)
         write_summary(path, result, extra)
         self.folder.clean()
         return result
@@ -245,6 +324,26 @@ class Training:
                 "at least 2 are needed"
             )
         return labelled
+
+    def _made_incomplete(self, presence: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(N, M) what is present, without what `train_missing` takes from the training rows; the others keep theirs."""
+        config, rows = self.config, self.train_rows
+        if not config.train_missing:
+            return presence
+        out = presence.copy()
+        out[rows] = with_missing(presence[rows], self.keys[rows], config.seed, config.train_missing, self.names)
+        self.train_rows = rows[out[rows].any(axis=1)]
+        return out
+
+    def _class_weights(self) -> dict[str, torch.Tensor] | None:
+        """Task -> (C,) weights of its classes in CE, or None where all count alike."""
+        kind = self.config.class_weights
+        if kind == "none":
+            return None
+        labels = {task: torch.from_numpy(self.store.labels(task)[self.train_rows]) for task in self.store.tasks}
+        return {
+            t: class_weights(values, len(self.store.tasks[t]), kind).to(self.device) for t, values in labels.items()
+        }
 
     def _complete(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows that lack no modality by nature."""
@@ -293,3 +392,8 @@ class Training:
             f"{millions:.2f} M parameters on {self.device}; resident: {loader.residency}",
             f"fill {config.fill}, law {config.law} p={config.drop:g}, {config.epochs} epochs, seed {config.seed}",
         ]
+
+
+def _figure(holdout: dict[str, float]) -> float:
+    """The accuracy that picks the epoch."""
+    return holdout.get("action", next(iter(holdout.values())))

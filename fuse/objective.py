@@ -1,6 +1,7 @@
 """The loss of one batch: the parts that a run's options ask for, weighted and added up."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -50,11 +51,21 @@ class Teaching:
 
 
 class Objective(nn.Module):
-    """The losses of one run, and what they learn besides the model: it is trained with it and then left behind."""
+    """The losses of one run, and what they learn besides the model: it is trained with it and then left behind.
 
-    def __init__(self, config: FuseConfig, model: Model, teaching: Teaching | None) -> None:
+    Args:
+        class_weights: task -> (C,) what a segment of each class counts in CE; none = all count alike.
+    """
+
+    def __init__(
+        self,
+        config: FuseConfig,
+        model: Model,
+        teaching: Teaching | None,
+        class_weights: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
         super().__init__()
-        self.config, self.teaching = config, teaching
+        self.config, self.teaching, self.class_weights = config, teaching, class_weights
         self.names = model.spec.names
         self.anchor = self.names.index(config.anchor or ("rgb" if "rgb" in self.names else self.names[0]))
         classes = {task: len(labels) for task, labels in model.spec.tasks.items()}
@@ -112,7 +123,11 @@ class Objective(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """ce, and kd where a teacher takes part in it."""
         config = self.config
-        parts = {"ce": cross_entropy(trace.outputs, batch.labels, config.label_smoothing, model.head.each)}
+        parts = {
+            "ce": cross_entropy(
+                trace.outputs, batch.labels, config.label_smoothing, model.head.each, self.class_weights
+            )
+        }
         if self.teaching is not None and config.alpha < 1:
             seen = kept if config.teacher_mask == "same" else None
             teacher, known = self.teaching.answers.look_up(batch.rows, seen, self.names, batch.views)

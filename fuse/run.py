@@ -61,6 +61,10 @@ class RunFolder:
             )
 
     @property
+    def begun(self) -> bool:
+        return (self.path / _IDENTITY_FILE).exists()
+
+    @property
     def finished(self) -> bool:
         return (self.path / SUMMARY_FILE).exists()
 

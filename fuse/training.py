@@ -70,16 +70,19 @@ def resolve_run(
     Returns:
         The options, the store, and the layers with the store's.
     """
-    chosen = make_config(strategy, layers).store or newest_store()
-    store = FeatureStore.open(chosen)
+    asked = make_config(strategy, layers)
+    chosen = asked.store or newest_store()
+    store = FeatureStore.open(chosen, protocol=asked.protocol)
     layers = {f"{chosen} (recommended)": store.meta.recommended, **layers}
     config = make_config(strategy, layers)
     config.store = chosen
     return config, store, layers
 
 
-def train_layers(strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress) -> TrainedRun:
-    """As `train`, with options in layers (see settings.resolve)."""
+def train_layers(
+    strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress, *, resume: bool = False
+) -> TrainedRun:
+    """As `train`, with options in layers (see settings.resolve); `resume` insists that the run was begun before."""
     config, store, layers = resolve_run(strategy, layers)
     for run in [*config.teacher_runs, *([config.start] if config.start is not None else [])]:
         read_run_config(run)  # what is no run is said before anything is trained
@@ -89,24 +92,24 @@ def train_layers(strategy: str, layers: Mapping[str, Mapping[str, Any]], progres
         each = config.teacher_modalities or config.modalities or store.modalities
         for first in teacher_configs(config, layers, each):
             suffix = f"-teacher-{first.modalities[0]}" if STRATEGIES[strategy].teacher_each else "-teacher"  # type: ignore[index]
-            before.append(_train_first(first, config, store, suffix, progress))
+            before.append(_train_first(first, config, store, suffix, progress, resume))
         teachers = [run.path for run in before]
     start, begun = config.start, None
     if start is None and STRATEGIES[strategy].start is not None:
-        begun = _train_first(start_config(config, layers), config, store, "-start", progress)
+        begun = _train_first(start_config(config, layers), config, store, "-start", progress, resume)
         start = begun.path
-    trained = train_run(config, store, teachers, start, progress)
+    trained = train_run(config, store, teachers, start, progress, resume=resume)
     return dataclasses.replace(trained, teachers=tuple(before), start=begun)
 
 
 def _train_first(
-    first: FuseConfig, config: FuseConfig, store: FeatureStore, suffix: str, progress: Progress
+    first: FuseConfig, config: FuseConfig, store: FeatureStore, suffix: str, progress: Progress, resume: bool
 ) -> TrainedRun:
     """Train, or find trained, a run that `config` builds on, in a folder beside its own."""
     first.store = config.store
     if config.out is not None:
         first.out = config.out.with_name(config.out.name + re.sub(r"[^\w.-]", "_", suffix))
-    return train_run(first, store, [], None, progress)
+    return train_run(first, store, [], None, progress, resume=resume)
 
 
 def newest_store() -> Path:
@@ -120,19 +123,31 @@ def newest_store() -> Path:
 
 
 def train_run(
-    config: FuseConfig, store: FeatureStore, teachers: list[Path], start: Path | None, progress: Progress
+    config: FuseConfig,
+    store: FeatureStore,
+    teachers: list[Path],
+    start: Path | None,
+    progress: Progress,
+    *,
+    resume: bool = False,
 ) -> TrainedRun:
     """Train one run, or continue it, or find it finished.
 
     Args:
         teachers: runs to learn from; several are an ensemble.
         start: a run whose weights it starts from.
+        resume: insist that it was begun before.
     """
     modalities = list(config.modalities or store.modalities)
     _check_store(config, store, modalities)
     names = [teacher_name(run) for run in teachers]
     origins = [*names, *([f"start-{teacher_name(start)}"] if start is not None else [])]
     folder = RunFolder(config, store, modalities, "+".join(origins) or None)
+    if resume and not folder.begun:
+        raise ConfigError(
+            f"--resume: no run of these options was begun in {folder.path}. Leave --resume out to begin it, or give "
+            "the options (and --out) that it was begun with."
+        )
     if folder.finished:
         return TrainedRun(folder.path, evaluate(folder.path), was_finished=True)
     device = _device(config.device)

@@ -187,8 +187,9 @@ class FeatureStore:
     ) -> Iterator["Batch"]:
         """One epoch of shuffled batches; the order is a function of (seed, epoch) alone.
 
-        Segments with none of the modalities are left out; of several views, one is drawn a segment. For epoch after epoch, make one loader.Loader and keep it:
-        it holds what is resident. Arguments are those of Loader and Loader.epoch.
+        Segments with none of the modalities are left out; of several views, one is drawn a segment. For epoch after
+        epoch, make one loader.Loader and keep it: it holds what is resident. Arguments are those of Loader and
+        Loader.epoch.
 
         Raises:
             ConfigError: a wrong name or number, before the first batch.

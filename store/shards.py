@@ -1,7 +1,6 @@
 """Which rows lie in which shard, and where in it. Index arithmetic only: nothing here touches a disk."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray

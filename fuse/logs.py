@@ -1,0 +1,59 @@
+"""What a run writes down of every epoch: a line of metrics.jsonl, TensorBoard events if asked for, and a plot."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmcache.store.atomic import atomic_file
+
+CURVES_FILE = "curves.svg"
+
+
+class EventLog:
+    """TensorBoard event files in the run's folder, through tensorboardX.
+
+    Args:
+        first: the epoch that comes next; events of later ones, left by a run that was stopped, are void.
+    """
+
+    def __init__(self, folder: Path, first: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=first)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """One line of metrics.jsonl: numbers under their names, those of held-out accuracy under holdout/."""
+        epoch = line["epoch"]
+        for name, value in line.items():
+            if isinstance(value, dict):
+                for task, figure in value.items():
+                    self._writer.add_scalar(f"{name}/{task}", figure, epoch)
+            elif name != "epoch":
+                self._writer.add_scalar(name, value, epoch)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def plot_curves(metrics: list[dict[str, Any]], path: Path) -> None:
+    """Draw an SVG of a run's epochs: the parts of the loss on the left, held-out accuracy in percent on the right."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    epochs = [line["epoch"] + 1 for line in metrics]
+    losses = [n for n, value in metrics[-1].items() if isinstance(value, float) and n not in ("lr", "seconds")]
+    tasks = list(dict.fromkeys(task for line in metrics for task in line["holdout"]))
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name in losses:
+        left.plot(epochs, [line.get(name, np.nan) for line in metrics], label=name)
+    for task in tasks:
+        right.plot(epochs, [line["holdout"].get(task, np.nan) for line in metrics], label=task)
+    left.set(xlabel="epoch", title="loss")
+    right.set(xlabel="epoch", title="accuracy on what is held out of train (%)")
+    for axes in (left, right):
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    with matplotlib.rc_context({"svg.hashsalt": "mmcache"}), atomic_file(path) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
