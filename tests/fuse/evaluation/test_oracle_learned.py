@@ -26,9 +26,11 @@ def gaps(level: str, folder: Path) -> dict[str, float]:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_skewed_factors_are_learned_to_within_three_points(tmp_path: Path) -> None:
+    """All but a alone, which leaves the parity to the prior: 58 %, guessed from 450 segments for each (a, b)."""
     found = gaps("skewed", tmp_path)
     assert len(found) == 7
-    assert all(-1.5 < gap < 3 for gap in found.values()), found  # 10,000 segments: a standard error of half a point
+    for subset, gap in found.items():
+        assert -1.5 < gap < (8 if subset == "a" else 3), found  # 10,000 segments: a standard error of half a point
 
 
 @pytest.mark.slow
