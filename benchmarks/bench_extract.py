@@ -123,7 +123,7 @@ def encoder_alone(encoder: Any, batches: list[torch.Tensor]) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--films", type=int, default=4, help=f"of {FILM_SEGMENTS} segments of {SEGMENT_S:g} s")
+    parser.add_argument("--films", type=int, default=2, help=f"of {FILM_SEGMENTS} segments of {SEGMENT_S:g} s")
     parser.add_argument("--size", default="640x360", help="of their pictures")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--workers", default="1,2")
@@ -135,7 +135,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = write_manifest(Path(folder), arguments.films, width, height)
         for modality in arguments.modalities.split(","):
-            batches = ready_batches(root, root / "s.zarr", modality, arguments.batch_size, 4)
+            batches = ready_batches(root, root / "s.zarr", modality, arguments.batch_size, 3)
             encoder = build_encoder(ENCODERS[modality], "random")
             ran: dict[int, list[tuple[float, float]]] = {int(count): [] for count in arguments.workers.split(",")}
             alone = encoder_alone(encoder, batches)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mmcache.fuse.config import FuseConfig, make_config, start_config, teacher_configs
+from mmcache.fuse.device import usable_device
 from mmcache.fuse.ensemble import Ensemble
 from mmcache.fuse.evaluation import evaluate
 from mmcache.fuse.loop import Training
@@ -150,7 +150,7 @@ def train_run(
         )
     if folder.finished:
         return TrainedRun(folder.path, evaluate(folder.path), was_finished=True)
-    device = _device(config.device)
+    device = usable_device(config.device)
 
     def ask(store: FeatureStore, rows: NDArray[np.int64], held_out: NDArray[np.int64]) -> Teaching:
         answers = []
@@ -197,13 +197,3 @@ def _check_store(config: FuseConfig, store: FeatureStore, modalities: list[str])
     for split in ("train", config.eval_split or store.meta.eval_split):
         problems.check_name(f"split of {store.path}", split, store.meta.splits)
     problems.raise_if_any()
-
-
-def _device(asked: str) -> str:
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=asked)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {asked} cannot be used here: {str(error).splitlines()[0]}") from error
-    return asked

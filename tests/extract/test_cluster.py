@@ -140,7 +140,8 @@ def kill_an_actor(nodes: Nodes) -> None:
     os.kill(nodes.workers()[0].pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("harm", [kill_a_node, pytest.param(kill_an_actor, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", [kill_a_node, kill_an_actor])
 def test_a_node_or_an_actor_that_dies_costs_its_shard_and_nothing_else(
     harm: Callable[[Nodes], None],
     nodes: Nodes,

@@ -84,6 +84,7 @@ def test_views_are_cached_beside_the_centre_one_which_is_that_of_a_run_without_v
     assert three.tokens["rgb"].fingerprint.preprocessing["views"] == 3
 
 
+@pytest.mark.slow
 def test_the_same_views_every_time_and_others_are_refused(
     seen_thrice: Path, epic_root: Path, tmp_path: Path, same_files: Callable[[Path, Path], None]
 ) -> None:
