@@ -30,7 +30,7 @@ from mmcache.fuse.evaluation import (
 from mmcache.fuse.holdout import split_holdout
 from mmcache.fuse.logs import CURVES_FILE, EventLog, plot_curves
 from mmcache.fuse.losses.cross_entropy import class_weights
-from mmcache.fuse.masks import LAWS
+from mmcache.fuse.masks import draw_masks
 from mmcache.fuse.missingness import with_missing
 from mmcache.fuse.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, to_yaml
 from mmcache.fuse.objective import Objective, Teaching
@@ -228,7 +228,7 @@ class Training:
             balance=None if aligns else config.balance,
         )
         target = self.names.index(config.target) if config.target is not None else None
-        law = LAWS["none" if phases.keeps_everything(config, epoch) else config.law]
+        law = "none" if phases.keeps_everything(config, epoch) else config.law
         for step, batch in enumerate(batches):
             present = self.presence[batch.rows]
             if not aligns:
@@ -236,7 +236,7 @@ class Training:
             # Draws belong to segments: one batch at a time, they are those of the whole epoch.
             yield (
                 self._as_present(batch),
-                law(present, self.keys[batch.rows], config.seed, epoch, config.drop, target, step),
+                draw_masks(law, present, self.keys[batch.rows], config.seed, epoch, config.drop, target, step),
             )
 
     def _as_present(self, batch: Batch) -> Batch:

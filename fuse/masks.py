@@ -6,7 +6,8 @@ depend on batches, workers or order; two laws draw something once a batch, and k
 A segment that lacks modalities is drawn over those it has.
 """
 
-from typing import Protocol
+import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,151 +23,111 @@ _WINDOW_STREAM = _CHOICE_STREAM + 3
 _STEP_KEY = np.array([0x6D6D6361636865], np.uint64)  # the key of draws that no segment owns
 
 
-def no_drop(
-    present: NDArray[np.bool_],
-    keys: NDArray[np.uint64],
-    seed: int,
-    epoch: int,
-    drop: float,
-    target: int | None,
-    step: int | None = None,
-) -> NDArray[np.bool_]:
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """What a law draws masks for.
+
+    Attributes:
+        present: (n, M).
+        keys: (n,) of the segments, see order.id_keys.
+        drop: p.
+        target: the modality that may be missing, where a law has one; None = any.
+        step: the number of the batch that these segments are; only the laws that draw once a batch need it.
+    """
+
+    present: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+    seed: int
+    epoch: int
+    drop: float
+    target: int | None
+    step: int | None
+
+    def uniform(self, stream: int) -> NDArray[np.float64]:
+        """(n,) one number in [0, 1) for each segment."""
+        return keyed_uniform(self.keys, self.seed, self.epoch, stream)
+
+    def each(self) -> NDArray[np.float64]:
+        """(n, M) one for each segment and modality."""
+        return np.stack([self.uniform(m) for m in range(self.present.shape[1])], axis=1)
+
+    def once(self, law: str, stream: int) -> NDArray[np.float64]:
+        """(1,) one that the segments of a batch share. Raises ConfigError where nobody says which batch it is."""
+        if self.step is None:
+            raise ConfigError(f"the law {law} draws once a batch, and is to be told which: choose another --set law=")
+        return keyed_uniform(_STEP_KEY, self.seed, self.epoch, self.step, stream)
+
+
+Law = Callable[[Draw], NDArray[np.bool_]]
+
+
+def no_drop(draw: Draw) -> NDArray[np.bool_]:
     """P(full) = 1: every present modality is kept."""
-    return present.copy()
+    return draw.present.copy()
 
 
-def target_only(
-    present: NDArray[np.bool_],
-    keys: NDArray[np.uint64],
-    seed: int,
-    epoch: int,
-    drop: float,
-    target: int | None,
-    step: int | None = None,
-) -> NDArray[np.bool_]:
+def target_only(draw: Draw) -> NDArray[np.bool_]:
     """P(full) = 1 - p, P(full minus the target) = p. Incomplete segments stay as they are (MMT)."""
-    assert target is not None, "the law target_only needs a target modality"
-    keep = present.copy()
-    dropped = keyed_uniform(keys, seed, epoch, target) < drop
-    keep[dropped & present.all(axis=1), target] = False
+    assert draw.target is not None, "the law target_only needs a target modality"
+    keep = draw.present.copy()
+    keep[(draw.uniform(draw.target) < draw.drop) & draw.present.all(axis=1), draw.target] = False
     return keep
 
 
-def bernoulli_keep_one(
-    present: NDArray[np.bool_],
-    keys: NDArray[np.uint64],
-    seed: int,
-    epoch: int,
-    drop: float,
-    target: int | None,
-    step: int | None = None,
-) -> NDArray[np.bool_]:
+def bernoulli_keep_one(draw: Draw) -> NDArray[np.bool_]:
     """P(S) = (1-p)^k p^(M-k) + [k=1] p^M / M: each dropped with p; if none is left, one at random stays (ModDrop)."""
-    keep = present & (_own_draws(keys, present.shape[1], seed, epoch) >= drop)
-    emptied = np.flatnonzero(~keep.any(axis=1) & present.any(axis=1))
-    if len(emptied):
-        keep[emptied] = _one_of(present[emptied], keyed_uniform(keys[emptied], seed, epoch, _CHOICE_STREAM))
-    return keep
+    keep = draw.present & (draw.each() >= draw.drop)
+    emptied = np.logical_and(~keep.any(axis=1), draw.present.any(axis=1))
+    return np.where(emptied[:, np.newaxis], _one_of(draw.present, draw.uniform(_CHOICE_STREAM)), keep)
 
 
-def uniform_count(
-    present: NDArray[np.bool_],
-    keys: NDArray[np.uint64],
-    seed: int,
-    epoch: int,
-    drop: float,
-    target: int | None,
-    step: int | None = None,
-) -> NDArray[np.bool_]:
+def uniform_count(draw: Draw) -> NDArray[np.bool_]:
     """P(S) = 1 / (M C(M,k)): how many are kept is uniform in 1..M, then which ones."""
-    share = keyed_uniform(keys, seed, epoch, _COUNT_STREAM)
-    return _first(present, _own_draws(keys, present.shape[1], seed, epoch), _count(share, present))
+    return _first(draw.present, draw.each(), _count(draw.uniform(_COUNT_STREAM), draw.present))
 
 
-def uniform_count_a_batch(
-    present: NDArray[np.bool_],
-    keys: NDArray[np.uint64],
-    seed: int,
-    epoch: int,
-    drop: float,
-    target: int | None,
-    step: int | None = None,
-) -> NDArray[np.bool_]:
+def uniform_count_a_batch(draw: Draw) -> NDArray[np.bool_]:
     """As uniform_count, k drawn once a batch and the kept ones for each segment (ActionMAE)."""
-    share = _draw_of_step("uniform_count_a_batch", seed, epoch, step, _COUNT_STREAM)
-    return _first(present, _own_draws(keys, present.shape[1], seed, epoch), _count(share, present))
+    share = draw.once("uniform_count_a_batch", _COUNT_STREAM)
+    return _first(draw.present, draw.each(), _count(share, draw.present))
 
 
-def uniform_set_a_batch(
-    present: NDArray[np.bool_],
-    keys: NDArray[np.uint64],
-    seed: int,
-    epoch: int,
-    drop: float,
-    target: int | None,
-    step: int | None = None,
-) -> NDArray[np.bool_]:
+def uniform_set_a_batch(draw: Draw) -> NDArray[np.bool_]:
     """As uniform_count, S drawn once a batch (ShaSpec): complete segments of a batch all keep the same."""
-    name, modalities = "uniform_set_a_batch", range(present.shape[1])
-    share = _draw_of_step(name, seed, epoch, step, _COUNT_STREAM)
-    order = np.concatenate([_draw_of_step(name, seed, epoch, step, m) for m in modalities])
-    return _first(present, np.broadcast_to(order, present.shape), _count(share, present))
+    law, modalities = "uniform_set_a_batch", range(draw.present.shape[1])
+    order = np.concatenate([draw.once(law, m) for m in modalities])
+    count = _count(draw.once(law, _COUNT_STREAM), draw.present)
+    return _first(draw.present, np.broadcast_to(order, draw.present.shape), count)
 
 
-def uniform_subset(
-    present: NDArray[np.bool_],
-    keys: NDArray[np.uint64],
-    seed: int,
-    epoch: int,
-    drop: float,
-    target: int | None,
-    step: int | None = None,
-) -> NDArray[np.bool_]:
+def uniform_subset(draw: Draw) -> NDArray[np.bool_]:
     """P(S) = 1 / (2^M - 1) (MMANet; for M = 2, MAP's simulated missingness)."""
-    share = keyed_uniform(keys, seed, epoch, _CHOICE_STREAM)
-    drawn = 1 + (share * (2.0 ** present.sum(axis=1) - 1)).astype(np.int64)
-    place = np.cumsum(present, axis=1) - 1  # bit j of the number speaks of the j-th present modality
-    return present & ((drawn[:, None] >> np.maximum(place, 0)) & 1 == 1)
+    drawn = 1 + (draw.uniform(_CHOICE_STREAM) * (2.0 ** draw.present.sum(axis=1) - 1)).astype(np.int64)
+    place = np.cumsum(draw.present, axis=1) - 1  # bit j of the number speaks of the j-th present modality
+    return draw.present & ((drawn[:, None] >> np.maximum(place, 0)) & 1 == 1)
 
 
-def complete_else_count(
-    present: NDArray[np.bool_],
-    keys: NDArray[np.uint64],
-    seed: int,
-    epoch: int,
-    drop: float,
-    target: int | None,
-    step: int | None = None,
-) -> NDArray[np.bool_]:
+def complete_else_count(draw: Draw) -> NDArray[np.bool_]:
     """P(full) = 1 - p, P(proper S) = p / ((M-1) C(M,k)) (COMPASS, q = 1 - p = 0.7)."""
-    n_present = present.sum(axis=1)
-    share = keyed_uniform(keys, seed, epoch, _COUNT_STREAM)
-    proper = 1 + np.floor(share * np.maximum(n_present - 1, 1)).astype(np.int64)
-    whole = keyed_uniform(keys, seed, epoch, _CHOICE_STREAM) >= drop
-    count = np.where(whole, n_present, np.minimum(proper, n_present))
-    return _first(present, _own_draws(keys, present.shape[1], seed, epoch), count)
+    n_present = draw.present.sum(axis=1)
+    proper = 1 + np.floor(draw.uniform(_COUNT_STREAM) * np.maximum(n_present - 1, 1)).astype(np.int64)
+    whole = draw.uniform(_CHOICE_STREAM) >= draw.drop
+    return _first(draw.present, draw.each(), np.where(whole, n_present, np.minimum(proper, n_present)))
 
 
-def pattern_table(
-    present: NDArray[np.bool_],
-    keys: NDArray[np.uint64],
-    seed: int,
-    epoch: int,
-    drop: float,
-    target: int | None,
-    step: int | None = None,
-) -> NDArray[np.bool_]:
+def pattern_table(draw: Draw) -> NDArray[np.bool_]:
     """P(full) = 1 - p; with a target, P(full minus it) = p, else p / M for each. Drawn once, not in every epoch (MAP).
 
     Incomplete segments stay as they are. For a table with exact counts that can be saved, see missingness.py.
     """
-    modalities = present.shape[1]
-    keep = present.copy()
-    lacking = present.all(axis=1) & (keyed_uniform(keys, seed, _FIXED_STREAM, _COUNT_STREAM) < drop)
-    chosen = (keyed_uniform(keys, seed, _FIXED_STREAM, _CHOICE_STREAM) * modalities).astype(np.int64)
+    modalities = draw.present.shape[1]
+    fixed = dataclasses.replace(draw, epoch=_FIXED_STREAM)
+    keep = draw.present.copy()
+    lacking = draw.present.all(axis=1) & (fixed.uniform(_COUNT_STREAM) < draw.drop)
+    chosen = (fixed.uniform(_CHOICE_STREAM) * modalities).astype(np.int64)
     if modalities > 1:
         rows = np.flatnonzero(lacking)
-        keep[rows, chosen[rows] if target is None else target] = False
+        keep[rows, chosen[rows] if draw.target is None else draw.target] = False
     return keep
 
 
@@ -186,18 +147,6 @@ def windows(
     return keep
 
 
-def _own_draws(keys: NDArray[np.uint64], modalities: int, seed: int, epoch: int) -> NDArray[np.float64]:
-    """(n, M): one draw for each segment and modality."""
-    return np.stack([keyed_uniform(keys, seed, epoch, m) for m in range(modalities)], axis=1)
-
-
-def _draw_of_step(law: str, seed: int, epoch: int, step: int | None, stream: int) -> NDArray[np.float64]:
-    """(1,) a draw shared by the segments of one batch. Raises ConfigError where nobody says which batch it is."""
-    if step is None:
-        raise ConfigError(f"the law {law} draws once a batch, and is to be told which: choose another --set law=")
-    return keyed_uniform(_STEP_KEY, seed, epoch, step, stream)
-
-
 def _count(share: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.int64]:
     """(n,) uniform in 1..(modalities present), from uniform shares in [0, 1)."""
     return 1 + np.floor(share * present.sum(axis=1)).astype(np.int64)
@@ -215,34 +164,6 @@ def _one_of(present: NDArray[np.bool_], share: NDArray[np.float64]) -> NDArray[n
     return present & (np.cumsum(present, axis=1) - 1 == chosen[:, None])
 
 
-class Law(Protocol):
-    """A law of keep masks in training."""
-
-    def __call__(
-        self,
-        present: NDArray[np.bool_],
-        keys: NDArray[np.uint64],
-        seed: int,
-        epoch: int,
-        drop: float,
-        target: int | None,
-        step: int | None = None,
-    ) -> NDArray[np.bool_]:
-        """Draw keep masks.
-
-        Args:
-            present: (n, M).
-            keys: (n,) of the segments, see order.id_keys.
-            drop: p.
-            target: the modality that may be missing, where a law has one; None = any.
-            step: the number of the batch that these segments are; only the laws that draw once a batch need it.
-
-        Returns:
-            (n, M), within `present`; where something is present, something is kept.
-        """
-        ...
-
-
 LAWS: dict[str, Law] = {
     "none": no_drop,
     "target_only": target_only,
@@ -254,6 +175,27 @@ LAWS: dict[str, Law] = {
     "complete_else_count": complete_else_count,
     "pattern_table": pattern_table,
 }
+
+
+def draw_masks(
+    law: str,
+    present: NDArray[np.bool_],
+    keys: NDArray[np.uint64],
+    seed: int,
+    epoch: int,
+    drop: float,
+    target: int | None = None,
+    step: int | None = None,
+) -> NDArray[np.bool_]:
+    """Draw keep masks by a law of LAWS; see Draw.
+
+    Returns:
+        (n, M), within `present`; where something is present, something is kept.
+
+    Raises:
+        ConfigError: a law that draws once a batch is not told which batch this is.
+    """
+    return LAWS[law](Draw(present, keys, seed, epoch, drop, target, step))
 
 
 def subsets(modalities: int) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from mmcache.fuse import config
-from mmcache.fuse.masks import LAWS, subset_index, subset_name, subsets, windows
+from mmcache.fuse.masks import LAWS, draw_masks, subset_index, subset_name, subsets, windows
 from mmcache.store.errors import ConfigError
 from mmcache.store.order import id_keys
 
@@ -60,7 +60,7 @@ def assert_follows(keep: np.ndarray, expected: np.ndarray) -> None:
 def test_frequencies_follow_the_law(law: str, modalities: int, p: float, target: int | None) -> None:
     if law == "target_only" and target is None:
         target = 0
-    keep = LAWS[law](np.ones((N, modalities), bool), KEYS, 7, 3, p, target)
+    keep = draw_masks(law, np.ones((N, modalities), bool), KEYS, 7, 3, p, target)
     assert_follows(keep, law_probabilities(law, modalities, p, target))
 
 
@@ -69,7 +69,7 @@ def test_frequencies_follow_the_law(law: str, modalities: int, p: float, target:
 def test_frequencies_over_batches_follow_the_law(law: str, modalities: int) -> None:
     """One segment of each batch: within a batch they are not independent."""
     present = np.ones((2, modalities), bool)
-    keep = np.array([LAWS[law](present, KEYS[step : step + 2], 7, 3, 0.0, None, step)[0] for step in range(6000)])
+    keep = np.array([draw_masks(law, present, KEYS[step : step + 2], 7, 3, 0.0, None, step)[0] for step in range(6000)])
     assert_follows(keep, law_probabilities(law, modalities, 0.0, None))
 
 
@@ -77,10 +77,10 @@ def test_what_is_drawn_once_a_batch_is_the_same_within_it() -> None:
     present = np.ones((64, 3), bool)
     sizes, sets = set(), set()
     for step in range(40):
-        counted = LAWS["uniform_count_a_batch"](present, KEYS[:64], 0, 0, 0.0, None, step)
+        counted = draw_masks("uniform_count_a_batch", present, KEYS[:64], 0, 0, 0.0, None, step)
         (size,) = set(counted.sum(axis=1).tolist())  # |S| is the batch's, which ones is each segment's own
         assert len(np.unique(counted, axis=0)) == (1 if size == 3 else 3)
-        (chosen,) = np.unique(LAWS["uniform_set_a_batch"](present, KEYS[:64], 0, 0, 0.0, None, step), axis=0)
+        (chosen,) = np.unique(draw_masks("uniform_set_a_batch", present, KEYS[:64], 0, 0, 0.0, None, step), axis=0)
         sizes.add(size)
         sets.add(tuple(chosen))
     assert sizes == {1, 2, 3}
@@ -90,21 +90,21 @@ def test_what_is_drawn_once_a_batch_is_the_same_within_it() -> None:
 @pytest.mark.parametrize("law", A_BATCH)
 def test_a_law_of_batches_must_be_told_which(law: str) -> None:
     with pytest.raises(ConfigError, match=f"the law {law} draws once a batch"):
-        LAWS[law](np.ones((2, 3), bool), KEYS[:2], 0, 0, 0.0, None)
+        draw_masks(law, np.ones((2, 3), bool), KEYS[:2], 0, 0, 0.0, None)
 
 
 @pytest.mark.parametrize("law", A_SEGMENT)
 def test_draws_depend_on_seed_epoch_and_segment_alone(law: str) -> None:
     present = np.ones((N, 3), bool)
-    keep = LAWS[law](present, KEYS, 0, 0, 0.5, 0)
+    keep = draw_masks(law, present, KEYS, 0, 0, 0.5, 0)
     order = np.random.default_rng(0).permutation(N)[:1000]
     for size in (1, 7, 1000):  # any batch size, any order, any step
         batches = [order[i : i + size] for i in range(0, 200 if size < 1000 else 1000, size)]
         for step, rows in enumerate(batches):
-            assert (LAWS[law](present[rows], KEYS[rows], 0, 0, 0.5, 0, step) == keep[rows]).all()
-    assert (LAWS[law](present, KEYS, 0, 1, 0.5, 0) != keep).any() == (law not in FIXED)
+            assert (draw_masks(law, present[rows], KEYS[rows], 0, 0, 0.5, 0, step) == keep[rows]).all()
+    assert (draw_masks(law, present, KEYS, 0, 1, 0.5, 0) != keep).any() == (law not in FIXED)
     if law != "none":
-        assert (LAWS[law](present, KEYS, 1, 0, 0.5, 0) != keep).any()
+        assert (draw_masks(law, present, KEYS, 1, 0, 0.5, 0) != keep).any()
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -112,7 +112,7 @@ def test_nothing_absent_is_kept_and_nothing_is_emptied(law: str) -> None:
     patterns = np.array(list(itertools.product([False, True], repeat=3)))
     present = np.tile(patterns, (N // 8, 1))
     for step in range(3):
-        keep = LAWS[law](present, KEYS, 0, step, 0.9, 2, step)
+        keep = draw_masks(law, present, KEYS, 0, step, 0.9, 2, step)
         assert not (keep & ~present).any()
         assert (keep.any(axis=1) == present.any(axis=1)).all()
 
@@ -121,14 +121,14 @@ def test_nothing_absent_is_kept_and_nothing_is_emptied(law: str) -> None:
 def test_incomplete_segments_are_drawn_over_what_they_have(law: str) -> None:
     """As if the absent modality had never existed: the law of M = 2 on the two others."""
     present = np.tile([True, False, True], (N, 1))
-    keep = LAWS[law](present, KEYS, 0, 0, 0.4, None)
+    keep = draw_masks(law, present, KEYS, 0, 0, 0.4, None)
     assert_follows(keep[:, [0, 2]], law_probabilities(law, 2, 0.4, None))
 
 
 @pytest.mark.parametrize("law", ["target_only", "pattern_table"])
 def test_laws_of_patterns_leave_incomplete_segments_alone(law: str) -> None:
     present = np.tile([True, False, True], (N, 1))
-    assert (LAWS[law](present, KEYS, 0, 0, 0.9, 0) == present).all()
+    assert (draw_masks(law, present, KEYS, 0, 0, 0.9, 0) == present).all()
 
 
 def test_windows_lack_one_modality_at_most() -> None:

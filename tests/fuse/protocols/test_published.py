@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmcache.fuse import protocols
-from mmcache.fuse.masks import LAWS, subset_name, subsets
+from mmcache.fuse.masks import draw_masks, subset_name, subsets
 from mmcache.store.order import id_keys
 
 N = 20_000
@@ -89,7 +89,7 @@ def test_drop_curve_agrees_with_drawn_masks() -> None:
     correct = {subset_name(mask, names): rng.random(N) < 0.2 + 0.25 * mask.sum() for mask in masks}
     curve = protocols.drop_curve(correct)
     for percent in (0, 20, 50, 90):
-        keep = LAWS["bernoulli_keep_one"](np.ones((N, 3), bool), keys, 0, percent, percent / 100, None)
+        keep = draw_masks("bernoulli_keep_one", np.ones((N, 3), bool), keys, 0, percent, percent / 100, None)
         hits = np.array([correct[subset_name(row, names)][i] for i, row in enumerate(keep)])
         error = 100 * hits.std() / np.sqrt(N)
         assert curve[str(percent)] == pytest.approx(100 * hits.mean(), abs=3 * error + 1e-9)
