@@ -32,6 +32,7 @@ from mmcache.extract.plan import Plan, make_plan
 RATE, SOUND_RATE = 30, 48000
 SEGMENT_S, FILM_SEGMENTS = 3.0, 8
 ENCODERS = {"rgb": "swin3d_t", "audio": "ast_b"}
+SHARD_MB = 5.0  # a shard of 4 segments of swin3d_t: a run this short would else be dealt to two workers unevenly
 
 
 def write_film(path: Path, width: int, height: int, seed: int) -> None:
@@ -84,7 +85,7 @@ def plan_of(root: Path, store: Path, modality: str, workers: int, batch_size: in
     return make_plan(
         ExtractConfig(
             "manifest", root, store=store, modalities=[modality], encoder={modality: ENCODERS[modality]},
-            weights="random", workers=workers, batch_size=batch_size, shard_mb=16,
+            weights="random", workers=workers, batch_size=batch_size, shard_mb=SHARD_MB,
         )
     )  # fmt: skip
 
@@ -154,6 +155,7 @@ def main() -> None:
                         "film": arguments.size,
                         "segments": arguments.films * FILM_SEGMENTS,
                         "batch": arguments.batch_size,
+                        "shard_mb": SHARD_MB,
                         "segments_per_s": 1 / statistics.median(each),
                         "fastest": 1 / min(each),
                         "slowest": 1 / max(each),

@@ -33,6 +33,7 @@ def fuse(
     seed: Annotated[int | None, typer.Option(help="Of weights, order, masks and dropout.", rich_help_panel="Training")] = None,
     eval_split: Annotated[str | None, typer.Option(help="Split to report on. Default: the data set's own.", rich_help_panel="Run")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1. Default: auto.", rich_help_panel="Run")] = None,
+    precision: Annotated[str | None, typer.Option(help="Of matrix products in training: auto, bf16, fp32. Default: auto, bf16 on GPUs.", rich_help_panel="Run")] = None,
     resident: Annotated[str | None, typer.Option(help="Where tokens lie: auto, gpu, ram, disk. Default: auto.", rich_help_panel="Run")] = None,
     set_option: Annotated[list[str] | None, typer.Option("--set", help="Any other option as NAME=VALUE, repeatable; --dry-run shows all.", rich_help_panel="Run")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file; its section 'fuse' is read.", rich_help_panel="Run")] = None,
@@ -52,6 +53,7 @@ def fuse(
         "fill": fill, "width": width, "depth": depth, "heads": heads, "drop": drop, "target": target, "epochs": epochs,
         "batch_size": batch_size, "lr": lr, "seed": seed, "eval_split": eval_split, "device": device, "resident": resident,
         "protocol": protocol,
+        "precision": precision,
         "train_missing": {m: yaml_value("--train-missing", m, text) for m, text in pairs("--train-missing", train_missing).items()} or None,
     }  # fmt: skip
     flags |= {name: value for name, value in named.items() if value is not None}

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "train_on": ("all", "complete"),
+    "precision": ("auto", "bf16", "fp32"),
     "class_weights": ("none", "inverse", "root"),
     "pool": ("none", "mean", "transformer"),
     "average": ("logits", "probabilities"),

@@ -35,7 +35,7 @@ _NETWORK = (
 # What the teacher of a two-stage run takes over from its student's flags; its architecture stays its own.
 _SHARED_WITH_TEACHER = (
     "store", "modalities", "protocol", "k", "epochs", "batch_size", "accumulate", "train_missing", "seed", "device",
-    "resident", "holdout", "eval_split", "tensorboard"
+    "resident", "holdout", "eval_split", "tensorboard", "precision"
 )  # fmt: skip
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -162,6 +162,7 @@ class FuseConfig:
     eval_split: str | None = None  # None = the store's
     tensorboard: bool = False  # write event files into the run folder too
     device: str = "auto"
+    precision: str = "auto"  # of matrix products in training: bf16 or fp32; auto = bf16 on GPUs that have it
     resident: str = "auto"
 
     def identity(self, store_identity: str) -> str:

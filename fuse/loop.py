@@ -101,7 +101,8 @@ class Training:
             fused=self.loader.device.type == "cuda",
         )
         self.steps_per_epoch = math.ceil(math.ceil(self._drawn() / config.batch_size) / config.accumulate)
-        self.autocast = self.loader.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        on_gpu = self.loader.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.autocast = config.precision == "bf16" or (config.precision == "auto" and on_gpu)
 
     def run(self) -> dict[str, Any]:
         """Train what is left to train, evaluate, write the folder; the results in the form of `evaluate --json`."""

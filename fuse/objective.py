@@ -85,7 +85,7 @@ class Objective(nn.Module):
         mask = torch.from_numpy(kept).to(device)
         tokens = dict(zip(self.names, batch.tokens.values(), strict=True))
         lengths = dict(zip(self.names, batch.lengths.values(), strict=True))
-        with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             trace = model.trace(tokens, lengths, mask, batch.present, real=config.align > 0 or config.vicreg > 0)
             clean = None
             if self.jepa is not None:

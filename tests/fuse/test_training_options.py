@@ -149,3 +149,11 @@ def test_a_store_that_lacks_a_modality_altogether_is_trained_on_what_it_has(stor
     assert (store.present["imu"] == Presence.CACHED).any()
     result = run(store_copy, tmp_path / "a", modalities=["rgb", "audio"]).result
     assert set(result["subsets"]) == {"audio", "rgb", "audio+rgb"}
+
+
+def test_bf16_trains_and_differs_from_fp32_by_rounding_alone(epic_store: Path, tmp_path: Path) -> None:
+    exact = metrics(run(epic_store, tmp_path / "a", precision="fp32").path)
+    rounded = metrics(run(epic_store, tmp_path / "b", precision="bf16").path)
+    for ours, theirs in zip(rounded, exact, strict=True):
+        assert ours["loss"] != theirs["loss"]
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.05)
