@@ -268,9 +268,12 @@ def test_a_part_then_all_with_media_that_arrived_meanwhile(
     for path in late:
         (tmp_path / path.name).rename(path)
     assert [len(part.to_do) for part in plan_of(epic_copy, store, splits=["train"], limit=12).modalities] == [4, 4, 4]
-    plan = plan_of(epic_copy, store)
+    plan = plan_of(epic_copy, store, batch_size=2)
     assert [len(part.to_do) for part in plan.modalities] == [44, 44, 44]
-    run_extract(plan, watcher())
+    progress = watcher()
+    run_extract(plan, progress)
+    assert set(progress.expected) == set(ENCODERS)  # measured beforehand, as there are 20 windows and more
+    assert all(0 < seconds < 600 for seconds in progress.expected.values())
     both, whole = FeatureStore.open(store), FeatureStore.open(epic_store)
     for modality in ENCODERS:
         np.testing.assert_array_equal(both.present[modality], whole.present[modality])
