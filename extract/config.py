@@ -50,6 +50,11 @@ class ExtractConfig:
         # A folder of one's own: workers have other working directories.
         return f"{prefix}:{Path(model).absolute()}" if model and Path(model).is_dir() else name
 
+    def weights_choice(self) -> str:
+        """`weights` as workers are told it: a path holds in any working directory."""
+        path = Path(self.weights)
+        return str(path.absolute()) if self.weights != PRETRAINED and path.exists() else self.weights
+
     def check(self) -> None:
         """Raise ConfigError naming every mistake that can be seen without looking at the data."""
         problems = Problems()

@@ -118,7 +118,9 @@ class Crew:
         while time.monotonic() < until:
             try:
                 self._ray.get(worker.actor.progress.remote(), timeout=0.5)
-            except (*self.deaths, self._ray.exceptions.GetTimeoutError):
+            except self._ray.exceptions.GetTimeoutError:
+                continue
+            except self.deaths:
                 return
 
     def ask(self, turn: int, method: str, *arguments: Any) -> Any:

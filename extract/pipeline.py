@@ -117,7 +117,7 @@ def _some_media(plan: Plan) -> list[Path]:
     found = []
     for part in plan.modalities:
         paths = (path for source in part.sources.values() for path in source.paths if path.exists())
-        found += [path.absolute() for path in [next(paths, None)] if path is not None]
+        found += [path for path in [next(paths, None)] if path is not None]
     return found
 
 
@@ -162,7 +162,9 @@ def _prepare(plan: Plan, crew: Crew) -> dict[str, list[ShardTask]]:
     config = plan.config
     tasks: dict[str, list[ShardTask]] = {}
     for i, part in enumerate(plan.modalities):
-        fingerprint: Fingerprint = crew.ask(i, "prepare", part.encoder, config.weights, config.k, _more(plan, part))
+        fingerprint: Fingerprint = crew.ask(
+            i, "prepare", part.encoder, config.weights_choice(), config.k, _more(plan, part)
+        )
         writer = add_tokens(
             plan.root,
             part.modality,
@@ -197,7 +199,7 @@ def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[Sh
                 root=plan.root,
                 modality=part.modality,
                 encoder=part.encoder,
-                weights=config.weights,
+                weights=config.weights_choice(),
                 k=config.k,
                 shard=shard,
                 windows=tuple(tuple(job(row) for row in window) for window in wanted),

@@ -99,7 +99,7 @@ def _find_sources(config: ExtractConfig, dataset: Dataset) -> dict[str, dict[str
     sources: dict[str, dict[str, Source]] = {}
     for modality in config.modalities or dataset.modalities:
         located = ((video, dataset.source(modality, video)) for video in videos)
-        found = {video: source for video, source in located if source is not None}
+        found = {video: source.absolute() for video, source in located if source is not None}
         if found or config.modalities:
             sources[modality] = found
     empty = [modality for modality, found in sources.items() if not found]

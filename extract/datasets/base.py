@@ -58,6 +58,11 @@ class Source:
     names: str = ""
     beside: tuple[tuple[Path, str], ...] = ()
 
+    def absolute(self) -> "Source":
+        """The same, with paths that hold in any working directory, as those of workers on other machines."""
+        beside = tuple((folder.absolute(), names) for folder, names in self.beside)
+        return dataclasses.replace(self, paths=tuple(path.absolute() for path in self.paths), beside=beside)
+
     def of_segment(self, segment: str) -> "Source":
         """The same, with the segment's id put into `entry`."""
         return dataclasses.replace(self, entry=self.entry.replace("{id}", segment)) if "{id}" in self.entry else self

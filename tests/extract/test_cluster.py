@@ -90,12 +90,22 @@ class Extract:
     """`mmcache extract --address` in a process of its own."""
 
     def __init__(self, nodes: Nodes, root: Path, store: Path) -> None:
-        arguments = ["extract", "--dataset", "epic", "--root", str(root), "--store", str(store)]
+        # Paths relative to a folder that no node was started in.
+        arguments = [
+            "extract",
+            "--dataset",
+            "epic",
+            "--root",
+            root.name,
+            "--store",
+            os.path.relpath(store, root.parent),
+        ]
         arguments += ["--shard-mb", str(SHARD_MB), "--address", nodes.address]
         self.store = store
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from mmcache.cli.main import main; main()", *arguments],
             env=nodes.environment,
+            cwd=root.parent,
             start_new_session=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
