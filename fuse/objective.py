@@ -50,6 +50,31 @@ class Teaching:
     features: torch.Tensor | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """What the losses read of one batch: tensors and nothing else, so that those of several runs can be stacked.
+
+    Attributes:
+        tokens: modality -> (B, T, D).
+        lengths: modality -> (B,) true token counts.
+        present: (B, M) bool.
+        kept: (B, M) bool, within what is present.
+        labels: task -> (B,) int64, -1 where unlabelled.
+        answers: task -> (B, C) the teacher's logits for kd; empty where no teacher takes part.
+        known: (B,) bool, whether the teacher has an answer.
+        relations: for mad: features (B, F) and entropy (B,) of the teacher with full sight, and whether both are known.
+    """
+
+    tokens: dict[str, torch.Tensor]
+    lengths: dict[str, torch.Tensor]
+    present: torch.Tensor
+    kept: torch.Tensor
+    labels: dict[str, torch.Tensor]
+    answers: dict[str, torch.Tensor]
+    known: torch.Tensor
+    relations: dict[str, torch.Tensor]
+
+
 class Objective(nn.Module):
     """The losses of one run, and what they learn besides the model: it is trained with it and then left behind.
 
@@ -80,33 +105,87 @@ class Objective(nn.Module):
         Args:
             kept: (B, M) bool, within what is present.
         """
-        config = self.config
+        return self.weigh(self.parts(model, self.sample(batch, kept, epoch), epoch, autocast), epoch)
+
+    def sample(self, batch: Batch, kept: NDArray[np.bool_], epoch: int) -> Sample:
+        """The batch with what the teachers say of it."""
         device = batch.present.device
-        mask = torch.from_numpy(kept).to(device)
-        tokens = dict(zip(self.names, batch.tokens.values(), strict=True))
-        lengths = dict(zip(self.names, batch.lengths.values(), strict=True))
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            trace = model.trace(tokens, lengths, mask, batch.present, real=config.align > 0 or config.vicreg > 0)
+        answers, known, relations = {}, torch.zeros_like(batch.present[:, 0]), {}
+        learns_labels = not phases.is_meta(self.config, epoch) and not phases.only_aligns(self.config, epoch)
+        if self.teaching is not None and learns_labels:
+            if self.config.alpha < 1:
+                seen = kept if self.config.teacher_mask == "same" else None
+                looked_up, found = self.teaching.answers.look_up(batch.rows, seen, self.names, batch.views)
+                answers = {task: values.to(device) for task, values in looked_up.items()}
+                known = found.to(device)
+            if self.teaching.features is not None and phases.has_margin(self.config, epoch):
+                relations = self._relations(self.teaching.answers, self.teaching.features, batch)
+        return Sample(
+            tokens=dict(zip(self.names, batch.tokens.values(), strict=True)),
+            lengths=dict(zip(self.names, batch.lengths.values(), strict=True)),
+            present=batch.present,
+            kept=torch.from_numpy(kept).to(device),
+            labels=batch.labels,
+            answers=answers,
+            known=known,
+            relations=relations,
+        )
+
+    def parts(self, model: Model, sample: Sample, epoch: int, autocast: bool = False) -> dict[str, torch.Tensor]:
+        """Every part of the loss by name, none of them weighted. Reads tensors alone, and never waits for a device."""
+        config = self.config
+        with torch.autocast(sample.present.device.type, torch.bfloat16, enabled=autocast):
+            trace = model.trace(
+                sample.tokens,
+                sample.lengths,
+                sample.kept,
+                sample.present,
+                real=config.align > 0 or config.vicreg > 0,
+            )
             clean = None
             if self.jepa is not None:
-                clean = self.jepa.look(tokens, lengths, batch.present)
+                clean = self.jepa.look(sample.tokens, sample.lengths, sample.present)
         if phases.is_meta(config, epoch):
-            return {"loss": config.prototypes * self._prototypes(trace, batch)}
+            return {"prototypes": self._prototypes(trace, sample)}
         parts = dict(trace.losses)
         if trace.real is not None and config.align > 0:
-            parts["align"] = align(trace.real, batch.present, self.anchor, config.align_temperature)
+            parts["align"] = align(trace.real, sample.present, self.anchor, config.align_temperature)
+        if phases.only_aligns(config, epoch):
+            return {"align": parts["align"]}
+        if trace.real is not None and config.vicreg > 0:
+            parts["vicreg"] = vicreg(trace.real, sample.present, *config.vicreg_terms)
+        if self.jepa is not None and clean is not None:
+            parts["jepa"] = self.jepa(trace.fused, clean, sample.present)
+        if phases.has_margin(config, epoch):
+            if sample.relations:
+                parts["mad"] = margin_aware(trace.outputs.penultimate(), **sample.relations, by=config.mad_by)
+            if self.weak is not None:
+                parts["mar"] = self.weak(trace.outputs.penultimate(), sample.labels, sample.kept)
+        parts["ce"] = cross_entropy(
+            trace.outputs, sample.labels, config.label_smoothing, model.head.each, self.class_weights
+        )
+        if sample.answers:
+            parts["kd"] = distillation(
+                trace.outputs.mean(), sample.answers, sample.known, config.temperature, config.kd_tasks
+            )
+        return parts
+
+    def weigh(self, parts: dict[str, torch.Tensor], epoch: int) -> dict[str, torch.Tensor]:
+        """'loss', the weighted sum of the parts, and each that counts by name where there are several."""
+        config = self.config
+        if phases.is_meta(config, epoch):
+            return {"loss": config.prototypes * parts["prototypes"]}
         if phases.only_aligns(config, epoch):
             return {"loss": config.align * parts["align"]}
-        if trace.real is not None and config.vicreg > 0:
-            parts["vicreg"] = vicreg(trace.real, batch.present, *config.vicreg_terms)
-        if self.jepa is not None and clean is not None:
-            parts["jepa"] = self.jepa(trace.fused, clean, batch.present)
-        if phases.has_margin(config, epoch):
-            if self.teaching is not None and self.teaching.features is not None:
-                parts["mad"] = self._margin(trace, batch)
-            if self.weak is not None:
-                parts["mar"] = self.weak(trace.outputs.penultimate(), batch.labels, mask)
-        return self._total(self._label_parts(model, trace, batch, kept), parts)
+        labels = {name: parts[name] for name in ("ce", "kd") if name in parts}
+        total = labels["ce"]
+        if "kd" in labels:
+            total = config.alpha * labels["ce"] + (1 - config.alpha) * labels["kd"]
+        weighted = {name: parts[name] for name in _WEIGHTED if name in parts and getattr(config, name) > 0}
+        for name, value in weighted.items():
+            total = total + getattr(config, name) * value
+        named = labels | weighted
+        return {"loss": total, **(named if len(named) > 1 else {})}
 
     def stepped(self, model: Model) -> None:
         """The model has taken a step."""
@@ -118,47 +197,15 @@ class Objective(nn.Module):
         if self.weak is not None and not phases.has_margin(self.config, epoch):
             self.weak.gather(held_out)
 
-    def _label_parts(
-        self, model: Model, trace: Trace, batch: Batch, kept: NDArray[np.bool_]
-    ) -> dict[str, torch.Tensor]:
-        """ce, and kd where a teacher takes part in it."""
-        config = self.config
-        parts = {
-            "ce": cross_entropy(
-                trace.outputs, batch.labels, config.label_smoothing, model.head.each, self.class_weights
-            )
-        }
-        if self.teaching is not None and config.alpha < 1:
-            seen = kept if config.teacher_mask == "same" else None
-            teacher, known = self.teaching.answers.look_up(batch.rows, seen, self.names, batch.views)
-            teacher = {task: values.to(batch.present.device) for task, values in teacher.items()}
-            known = known.to(batch.present.device)
-            parts["kd"] = distillation(trace.outputs.mean(), teacher, known, config.temperature, config.kd_tasks)
-        return parts
-
-    def _total(self, labels: dict[str, torch.Tensor], parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        config = self.config
-        total = labels["ce"]
-        if "kd" in labels:
-            total = config.alpha * labels["ce"] + (1 - config.alpha) * labels["kd"]
-        weighted = {name: parts[name] for name in _WEIGHTED if name in parts and getattr(config, name) > 0}
-        for name, value in weighted.items():
-            total = total + getattr(config, name) * value
-        named = labels | weighted
-        return {"loss": total, **(named if len(named) > 1 else {})}
-
-    def _margin(self, trace: Trace, batch: Batch) -> torch.Tensor:
-        assert self.teaching is not None
-        assert self.teaching.features is not None
+    def _relations(self, answers: Answers, features: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         device = batch.present.device
-        features = self.teaching.features[torch.from_numpy(batch.rows)].to(device)
-        logits, known = self.teaching.answers.look_up(batch.rows, None, self.names, batch.views)
-        known = known.to(device) & features.isfinite().all(dim=1)
+        own = features[torch.from_numpy(batch.rows)].to(device)
+        logits, known = answers.look_up(batch.rows, None, self.names, batch.views)
         entropy = prediction_entropy({task: values.to(device) for task, values in logits.items()})
-        return margin_aware(trace.outputs.penultimate(), features, entropy, known, self.config.mad_by)
+        return {"teacher": own, "entropy": entropy, "known": known.to(device) & own.isfinite().all(dim=1)}
 
-    def _prototypes(self, trace: Trace, batch: Batch) -> torch.Tensor:
-        task = self.config.few_shot_task or next(iter(batch.labels))
+    def _prototypes(self, trace: Trace, sample: Sample) -> torch.Tensor:
+        task = self.config.few_shot_task or next(iter(sample.labels))
         n_supports = self.config.ways * self.config.shots
-        is_support = torch.arange(len(batch.rows), device=batch.present.device) < n_supports
-        return prototypes(trace.outputs.penultimate(), batch.labels[task], is_support)
+        is_support = torch.arange(len(sample.present), device=sample.present.device) < n_supports
+        return prototypes(trace.outputs.penultimate(), sample.labels[task], is_support)

@@ -16,11 +16,17 @@ def align(vectors: torch.Tensor, present: torch.Tensor, anchor: int, temperature
         anchor: the modality v.
     """
     total = vectors.new_zeros((), dtype=torch.float32)
-    unit = functional.normalize(vectors.float(), dim=-1)
+    there = present[..., None]
+    unit = functional.normalize(torch.where(there, vectors.float(), torch.zeros_like(total)), dim=-1)
+    same = torch.arange(len(vectors), device=vectors.device)
     for m in range(vectors.shape[1]):
-        both = (present[:, anchor] & present[:, m]).nonzero().squeeze(1)
-        if m == anchor or len(both) < 2:  # a segment alone has no other to be told from
+        if m == anchor:
             continue
-        similarity = unit[both, anchor] @ unit[both, m].T / temperature
-        total = total + functional.cross_entropy(similarity, torch.arange(len(both), device=both.device))
+        both = present[:, anchor] & present[:, m]
+        similarity = (unit[:, anchor] @ unit[:, m].T / temperature).masked_fill(~both[None], -torch.inf)
+        losses = functional.cross_entropy(
+            torch.where(both[:, None], similarity, torch.zeros_like(total)), same, reduction="none"
+        )
+        counts = both & (both.sum() > 1)  # a segment alone has no other to be told from
+        total = total + torch.where(counts, losses, torch.zeros_like(losses)).sum() / both.sum().clamp_min(1)
     return total

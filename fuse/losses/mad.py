@@ -15,11 +15,12 @@ def margin_aware(
         known: (B,) bool, segments the teacher has seen.
         by: rows, or columns as the official code has it: the weight of entry (i, j) is that of i, or of j.
     """
-    if int(known.sum()) < 2:
-        return student.new_zeros((), dtype=torch.float32)
-    apart = (_relations(student[known].float()) - _relations(teacher[known].float())).square()
-    weight = entropy[known] / entropy[known].sum().clamp_min(1e-12)
-    return (apart * (weight[:, None] if by == "rows" else weight[None])).sum()
+    zero = student.new_zeros((), dtype=torch.float32)
+    apart = (_relations(student, known) - _relations(teacher, known)).square()
+    weight = torch.where(known, entropy, zero)
+    weight = weight / weight.sum().clamp_min(1e-12)
+    total = (apart * (weight[:, None] if by == "rows" else weight[None])).sum()
+    return torch.where(known.sum() > 1, total, zero)
 
 
 def prediction_entropy(logits: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -28,5 +29,7 @@ def prediction_entropy(logits: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.stack(each).sum(dim=0)
 
 
-def _relations(features: torch.Tensor) -> torch.Tensor:
+def _relations(features: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """(B, B), zero in the rows and columns of what is not known."""
+    features = torch.where(known[:, None], features.float(), features.new_zeros((), dtype=torch.float32))
     return functional.normalize(features @ features.T, dim=1)

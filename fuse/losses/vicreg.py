@@ -16,20 +16,43 @@ def vicreg(
         vectors: (B, M, d), one a modality.
         present: (B, M) bool; what is not present may hold anything.
     """
-    vectors = vectors.float()
-    zero = vectors.new_zeros(())
-    alike = [
-        (vectors[both, a] - vectors[both, b]).square().mean()
-        for a, b in itertools.combinations(range(vectors.shape[1]), 2)
-        if int((both := present[:, a] & present[:, b]).sum()) >= 2
-    ]
-    enough = [vectors[here, m] for m in range(vectors.shape[1]) if int((here := present[:, m]).sum()) >= 2]
-    spread = [(1 - (x.var(dim=0) + 1e-4).sqrt()).relu().mean() for x in enough]
-    mixed = [_off_diagonal(x.T.cov()) for x in enough]
+    vectors = torch.where(present[..., None], vectors.float(), vectors.new_zeros((), dtype=torch.float32))
+    places = range(vectors.shape[1])
+    pairs = [(a, b, present[:, a] & present[:, b]) for a, b in itertools.combinations(places, 2)]
+    centred = [_Centred(vectors[:, m], present[:, m]) for m in places]
+    alike = [(_alike(vectors[:, a], vectors[:, b], both), both.sum()) for a, b, both in pairs]
+    spread = [((1 - (x.variance() + 1e-4).sqrt()).relu().mean(), x.count) for x in centred]
+    mixed = [(_off_diagonal(x.covariance()), x.count) for x in centred]
     terms = ((invariance, alike), (variance, spread), (covariance, mixed))
-    return sum((weight * torch.stack(values).mean() for weight, values in terms if values), zero)
+    return sum((weight * _mean(values) for weight, values in terms if values), vectors.new_zeros(()))
+
+
+class _Centred:
+    """The vectors (B, d) of one modality less their mean over the segments that have it, zero elsewhere."""
+
+    def __init__(self, vectors: torch.Tensor, here: torch.Tensor) -> None:
+        self.count = here.sum()
+        mean = vectors.sum(dim=0) / self.count.clamp_min(1)
+        self.values = torch.where(here[:, None], vectors - mean, torch.zeros_like(vectors))
+
+    def variance(self) -> torch.Tensor:
+        return self.values.square().sum(dim=0) / (self.count - 1).clamp_min(1)
+
+    def covariance(self) -> torch.Tensor:
+        return self.values.T @ self.values / (self.count - 1).clamp_min(1)
+
+
+def _alike(a: torch.Tensor, b: torch.Tensor, both: torch.Tensor) -> torch.Tensor:
+    apart = torch.where(both[:, None], a - b, torch.zeros_like(a))
+    return apart.square().mean(dim=1).sum() / both.sum().clamp_min(1)
+
+
+def _mean(terms: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """The mean of the terms that at least two segments speak of; 0 where there is none."""
+    values = torch.stack([value for value, _ in terms])
+    spoken = torch.stack([count for _, count in terms]) >= 2
+    return torch.where(spoken, values, torch.zeros_like(values)).sum() / spoken.sum().clamp_min(1)
 
 
 def _off_diagonal(matrix: torch.Tensor) -> torch.Tensor:
-    matrix = torch.atleast_2d(matrix)
     return (matrix.square().sum() - matrix.diagonal().square().sum()) / len(matrix)
