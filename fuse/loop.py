@@ -33,9 +33,9 @@ from mmcache.fuse.losses.cross_entropy import class_weights
 from mmcache.fuse.masks import draw_masks
 from mmcache.fuse.missingness import with_missing
 from mmcache.fuse.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, to_yaml
-from mmcache.fuse.objective import Objective, Teaching
+from mmcache.fuse.objective import Lesson, Objective, Teaching
 from mmcache.fuse.progress import Progress
-from mmcache.fuse.run import RunFolder, write_model
+from mmcache.fuse.run import Optimiser, RunFolder, write_model
 from mmcache.fuse.start import start_from
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError
@@ -50,7 +50,11 @@ Teachers = Callable[[FeatureStore, NDArray[np.int64], NDArray[np.int64]], Teachi
 
 
 class Training:
-    """One run under way. `run` reads from top to bottom."""
+    """One run under way. `run` reads from top to bottom.
+
+    Args:
+        loader: reuse this one, which holds every row of train and of the split it is tested on; None = make one.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Training:
         device: str,
         progress: Progress,
         start: Path | None = None,
+        loader: Loader | None = None,
     ) -> None:
         self.config, self.store, self.folder = config, store, folder
         self.device, self.progress = device, progress
@@ -79,21 +84,19 @@ class Training:
         self.labels_from = self._labels_from()
         self.train_rows = self._learnable(self.train_rows)
         self.eval_rows = evaluated_rows(store, self.eval_split, self.sources)
-        every = np.unique(np.concatenate([self.train_rows, self.align_rows]))
-        every = np.concatenate([every, self.holdout_rows, self.eval_rows])
-        self.loader = Loader(store, self.sources, every, k=config.k, resident=config.resident, device=device)
+        self.loader = loader or self._new_loader()
         shapes = {
             modality: (encoder, self.loader.n_tokens(source), self.loader.width(source))
             for (modality, encoder), source in zip(resolved, self.sources, strict=True)
         }
         self.spec = ModelSpec(shapes, store.tasks)
-        torch.manual_seed(self._seed(_INIT_STREAM))
+        torch.manual_seed(self.seed_of(_INIT_STREAM))
         self.model = Model(self.spec, config)
         if start is not None:
             start_from(self.model, start, config.freeze)
         teaching = teachers(store, self.train_rows, self.holdout_rows) if teachers is not None else None
         self.objective = Objective(config, self.model, teaching, self._class_weights())
-        self.trained = nn.ModuleDict({"model": self.model, "objective": self.objective}).to(device)
+        self.trained = Lesson(self.model, self.objective).to(device)
         self.optimiser = torch.optim.AdamW(
             self._parameters(),
             lr=config.lr,
@@ -103,35 +106,47 @@ class Training:
         self.steps_per_epoch = math.ceil(math.ceil(self._drawn() / config.batch_size) / config.accumulate)
         on_gpu = self.loader.device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.autocast = config.precision == "bf16" or (config.precision == "auto" and on_gpu)
+        self._best = -1.0
+        self._events: EventLog | None = None
 
     def run(self) -> dict[str, Any]:
         """Train what is left to train, evaluate, write the folder; the results in the form of `evaluate --json`."""
-        self.folder.begin()
         self.progress.stage(f"{self.config.strategy} -> {self.folder.path}", self._details())
-        done, best = self.folder.resume(self.trained, self.optimiser)
-        events = EventLog(self.folder.path, done) if self.config.tensorboard else None
-        for epoch in range(done, self.config.epochs):
+        for epoch in range(self.begin(self.optimiser), self.config.epochs):
             if self._is_stale():
                 break
             began = time.perf_counter()
             losses = self._train_epoch(epoch)
-            holdout = self._holdout_accuracy(epoch)
-            chosen = _figure(holdout)
-            # Episodes train no classifier, so its accuracy says nothing of them: their last epoch is the one.
-            if chosen > best or phases.is_meta(self.config, epoch):
-                best = chosen
-                self.folder.save_best(self.model)
-            seconds = round(time.perf_counter() - began, 3)
-            rate = round(self._learning_rate((epoch + 1) * self.steps_per_epoch), 10)
-            line = {"epoch": epoch, **losses, "lr": rate, "holdout": holdout, "seconds": seconds}
-            self.folder.write_metrics(line)
-            if events is not None:
-                events.write(line)
-            self.folder.save_epoch(epoch, self.trained, self.optimiser, best)
+            self.end_epoch(epoch, losses, self.optimiser, began)
             self.progress.advance(epoch + 1, self.config.epochs, "epochs", f"loss {losses['loss']:.3f}")
-        if events is not None:
-            events.close()
-        return self._finish()
+        return self.finish()
+
+    def begin(self, optimiser: Optimiser) -> int:
+        """Take up what an interrupted run left in the folder; how many epochs that is."""
+        self.folder.begin()
+        done, self._best = self.folder.resume(self.trained, optimiser)
+        self._events = EventLog(self.folder.path, done) if self.config.tensorboard else None
+        return done
+
+    def end_epoch(self, epoch: int, losses: dict[str, float], optimiser: Optimiser, began: float) -> None:
+        """Score the epoch on the held-out part of train, and write down all that the next one starts from.
+
+        Args:
+            began: when the epoch did, by time.perf_counter.
+        """
+        holdout = self._holdout_accuracy(epoch)
+        chosen = _figure(holdout)
+        # Episodes train no classifier, so its accuracy says nothing of them: their last epoch is the one.
+        if chosen > self._best or phases.is_meta(self.config, epoch):
+            self._best = chosen
+            self.folder.save_best(self.model)
+        seconds = round(time.perf_counter() - began, 3)
+        rate = round(self.learning_rate((epoch + 1) * self.steps_per_epoch), 10)
+        line = {"epoch": epoch, **losses, "lr": rate, "holdout": holdout, "seconds": seconds}
+        self.folder.write_metrics(line)
+        if self._events is not None:
+            self._events.write(line)
+        self.folder.save_epoch(epoch, self.trained, optimiser, self._best)
 
     def _is_stale(self) -> bool:
         """Whether the last `patience` epochs brought nothing better."""
@@ -149,12 +164,12 @@ class Training:
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training rows; the mean of each part of the loss."""
         self.trained.train()
-        torch.manual_seed(self._seed(epoch))
+        torch.manual_seed(self.seed_of(epoch))
         config, sums, seen = self.config, dict[str, torch.Tensor](), 0
         broken = torch.full((), -1, device=self.device)  # the first batch whose loss is no number
         step = epoch * self.steps_per_epoch
-        last = self._batches_of(epoch) - 1
-        for number, (batch, kept) in enumerate(self._batches(epoch)):
+        last = self.batches_of(epoch) - 1
+        for number, (batch, kept) in enumerate(self.batches(epoch)):
             parts = self.objective(self.model, batch, kept, epoch, self.autocast)
             broken = torch.where((broken < 0) & ~parts["loss"].detach().isfinite(), number, broken)
             if number % config.accumulate == 0:
@@ -167,13 +182,13 @@ class Training:
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value.detach() * len(batch.rows)
             seen += len(batch.rows)
             if number == last or self.loader.device.type == "cpu" or number % _LOOK_EVERY == 0:
-                self._check_finite(epoch, int(broken))
+                self.check_finite(epoch, int(broken))
         return {name: float(value) / seen for name, value in sums.items()}
 
     def _step(self, step: int, batches: int) -> None:
         """One step of the optimiser, by the gradients of so many batches."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate(step)
+            group["lr"] = self.learning_rate(step)
         if batches > 1:
             torch._foreach_div_([p.grad for p in self._parameters() if p.grad is not None], batches)
         if self.config.clip > 0:
@@ -181,11 +196,11 @@ class Training:
         self.optimiser.step()
         self.objective.stepped(self.model)
 
-    def _check_finite(self, epoch: int, number: int) -> None:
+    def check_finite(self, epoch: int, number: int) -> None:
         """Raise ConfigError, naming the batch and the modality at fault, where a loss is no number; -1 = none is."""
         if number < 0:
             return
-        batch, kept = next(itertools.islice(self._batches(epoch), number, None))
+        batch, kept = next(itertools.islice(self.batches(epoch), number, None))
         seen = torch.from_numpy(kept).to(self.device)
         bad = [
             name
@@ -203,7 +218,7 @@ class Training:
             f"Epochs before it are kept in {self.folder.path}."
         )
 
-    def _batches_of(self, epoch: int) -> int:
+    def batches_of(self, epoch: int) -> int:
         """How many batches an epoch has."""
         config = self.config
         if phases.is_meta(config, epoch):
@@ -214,23 +229,38 @@ class Training:
     def _episode_size(self) -> int:
         return self.config.ways * (self.config.shots + self.config.queries)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
-        """The batches of an epoch, and which of their modalities (B, M) the model sees."""
-        config = self.config
-        if phases.is_meta(config, epoch):
-            yield from self._episodes(epoch)
-            return
-        aligns = phases.only_aligns(config, epoch)
-        batches = self.loader.epoch(
+    def tokens(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, as they come from the store; of runs that are alike in `order_key`, the same."""
+        config, aligns = self.config, phases.only_aligns(self.config, epoch)
+        return self.loader.epoch(
             batch_size=config.batch_size,
             seed=config.seed,
             epoch=epoch,
             rows=self.align_rows if aligns else self.train_rows,
             balance=None if aligns else config.balance,
         )
+
+    @property
+    def order_key(self) -> tuple[Any, ...]:
+        """What `tokens` depends on."""
+        config = self.config
+        rows = self.train_rows.tobytes(), self.align_rows.tobytes()
+        return config.seed, config.batch_size, config.balance, config.align_share, config.epochs, *rows
+
+    def batches(self, epoch: int, tokens: Iterator[Batch] | None = None) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
+        """The batches of an epoch, and which of their modalities (B, M) the model sees.
+
+        Args:
+            tokens: what the method of this name gives, where somebody else has it already.
+        """
+        config = self.config
+        if phases.is_meta(config, epoch):
+            yield from self._episodes(epoch)
+            return
+        aligns = phases.only_aligns(config, epoch)
         target = self.names.index(config.target) if config.target is not None else None
         law = "none" if phases.keeps_everything(config, epoch) else config.law
-        for step, batch in enumerate(batches):
+        for step, batch in enumerate(tokens or self.tokens(epoch)):
             present = self.presence[batch.rows]
             if not aligns:
                 present = present & self.labels_from
@@ -251,7 +281,7 @@ class Training:
         """As _batches: the few-shot episodes of an epoch, about as many segments as it has."""
         config, rows = self.config, self.train_rows
         labels = self.store.labels(config.few_shot_task or next(iter(self.store.tasks)))[rows]
-        size, count = self._episode_size(), self._batches_of(epoch)
+        size, count = self._episode_size(), self.batches_of(epoch)
         episodes = draw_episodes(rows, labels, config.ways, config.shots, config.queries, count, config.seed, epoch)
         supports = config.ways * config.shots
         for i, batch in enumerate(self.loader.in_order(batch_size=size, rows=episodes.ravel())):
@@ -273,8 +303,10 @@ class Training:
         # With no complete segment held out, what there is must do.
         return out or {task: value for task, value in natural_accuracy(table).items() if task != "n"}
 
-    def _finish(self) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         """Evaluate the best epoch on the test split and write the run's files, the summary last."""
+        if self._events is not None:
+            self._events.close()
         self.folder.load_best(self.model)
         self.model.eval()
         table = score(self.model, self.store, self.eval_rows, self.config.k, self.device, self.loader)
@@ -303,7 +335,7 @@ class Training:
         self.folder.clean()
         return result
 
-    def _learning_rate(self, step: int) -> float:
+    def learning_rate(self, step: int) -> float:
         """Linear warm-up from lr_end to lr, then a cosine back to lr_end."""
         config = self.config
         total = config.epochs * self.steps_per_epoch
@@ -313,9 +345,16 @@ class Training:
         progress = min(1.0, (step - warmup) / max(1.0, total - warmup))
         return config.lr_end + (config.lr - config.lr_end) * (1 + math.cos(math.pi * progress)) / 2
 
-    def _seed(self, stream: int) -> int:
+    def seed_of(self, stream: int) -> int:
         """A torch seed for one purpose: a function of (seed, stream), never arithmetic on them."""
         return int(np.random.SeedSequence((self.config.seed, stream)).generate_state(1, np.uint64)[0] >> 1)
+
+    def _new_loader(self) -> Loader:
+        every = np.unique(np.concatenate([self.train_rows, self.align_rows]))
+        every = np.concatenate([every, self.holdout_rows, self.eval_rows])
+        return Loader(
+            self.store, self.sources, every, k=self.config.k, resident=self.config.resident, device=self.device
+        )
 
     def _labelled(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         labelled = rows[np.any([self.store.labels(task)[rows] >= 0 for task in self.store.tasks], axis=0)]

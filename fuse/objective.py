@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from mmcache.fuse.losses.vicreg import vicreg
 from mmcache.fuse.model import Model, Trace
 from mmcache.store.loader import Batch
 
-_WEIGHTED = ("reconstruction", "align", "vicreg", "shared", "specific", "mad", "mar", "jepa")
+WEIGHTED = ("reconstruction", "align", "vicreg", "shared", "specific", "mad", "mar", "jepa")
 
 
 class Answers(Protocol):
@@ -170,20 +170,27 @@ class Objective(nn.Module):
             )
         return parts
 
-    def weigh(self, parts: dict[str, torch.Tensor], epoch: int) -> dict[str, torch.Tensor]:
-        """'loss', the weighted sum of the parts, and each that counts by name where there are several."""
+    def weigh(
+        self, parts: dict[str, torch.Tensor], epoch: int, weights: Mapping[str, Any] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """'loss', the weighted sum of the parts, and each that counts by name where there are several.
+
+        Args:
+            weights: alpha and the weight of each part, numbers or tensors; None = those of the options.
+        """
         config = self.config
+        weights = vars(config) if weights is None else weights
         if phases.is_meta(config, epoch):
-            return {"loss": config.prototypes * parts["prototypes"]}
+            return {"loss": weights["prototypes"] * parts["prototypes"]}
         if phases.only_aligns(config, epoch):
-            return {"loss": config.align * parts["align"]}
+            return {"loss": weights["align"] * parts["align"]}
         labels = {name: parts[name] for name in ("ce", "kd") if name in parts}
         total = labels["ce"]
         if "kd" in labels:
-            total = config.alpha * labels["ce"] + (1 - config.alpha) * labels["kd"]
-        weighted = {name: parts[name] for name in _WEIGHTED if name in parts and getattr(config, name) > 0}
+            total = weights["alpha"] * labels["ce"] + (1 - weights["alpha"]) * labels["kd"]
+        weighted = {name: parts[name] for name in WEIGHTED if name in parts and getattr(config, name) > 0}
         for name, value in weighted.items():
-            total = total + getattr(config, name) * value
+            total = total + weights[name] * value
         named = labels | weighted
         return {"loss": total, **(named if len(named) > 1 else {})}
 
@@ -209,3 +216,15 @@ class Objective(nn.Module):
         n_supports = self.config.ways * self.config.shots
         is_support = torch.arange(len(sample.present), device=sample.present.device) < n_supports
         return prototypes(trace.outputs.penultimate(), sample.labels[task], is_support)
+
+
+class Lesson(nn.Module):
+    """A model and its objective as one module: everything that a run trains."""
+
+    def __init__(self, model: Model, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, fields: dict[str, Any], epoch: int, autocast: bool) -> dict[str, torch.Tensor]:
+        """The parts of the loss on a Sample, given as its fields."""
+        return self.objective.parts(self.model, Sample(**fields), epoch, autocast)

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +33,14 @@ def store_identity(store: FeatureStore, modalities: list[str]) -> str:
         digest.update(json.dumps(store.tokens[name].attributes, sort_keys=True).encode())
         digest.update(np.ascontiguousarray(store.present[name]).data)
     return digest.hexdigest()
+
+
+class Optimiser(Protocol):
+    """What a run's folder keeps of an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
 class RunFolder:
@@ -72,14 +80,14 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         atomic_write(self.path / _IDENTITY_FILE, self.identity.encode())
 
-    def save_epoch(self, epoch: int, model: torch.nn.Module, optimiser: torch.optim.Optimizer, best: float) -> None:
+    def save_epoch(self, epoch: int, model: torch.nn.Module, optimiser: Optimiser, best: float) -> None:
         """Save everything that the next epoch starts from."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         for i, state in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{i}.{name}": torch.as_tensor(value) for name, value in state.items()}
         _write_tensors(self.path / _LAST_FILE, tensors | {"best": torch.tensor(best), "epoch": torch.tensor(epoch)})
 
-    def resume(self, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
+    def resume(self, model: torch.nn.Module, optimiser: Optimiser) -> tuple[int, float]:
         """Load what save_epoch saved. Returns (epochs done, best score so far)."""
         if not (self.path / _LAST_FILE).exists():
             return 0, -1.0

@@ -23,6 +23,7 @@ from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.teacher import cached_answers, teacher_features, teacher_name
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.loader import Loader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ def train_layers(
     if start is None and STRATEGIES[strategy].start is not None:
         begun = _train_first(start_config(config, layers), config, store, "-start", progress, resume)
         start = begun.path
-    trained = train_run(config, store, teachers, start, progress, resume=resume)
+    trained = train_run(RunRequest(config, store, tuple(teachers), start, resume), progress)
     return dataclasses.replace(trained, teachers=tuple(before), start=begun)
 
 
@@ -109,7 +110,7 @@ def _train_first(
     first.store = config.store
     if config.out is not None:
         first.out = config.out.with_name(config.out.name + re.sub(r"[^\w.-]", "_", suffix))
-    return train_run(first, store, [], None, progress, resume=resume)
+    return train_run(RunRequest(first, store, resume=resume), progress)
 
 
 def newest_store() -> Path:
@@ -122,40 +123,62 @@ def newest_store() -> Path:
     return found[-1]
 
 
-def train_run(
-    config: FuseConfig,
-    store: FeatureStore,
-    teachers: list[Path],
-    start: Path | None,
-    progress: Progress,
-    *,
-    resume: bool = False,
-) -> TrainedRun:
-    """Train one run, or continue it, or find it finished.
+@dataclasses.dataclass(frozen=True)
+class RunRequest:
+    """One run to train, or to continue, or to find finished.
 
-    Args:
+    Attributes:
         teachers: runs to learn from; several are an ensemble.
         start: a run whose weights it starts from.
         resume: insist that it was begun before.
     """
-    modalities = list(config.modalities or store.modalities)
-    _check_store(config, store, modalities)
-    names = [teacher_name(run) for run in teachers]
-    origins = [*names, *([f"start-{teacher_name(start)}"] if start is not None else [])]
-    folder = RunFolder(config, store, modalities, "+".join(origins) or None)
-    if resume and not folder.begun:
+
+    config: FuseConfig
+    store: FeatureStore
+    teachers: tuple[Path, ...] = ()
+    start: Path | None = None
+    resume: bool = False
+
+
+def train_run(request: RunRequest, progress: Progress) -> TrainedRun:
+    """Train one run, or continue it, or find it finished. Raises ConfigError where options do not fit the store."""
+    folder = open_folder(request)
+    if folder.finished:
+        return TrainedRun(folder.path, evaluate(folder.path), was_finished=True)
+    with own_randomness():
+        result = make_training(request, folder, progress).run()
+    return TrainedRun(folder.path, result, was_finished=False)
+
+
+def open_folder(request: RunRequest) -> RunFolder:
+    """The folder of a run, begun or not. Raises ConfigError where options, or `resume`, do not fit."""
+    modalities = _modalities(request)
+    _check_store(request.config, request.store, modalities)
+    origins = [teacher_name(run) for run in request.teachers]
+    if request.start is not None:
+        origins.append(f"start-{teacher_name(request.start)}")
+    folder = RunFolder(request.config, request.store, modalities, "+".join(origins) or None)
+    if request.resume and not folder.begun:
         raise ConfigError(
             f"--resume: no run of these options was begun in {folder.path}. Leave --resume out to begin it, or give "
             "the options (and --out) that it was begun with."
         )
-    if folder.finished:
-        return TrainedRun(folder.path, evaluate(folder.path), was_finished=True)
+    return folder
+
+
+def make_training(request: RunRequest, folder: RunFolder, progress: Progress, loader: Loader | None = None) -> Training:
+    """A run about to be trained, its teachers asked.
+
+    Args:
+        loader: see Training.
+    """
+    config, teachers = request.config, request.teachers
     device = usable_device(config.device)
 
     def ask(store: FeatureStore, rows: NDArray[np.int64], held_out: NDArray[np.int64]) -> Teaching:
         answers = []
-        for name, run in zip(names, teachers, strict=True):
-            progress.stage(f"teacher's answers ({name})", ["every segment, every modality subset, once"])
+        for run in teachers:
+            progress.stage(f"teacher's answers ({teacher_name(run)})", ["every segment, every modality subset, once"])
             report = functools.partial(progress.advance, unit="blocks")
             answers.append(cached_answers(run, store, device, report))
         features = teacher_features(teachers[0], store, rows, device) if config.mad > 0 else None
@@ -165,10 +188,21 @@ def train_run(
         ensemble = Ensemble(answers, config.ensemble, config.ensemble_temperature, labels, held_out)
         return Teaching(ensemble, features)
 
-    with own_randomness():
-        training = Training(config, store, modalities, folder, ask if teachers else None, device, progress, start)
-        result = training.run()
-    return TrainedRun(folder.path, result, was_finished=False)
+    return Training(
+        config,
+        request.store,
+        _modalities(request),
+        folder,
+        ask if teachers else None,
+        device,
+        progress,
+        request.start,
+        loader,
+    )
+
+
+def _modalities(request: RunRequest) -> list[str]:
+    return list(request.config.modalities or request.store.modalities)
 
 
 def _check_store(config: FuseConfig, store: FeatureStore, modalities: list[str]) -> None:
