@@ -95,8 +95,13 @@ def correctness(table: pd.DataFrame, task: str, measure: str = "top1") -> dict[s
     return {name: values.astype(bool) for name, values in wide.items()}
 
 
+def _is_pair(table: pd.DataFrame, task: str) -> bool:
+    """Whether an action is a verb and a noun, as EPIC has it; NTU, Something-Something and others label it itself."""
+    return task == "action" and "action_label" not in table.columns
+
+
 def _labelled(table: pd.DataFrame, task: str) -> pd.DataFrame:
-    for part in ("verb", "noun") if task == "action" else (task,):
+    for part in ("verb", "noun") if _is_pair(table, task) else (task,):
         table = table[table[f"{part}_label"] >= 0]
     return table
 
@@ -109,14 +114,14 @@ def _wide(table: pd.DataFrame, column: str) -> dict[str, NDArray[Any]]:
 
 def _confidence(table: pd.DataFrame, task: str) -> "pd.Series[float]":
     """How sure the model was of its first guess; of an action, that of verb and noun together."""
-    if task == "action":
+    if _is_pair(table, task):
         return table["verb_confidence"] * table["noun_confidence"]
     return table[f"{task}_confidence"]
 
 
 def _classes(table: pd.DataFrame, task: str) -> "pd.Series[int]":
     """A number for each class; an action is a pair."""
-    if task == "action":
+    if _is_pair(table, task):
         return table["verb_label"].astype(np.int64) * (1 << 20) + table["noun_label"]
     return table[f"{task}_label"]
 
