@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.extract import views
-from mmcache.extract.cluster import connected, places
+from mmcache.extract.cluster import places
 from mmcache.extract.crew import Crew
 from mmcache.extract.dispatch import Dispatch, NoProgress, Progress
 from mmcache.extract.encoders import NO_WEIGHTS, PRETRAINED, RANDOM, augment, entry_of
@@ -19,6 +19,7 @@ from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import Presence
 from mmcache.store.lock import writer_lock
+from mmcache.store.ray_link import connected
 from mmcache.store.reports import finish_reports
 from mmcache.store.writer import TokenWriter, add_tokens
 

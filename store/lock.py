@@ -3,15 +3,19 @@
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmcache.store.errors import StoreError
 
+_LOOK_EVERY_S = 0.2
+
 
 @contextlib.contextmanager
-def writer_lock(store: Path) -> Iterator[None]:
-    """Hold the right to write `store`. Raises StoreError at once when another process holds it."""
+def writer_lock(store: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the right to write `store`. Raises StoreError when another process still holds it after `wait_s` seconds."""
+    until = time.monotonic() + wait_s
     path = store.parent / f".{store.name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -21,6 +25,9 @@ def writer_lock(store: Path) -> Iterator[None]:
         except BlockingIOError:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
+            if time.monotonic() < until:
+                time.sleep(_LOOK_EVERY_S)
+                continue
             raise StoreError(
                 f"{store} is being written by another process (pid {holder}). "
                 "Wait for it to finish, or stop it; nothing was changed."
