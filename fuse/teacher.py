@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from mmcache.fuse.evaluation import model_sources
 from mmcache.fuse.masks import subset_index, subset_name, subsets
-from mmcache.fuse.model import WEIGHTS_FILE, Model, config_of, read_run_config
+from mmcache.fuse.model import WEIGHTS_FILE, Model, config_of, read_run_config, spec_of
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.loader import Loader
 from mmcache.store.lock import writer_lock
-from mmcache.store.logits import LogitsCache
+from mmcache.store.logits import LogitsCache, is_begun
 
 _BATCH = 128
 
@@ -149,6 +149,81 @@ def _source(run: Path, store: FeatureStore) -> _Source:
     return _Source(other, rows)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a teacher's answers lie, and of which shape they are."""
+
+    run: Path
+    source: _Source
+    modalities: list[str]
+    classes: dict[str, int]
+    views: int
+
+    def open(self) -> LogitsCache:
+        """The cache, made where there is none."""
+        masks = subsets(len(self.modalities))
+        attributes = {
+            "modalities": self.modalities,
+            "subsets": [subset_name(mask, self.modalities) for mask in masks],
+            "run": self.run.name,
+        }
+        store = self.source.store
+        return LogitsCache(store.path, self._name, len(store), self.views, len(masks), self.classes, attributes)
+
+    def is_whole(self) -> bool:
+        return is_begun(self.source.store.path, self._name) and not self.open().missing_blocks()
+
+    @property
+    def _name(self) -> str:
+        return teacher_name(self.run) + (f"-{self.views}-views" if self.views > 1 else "")
+
+
+def _place(run: Path, store: FeatureStore) -> _Place:
+    """Raises ConfigError where the teacher does not fit the store."""
+    source, spec = _source(run, store), spec_of(read_run_config(run))
+    sources = [f"{name}/{encoder}" for name, (encoder, _, _) in spec.modalities.items()]
+    classes = {task: len(labels) for task, labels in spec.tasks.items() if task in source.store.tasks}
+    return _Place(run, source, spec.names, classes, max(source.store.tokens[name].shape[1] for name in sources))
+
+
+def cache_answers(
+    run: Path,
+    store: FeatureStore,
+    device: str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    wait_s: float = 0.0,
+) -> None:
+    """Compute the teacher's logits for every segment, view and subset, where they are not cached yet.
+
+    They are cached in the store that has the teacher's tokens: the student's, or the one the teacher was trained on.
+    An interrupted computation continues; a finished one is only looked at, and needs no right to write.
+
+    Args:
+        wait_s: how long another writer of the store is waited for.
+
+    Raises:
+        ConfigError: the teacher does not fit the store.
+        StoreError: the store is still being written by another process.
+    """
+    place = _place(run, store)
+    if place.is_whole():
+        return
+    source = place.source
+    with writer_lock(source.store.path, wait_s):
+        cache = place.open()
+        blocks = cache.missing_blocks()
+        if not blocks:
+            return
+        model, masks = Model.load(run, device), subsets(len(place.modalities))
+        rows = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
+        loader = _loader(run, model, source.store, rows, device)
+        for i, block in enumerate(blocks):
+            answers = [_answer(model, loader, block, masks, place.classes, view) for view in range(place.views)]
+            joined = {task: np.concatenate([one[task] for one in answers], 1) for task in place.classes}
+            cache.write_block(block, joined)
+            progress(i + 1, len(blocks))
+
+
 def cached_answers(
     run: Path,
     store: FeatureStore,
@@ -157,38 +232,19 @@ def cached_answers(
 ) -> TeacherAnswers:
     """The teacher's logits for every segment, view and subset, computed where they are not cached yet.
 
-    They are cached in the store that has the teacher's tokens: the student's, or the one the teacher was trained on,
-    whose rows are then matched by segment id. An interrupted computation continues; a finished one is only read.
+    Where the teacher's tokens are those of another store, its rows are matched by segment id.
 
     Raises:
         ConfigError: the teacher does not fit the store.
-        StoreError: the store is being written by another process.
+        StoreError: answers are missing, and the store is being written by another process.
     """
-    source = _source(run, store)
-    model = Model.load(run, device)
-    names = model.spec.names
-    masks = subsets(len(names))
-    classes = {task: len(labels) for task, labels in model.spec.tasks.items() if task in source.store.tasks}
-    attributes = {
-        "modalities": names,
-        "subsets": [subset_name(mask, names) for mask in masks],
-        "run": run.name,
-    }
-    views = max(source.store.tokens[name].shape[1] for name in model_sources(model))
-    name = teacher_name(run) + (f"-{views}-views" if views > 1 else "")
-    with writer_lock(source.store.path):
-        cache = LogitsCache(source.store.path, name, len(source.store), views, len(masks), classes, attributes)
-        blocks = cache.missing_blocks()
-        if blocks:
-            rows = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
-            loader = _loader(run, model, source.store, rows, device)
-            for i, block in enumerate(blocks):
-                answers = [_answer(model, loader, block, masks, classes, view) for view in range(views)]
-                cache.write_block(block, {task: np.concatenate([one[task] for one in answers], 1) for task in classes})
-                progress(i + 1, len(blocks))
-    shared = [task for task in classes if task in store.tasks]
-    logits = {task: np.stack([cache.read(task, view) for view in range(views)], axis=1) for task in shared}
-    return TeacherAnswers(names, {task: _matched(values, source.rows) for task, values in logits.items()})
+    cache_answers(run, store, device, progress)
+    place = _place(run, store)
+    cache = place.open()
+    shared = [task for task in place.classes if task in store.tasks]
+    logits = {task: np.stack([cache.read(task, view) for view in range(place.views)], axis=1) for task in shared}
+    matched = {task: _matched(values, place.source.rows) for task, values in logits.items()}
+    return TeacherAnswers(place.modalities, matched)
 
 
 def _matched(values: NDArray[np.float16], rows: NDArray[np.int64]) -> NDArray[np.float16]:

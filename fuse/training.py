@@ -153,7 +153,7 @@ def train_run(request: RunRequest, progress: Progress) -> TrainedRun:
 def open_folder(request: RunRequest) -> RunFolder:
     """The folder of a run, begun or not. Raises ConfigError where options, or `resume`, do not fit."""
     modalities = _modalities(request)
-    _check_store(request.config, request.store, modalities)
+    check_store(request.config, request.store, modalities)
     origins = [teacher_name(run) for run in request.teachers]
     if request.start is not None:
         origins.append(f"start-{teacher_name(request.start)}")
@@ -205,7 +205,8 @@ def _modalities(request: RunRequest) -> list[str]:
     return list(request.config.modalities or request.store.modalities)
 
 
-def _check_store(config: FuseConfig, store: FeatureStore, modalities: list[str]) -> None:
+def check_store(config: FuseConfig, store: FeatureStore, modalities: list[str]) -> None:
+    """Raise ConfigError naming everything a run asks for that the store has not."""
     problems = Problems()
     for name in modalities:
         try:

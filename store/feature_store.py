@@ -20,6 +20,7 @@ from mmcache.store.small_array import read_small_array
 from mmcache.store.token_array import TokenArray
 
 if TYPE_CHECKING:
+    from mmcache.store.at_hand import TokensAtHand
     from mmcache.store.loader import Batch
 
 _PROTOCOL = "split_"  # what the columns of other divisions begin with
@@ -68,12 +69,14 @@ class FeatureStore:
         tokens: modality -> TokenArray, (N, V, T, D).
         present: modality -> (N,) uint8 of Presence values.
         lengths: modality -> (N, V) int32 true token counts, or None where all are T.
+        at_hand: tokens that are in memory already, which loaders take rather than read them.
     """
 
     def __init__(self, path: Path, meta: StoreMeta) -> None:
         self.path = path
         self.meta = meta
         self.arrays = token_arrays(path)
+        self.at_hand: list[TokensAtHand] = []
         self.tokens: Mapping[str, TokenArray] = _PerArray(
             self.arrays, lambda modality, encoder: TokenArray(path, modality, encoder)
         )

@@ -20,6 +20,7 @@ from mmcache.store.modality_reader import ModalityReader
 from mmcache.store.order import balanced_order, batch_rows, epoch_order, id_keys, keyed_uniform
 
 if TYPE_CHECKING:
+    from mmcache.store.at_hand import TokensAtHand
     from mmcache.store.feature_store import FeatureStore
 
 RESIDENCIES = ("auto", "gpu", "ram", "disk")
@@ -128,15 +129,26 @@ class Loader:
         self._keys = id_keys(store.segments["id"]) if self.n_views > 1 else None
         self._present = store.presence_matrix(self.modalities)
         self._labels = {task: store.labels(task) for task in store.tasks}
+        self._at_hand = self._find_at_hand(store)
         self.resident, self.residency = self._choose(resident)
         self._resident: dict[str, list[torch.Tensor]] = {}
         self._position = np.full(len(store), -1, np.int64)  # row -> place in the resident tokens
-        self._position[self.rows] = np.arange(len(self.rows))
         if self.resident != "disk":
-            for name, reader in self._readers.items():
-                self._resident[name] = reader.read_all(self.rows)
-                if self.resident == "gpu":
-                    self._resident[name] = [part.to(self.device) for part in self._resident[name]]
+            self._make_resident(store)
+
+    def _find_at_hand(self, store: "FeatureStore") -> "TokensAtHand | None":
+        """Tokens in memory that have all this loader was made for."""
+        wanted = {"/".join(store.resolve(name)): reader.n_tokens for name, reader in self._readers.items()}
+        return next((held for held in store.at_hand if held.serves(self.rows, wanted)), None)
+
+    def _make_resident(self, store: "FeatureStore") -> None:
+        """Fill memory with the loader's rows, or take what is in memory."""
+        held = self._at_hand
+        rows = self.rows if held is None else held.rows
+        self._position[rows] = np.arange(len(rows))
+        for name, reader in self._readers.items():
+            parts = reader.read_all(rows) if held is None else held.tensors("/".join(store.resolve(name)))
+            self._resident[name] = [part.to(self.device) for part in parts] if self.resident == "gpu" else parts
 
     def n_tokens(self, name: str) -> int:
         """T of a modality's batches."""
@@ -261,6 +273,8 @@ class Loader:
         size = f"{self.bytes / 1e9:.2f} GB of tokens"
         if resident != "auto":
             return resident, f"{resident}, as asked for: {size}"
+        if self._at_hand is not None and self.device.type == "cpu":
+            return "ram", f"ram: {size}, in memory already"
         free = {}
         if self.device.type == "cuda":
             free["gpu"] = _GPU_SHARE * torch.cuda.mem_get_info(self.device)[0]

@@ -18,6 +18,11 @@ from mmcache.store.small_array import write_chunk
 _CHUNK_BYTES = 8 << 20
 
 
+def is_begun(root: Path, teacher: str) -> bool:
+    """Whether a store has a cache of that teacher, whole or not: nothing is written in finding out."""
+    return (root / "logits" / layout.check_name("teacher", teacher) / "zarr.json").exists()
+
+
 class LogitsCache:
     """One teacher's logits in one store.
 
