@@ -35,6 +35,6 @@ class TransformerPool(nn.Module):
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, n, d) and (B, n) -> (B, 1, d)."""
-        x = torch.cat([self.cls.expand(len(tokens), -1, -1), tokens + self.positions[: tokens.shape[1]]], dim=1)
-        padding = torch.cat([mask.new_zeros(len(mask), 1), ~mask], dim=1)
+        x = torch.cat([self.cls.expand(tokens.shape[0], -1, -1), tokens + self.positions[: tokens.shape[1]]], dim=1)
+        padding = torch.cat([mask.new_zeros(mask.shape[0], 1), ~mask], dim=1)
         return self.encoder(x, src_key_padding_mask=padding)[:, :1]

@@ -86,4 +86,6 @@ def in_first_place(
     """Tokens (B, n, d) and mask (B, n) in which the rows of `use` (B,) have one token instead: vector (B, d)."""
     alone = torch.cat([vector[:, None], torch.zeros_like(tokens[:, 1:])], dim=1)
     first = torch.arange(mask.shape[1], device=mask.device) == 0
-    return torch.where(use[:, None, None], alone, tokens), torch.where(use[:, None], first, mask)
+    use = use[:, None]
+    # Masks by and/or: a model may be exported, and ONNX Runtime has no `where` of bools.
+    return torch.where(use[..., None], alone, tokens), (use & first) | (~use & mask)

@@ -59,7 +59,7 @@ class ProxyFill(Fill):
 
     def _proxy(self, a: int, b: int, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, n, d) tokens of a -> (B, d), what they say of b."""
-        token = self.proxies[a][b].expand(len(tokens), 1, -1)
-        padding = torch.cat([mask.new_zeros(len(mask), 1), ~mask], dim=1)
+        token = self.proxies[a][b].expand(tokens.shape[0], 1, -1)
+        padding = torch.cat([mask.new_zeros(mask.shape[0], 1), ~mask], dim=1)
         layer = self.layers[a * len(self.proxies) + b if self.per_pair else a]
         return layer(torch.cat([token, tokens], dim=1), src_key_padding_mask=padding)[:, 0]

@@ -38,11 +38,12 @@ class BottleneckFusion(Fusion):
         there = torch.stack([mask.any(dim=1) for mask in masks])  # (M, B)
         parts, masks = list(tokens), list(masks)
         if self.classes is not None:
-            parts = [torch.cat([c.expand(len(x), -1, -1), x], dim=1) for c, x in zip(self.classes, parts, strict=True)]
+            rows = parts[0].shape[0]
+            parts = [torch.cat([c.expand(rows, -1, -1), x], dim=1) for c, x in zip(self.classes, parts, strict=True)]
             masks = [torch.cat([here[:, None], mask], dim=1) for here, mask in zip(there, masks, strict=True)]
         # A row without any key would have no softmax; what comes of it is never read.
         attended = [mask | ~here[:, None] for here, mask in zip(there, masks, strict=True)]
-        shared = self.bottlenecks.expand(len(parts[0]), -1, -1)
+        shared = self.bottlenecks.expand(parts[0].shape[0], -1, -1)
         for layer, blocks in enumerate(self.layers):
             assert isinstance(blocks, nn.ModuleList)
             if layer < self.fusion_layer:
@@ -51,7 +52,7 @@ class BottleneckFusion(Fusion):
             written = []
             for m, block in enumerate(blocks):
                 x = torch.cat([parts[m], shared], dim=1)
-                mask = torch.cat([masks[m], masks[m].new_ones(len(x), shared.shape[1])], dim=1)
+                mask = torch.cat([masks[m], masks[m].new_ones(x.shape[0], shared.shape[1])], dim=1)
                 parts[m], own = block(x, mask).split([parts[m].shape[1], shared.shape[1]], dim=1)
                 written.append(own)
             weights = there.to(written[0].dtype) / there.sum(dim=0).clamp_min(1)
