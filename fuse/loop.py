@@ -34,6 +34,7 @@ from mmcache.fuse.masks import draw_masks
 from mmcache.fuse.missingness import with_missing
 from mmcache.fuse.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, to_yaml
 from mmcache.fuse.objective import Lesson, Objective, Teaching
+from mmcache.fuse.origin import token_origins
 from mmcache.fuse.progress import Progress
 from mmcache.fuse.run import Optimiser, RunFolder, write_model
 from mmcache.fuse.start import start_from
@@ -317,6 +318,7 @@ class Training:
             "eval_split": self.eval_split,
             "store": str(self.store.path.absolute()),
             "dataset": self.store.meta.dataset,
+            "tokens": token_origins(self.store, dict(zip(self.names, self.sources, strict=True))),
         }
         atomic_write(path / CONFIG_FILE, to_yaml(self.config, self.spec, origin).encode())
         table.to_parquet(path / SUBSETS_FILE, index=False)
