@@ -65,7 +65,7 @@ def _vectors(fused: Fused) -> tuple[torch.Tensor, torch.Tensor]:
     valid = [mask.any(dim=1) for mask in fused.masks]
     if fused.cls is not None:
         pooled = [fused.cls, *pooled]
-        valid = [torch.ones(len(fused.cls), dtype=torch.bool, device=fused.cls.device), *valid]
+        valid = [torch.ones(fused.cls.shape[0], dtype=torch.bool, device=fused.cls.device), *valid]
     return torch.stack(pooled, dim=1), torch.stack(valid, dim=1)
 
 
