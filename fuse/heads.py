@@ -118,7 +118,8 @@ class PerModalityHead(Head):
         """In training, leave each token out of the mean with probability `token_dropout`."""
         if not self.training or self.token_dropout == 0.0:
             return mask
-        return mask & (torch.rand(mask.shape, device=mask.device) >= self.token_dropout)
+        drawn = torch.rand_like(mask, dtype=torch.float32, memory_format=torch.contiguous_format)
+        return mask & (drawn >= self.token_dropout)
 
 
 class LinearHead(Head):

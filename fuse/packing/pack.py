@@ -1,0 +1,83 @@
+"""A group of runs, trained as one where there are several."""
+
+import numpy as np
+
+from mmcache.fuse.device import usable_device
+from mmcache.fuse.evaluation import evaluate, evaluated_rows
+from mmcache.fuse.loop import Training
+from mmcache.fuse.packing.training import PackedTraining
+from mmcache.fuse.progress import Progress
+from mmcache.fuse.run import RunFolder, own_randomness
+from mmcache.fuse.training import RunRequest, TrainedRun, make_training, open_folder
+from mmcache.store.errors import MmcacheError
+from mmcache.store.loader import Loader
+
+
+def train_pack(requests: list[RunRequest], progress: Progress) -> list[TrainedRun | MmcacheError]:
+    """Train runs of one `groups.pack_key` as one; what is finished already is only read.
+
+    Every run gets the folder that it would get alone, and the same results to floating-point tolerance. An interrupted
+    pack goes on where it stopped, together or each run alone.
+
+    Returns:
+        For each request the run, or why there is none: one that fails does not stop the others.
+    """
+    out: dict[int, TrainedRun | MmcacheError] = {}
+    waiting: dict[int, RunFolder] = {}
+    for i, request in enumerate(requests):
+        try:
+            folder = open_folder(request)
+            if folder.finished:
+                out[i] = TrainedRun(folder.path, evaluate(folder.path), was_finished=True)
+            else:
+                waiting[i] = folder
+        except MmcacheError as error:
+            out[i] = error
+    with own_randomness():
+        out |= _train(requests, waiting, progress)
+    return [out[i] for i in range(len(requests))]
+
+
+def _train(
+    requests: list[RunRequest], folders: dict[int, RunFolder], progress: Progress
+) -> dict[int, TrainedRun | MmcacheError]:
+    out: dict[int, TrainedRun | MmcacheError] = {}
+    members: dict[int, Training] = {}
+    loader: Loader | None = None
+    for i, folder in folders.items():
+        try:
+            if loader is None and len(folders) > 1:
+                loader = _shared_loader(requests[i])
+            members[i] = make_training(requests[i], folder, progress, loader)
+        except MmcacheError as error:
+            out[i] = error
+    if len(members) == 1:
+        ((i, member),) = members.items()
+        try:
+            out[i] = TrainedRun(folders[i].path, member.run(), was_finished=False)
+        except MmcacheError as error:
+            out[i] = error
+    elif members:
+        results = PackedTraining(list(members.values()), progress).run()
+        for i, result in zip(members, results, strict=True):
+            if isinstance(result, MmcacheError):
+                out[i] = result
+            else:
+                out[i] = TrainedRun(folders[i].path, result, was_finished=False)
+    return out
+
+
+def _shared_loader(request: RunRequest) -> Loader:
+    """One loader for all runs of a pack, with every row that any of them may ask for."""
+    config, store = request.config, request.store
+    sources = [f"{m}/{e}" for m, e in map(store.resolve, config.modalities or store.modalities)]
+    rows = store.rows("train", sources)
+    tested = evaluated_rows(store, config.eval_split or store.meta.eval_split, sources)
+    return Loader(
+        store,
+        sources,
+        np.union1d(rows, tested),
+        k=config.k,
+        resident=config.resident,
+        device=usable_device(config.device),
+    )
