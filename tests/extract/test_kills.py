@@ -179,13 +179,16 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     sent: signal.Signals, times: int, epic_root: Path, epic_store: Path, tmp_path: Path, same_files: SameFiles
 ) -> None:
     """Within a shard too; a second one does not wait."""
-    store = tmp_path / "epic.zarr"
-    process = start_command(epic_root, store)
-    wait_for_shards(store, 2, process)
-    for _ in range(times):
-        os.kill(process.pid, sent)
-        time.sleep(0.05)
-    _, errors = process.communicate(timeout=100)
+    for attempt in range(4):  # on a busy machine it may have finished before the signal comes
+        store = tmp_path / str(attempt) / "epic.zarr"
+        process = start_command(epic_root, store)
+        wait_for_shards(store, 1, process)
+        for _ in range(times):
+            os.kill(process.pid, sent)
+            time.sleep(0.05)
+        _, errors = process.communicate(timeout=100)
+        if process.returncode != 0:
+            break
     said = errors.decode()
     assert process.returncode == 1, said
     assert "Traceback" not in said
