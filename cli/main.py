@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from mmcache.cli import check, demo, evaluate, extract, fuse, listing, store
+from mmcache.cli import check, demo, evaluate, extract, fuse, listing, report, store
 from mmcache.store.errors import MmcacheError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("extract", rich_help_panel="Stage one: encoders to cache", epilog=ex
 app.command("check", rich_help_panel="Stage one: encoders to cache", epilog=check.EXAMPLE)(check.check)
 app.command("fuse", rich_help_panel="Stage two: cache to models", epilog=fuse.EXAMPLE)(fuse.fuse)
 app.command("evaluate", rich_help_panel="Stage two: cache to models", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command("report", rich_help_panel="Stage two: cache to models", epilog=report.EXAMPLE)(report.report)
 app.add_typer(store.app, name="store", rich_help_panel="The cache")
 app.command("list", rich_help_panel="The cache", epilog=listing.EXAMPLE)(listing.list_names)
 

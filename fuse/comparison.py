@@ -10,14 +10,14 @@ from mmcache.fuse.model import read_run_config
 from mmcache.store.errors import ConfigError
 
 # Options that do not make a run another method; a teacher's folder is another one for every seed.
-_NOT_A_METHOD = ("seed", "store", "out", "device", "resident", "tensorboard", "teacher", "start")
+NOT_A_METHOD = ("seed", "store", "out", "device", "resident", "tensorboard", "teacher", "start")
 _TRAIN_MISSING = "train_missing"  # modality -> share of the training segments made to lack it
 
 
 def method_names(runs: list[Path]) -> list[str]:
     """For each run the name of its method: the strategy, told apart by what differs where two share it."""
     options = [read_run_config(run)["options"] for run in runs]
-    bare = [{name: value for name, value in o.items() if name not in _NOT_A_METHOD} for o in options]
+    bare = [{name: value for name, value in o.items() if name not in NOT_A_METHOD} for o in options]
     out = []
     for mine in bare:
         rivals = [o for o in bare if o["strategy"] == mine["strategy"] and o != mine]
