@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from mmcache.cli import check, demo, evaluate, extract, fuse, listing, report, store
+from mmcache.cli import check, demo, evaluate, export, extract, fuse, listing, predict, report, store
 from mmcache.store.errors import MmcacheError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.command("check", rich_help_panel="Stage one: encoders to cache", epilog=chec
 app.command("fuse", rich_help_panel="Stage two: cache to models", epilog=fuse.EXAMPLE)(fuse.fuse)
 app.command("evaluate", rich_help_panel="Stage two: cache to models", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("report", rich_help_panel="Stage two: cache to models", epilog=report.EXAMPLE)(report.report)
+app.command("predict", rich_help_panel="From models to use", epilog=predict.EXAMPLE)(predict.predict)
+app.command("export", rich_help_panel="From models to use", epilog=export.EXAMPLE)(export.export)
 app.add_typer(store.app, name="store", rich_help_panel="The cache")
 app.command("list", rich_help_panel="The cache", epilog=listing.EXAMPLE)(listing.list_names)
 
