@@ -1,0 +1,1 @@
+"""Sweeps: many runs from one file, handed out by Ray Tune, each an ordinary run folder."""

@@ -1,0 +1,48 @@
+"""What a worker tells of its runs while it trains them, as plain values."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmcache.fuse.run import METRICS_FILE
+
+# The states of a trial.
+WAITING, RUNNING, FINISHED, FAILED, STOPPED = "waiting", "running", "finished", "failed", "stopped"
+ENDS = (FINISHED, FAILED, STOPPED)
+
+Event = dict[str, Any]  # identity, state, and what is known: epoch, epochs, loss, holdout, reason
+
+
+def last_line(folder: Path) -> dict[str, Any] | None:
+    """The last line of a run's metrics."""
+    path = folder / METRICS_FILE
+    lines = path.read_text().splitlines() if path.exists() else []
+    return json.loads(lines[-1]) if lines else None
+
+
+def holdout_of(line: dict[str, Any], task: str | None = None) -> float:
+    """The accuracy on the holdout in a line of metrics: of a task, or the one that picks the epoch."""
+    holdout: dict[str, float] = line["holdout"]
+    return holdout[task] if task is not None else holdout.get("action", next(iter(holdout.values())))
+
+
+def is_epoch(event: Event) -> bool:
+    """Whether it tells of an epoch that is not the run's last."""
+    return "epoch" in event and event["epoch"] < event["epochs"]
+
+
+class Teller:
+    """The progress of one run (see fuse/progress.py) as events."""
+
+    def __init__(self, identity: str, folder: Path, task: str | None, tell: Callable[[Event], None]) -> None:
+        self._identity, self._folder, self._task, self._tell = identity, folder, task, tell
+
+    def stage(self, title: str, details: list[str]) -> None:
+        self._tell({"identity": self._identity, "state": RUNNING})
+
+    def advance(self, done: int, total: int, unit: str, note: str = "") -> None:
+        line = last_line(self._folder) if unit == "epochs" else None
+        if line is not None:
+            figures = {"epoch": done, "epochs": total, "loss": line["loss"], "holdout": holdout_of(line, self._task)}
+            self._tell({"identity": self._identity, "state": RUNNING, **figures})

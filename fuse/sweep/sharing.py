@@ -1,0 +1,84 @@
+"""Tokens of a sweep's stores in Ray's shared memory: read and k-averaged once, mapped by every worker of a machine."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from mmcache.fuse.sweep.trials import Planner
+from mmcache.store.at_hand import bytes_of, read_at_hand
+from mmcache.store.buffers import BufferPool
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.modality_reader import ModalityReader
+
+_SPARE = 256 << 20  # for what else passes through Ray's shared memory
+_SHARE = 0.5  # of free memory that the tokens may take
+
+
+@dataclasses.dataclass(frozen=True)
+class Portion:
+    """Tokens that some trials read: of one store, with one k."""
+
+    store: FeatureStore
+    path: Path
+    sources: tuple[str, ...]
+    rows: Any
+    k: int
+
+    @property
+    def bytes(self) -> int:
+        return bytes_of(self.store, self.sources, len(self.rows), self.k)
+
+
+def portions(planner: Planner) -> list[Portion]:
+    """What the trials of a plan read for training and for their results, each token once."""
+    wanted: dict[tuple[Path, int], dict[str, Any]] = {}
+    for trial in planner.trials.values():
+        config = trial.config
+        assert config.store is not None
+        if config.resident in ("disk", "gpu"):
+            continue
+        store = planner.open(config.store, config.protocol)
+        sources = ["/".join(store.resolve(name)) for name in config.modalities or store.modalities]
+        part = wanted.setdefault((config.store, _effective_k(store, sources, config.k)), {"sources": {}, "rows": None})
+        part["store"] = store
+        part["sources"] |= dict.fromkeys(sources)
+        split = store.segments["split"].isin(["train", config.eval_split or store.meta.eval_split]).to_numpy()
+        part["rows"] = split if part["rows"] is None else part["rows"] | split
+    out = []
+    for (path, k), part in wanted.items():
+        every = tuple(sorted(part["sources"]))
+        rows = np.flatnonzero(part["rows"] & part["store"].presence_matrix(every).any(axis=1))
+        out.append(Portion(part["store"], path, every, rows, k))
+    return out
+
+
+def _effective_k(store: FeatureStore, sources: list[str], k: int) -> int:
+    """The smallest cap that averages as `k` does."""
+    return max(ModalityReader(store, source, k, BufferPool()).n_tokens for source in sources)
+
+
+def object_store_bytes(wanted: list[Portion]) -> int:
+    """How much shared memory Ray needs on this machine alone; without the tokens where they are too large for it."""
+    size = sum(portion.bytes for portion in wanted)
+    return _SPARE + (int(1.1 * size) if _fits_here(size) else 0)
+
+
+def _fits_here(size: int) -> bool:
+    shm = psutil.disk_usage("/dev/shm").free if Path("/dev/shm").exists() else 0
+    return 1.1 * size + _SPARE < min(_SHARE * psutil.virtual_memory().available, shm)
+
+
+def put_tokens(ray: Any, wanted: list[Portion]) -> dict[Path, list[Any]]:
+    """Put the tokens where every worker finds them: store -> references; empty where a node has no room for them."""
+    size = sum(portion.bytes for portion in wanted)
+    nodes = [node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]]
+    if not nodes or 1.05 * size > min(nodes):
+        return {}
+    out: dict[Path, list[Any]] = {}
+    for portion in wanted:
+        tokens = read_at_hand(portion.store, portion.sources, portion.rows, portion.k)
+        out.setdefault(portion.path, []).append(ray.put(tokens))
+    return out

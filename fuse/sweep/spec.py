@@ -1,0 +1,194 @@
+"""What a sweep can be told: one YAML file, flags, defaults. Every mistake is reported at once, before anything starts.
+
+# mmcache sweep demo.yaml --out runs/demo
+strategies: [dropout, mmt, karmma]
+stores: [cache/epic.zarr]
+seeds: [0, 1, 2]
+axes: {drop: [0.3, 0.5]}            # every combination
+random: {num_samples: 4, space: {lr: {loguniform: [1e-4, 1e-2]}}}
+overrides: {karmma: {alpha: 0.5}}   # of one strategy; one that names an axis stands in its place
+fuse: {epochs: 30}                  # any option of `mmcache fuse`, for all trials and their teachers
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+import yaml
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from mmcache.fuse.config import FuseConfig
+from mmcache.fuse.strategies import STRATEGIES
+from mmcache.fuse.sweep.space import Distribution
+from mmcache.store.errors import ConfigError, Problems, unknown_name
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Space = dict[str, Distribution]
+_STRICT = ConfigDict(extra="forbid")
+# What a sweep decides itself.
+_ITS_OWN = ("strategy", "store", "out", "seed")
+
+
+@dataclass(config=_STRICT)
+class Draws:
+    """Random points: each strategy is tried with each of them, the same for all."""
+
+    num_samples: Count
+    space: Space
+    seed: Whole = 0
+
+
+@dataclass(config=_STRICT)
+class Search:
+    """Points chosen by what earlier ones came to, with Optuna: a search of its own a strategy and store."""
+
+    num_samples: Count
+    space: Space
+    seed: Whole = 0
+    task: str | None = None  # whose accuracy on the holdout is to be high; None = action, else the first
+
+
+@dataclass(config=_STRICT)
+class Asha:
+    """Stop trials early that do worse on the holdout than others did by then (ASHA, arXiv 1810.05934)."""
+
+    grace: Count = 1  # epochs that every trial gets
+    factor: Annotated[float, Field(gt=1)] = 3.0  # of so many trials, one goes on at every rung
+
+
+@dataclass(config=_STRICT)
+class Resources:
+    """What a trial gets, and how many run at once."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1.0  # and as many threads
+    gpus: Annotated[float, Field(ge=0)] | None = None  # a share, as 0.25; None = 1 where there are GPUs
+    concurrent: Count | None = None  # None = as many as there is room for
+
+
+@dataclass(config=_STRICT)
+class SweepSpec:
+    """A sweep: every strategy, on every store, with every point, for every seed."""
+
+    strategies: list[str]
+    stores: list[Path] = dataclasses.field(default_factory=list)  # none = the newest under cache/
+    seeds: Annotated[list[Whole], Field(min_length=1)] = dataclasses.field(default_factory=lambda: [0])
+    axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = dataclasses.field(default_factory=dict)
+    random: Draws | None = None
+    search: Search | None = None
+    overrides: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    fuse: dict[str, Any] = dataclasses.field(default_factory=dict)
+    flags: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the command line: these win
+    resources: Resources = dataclasses.field(default_factory=Resources)
+    asha: Asha | None = None
+
+    def check(self, problems: Problems) -> None:
+        """Add every mistake that can be seen without a store."""
+        if not self.strategies:
+            problems.add("strategies: name one at least; `mmcache list strategies` shows them")
+        for name in [*self.strategies, *self.overrides]:
+            problems.check_name("strategy", name, STRATEGIES)
+        for name in self.overrides:
+            if name in STRATEGIES and name not in self.strategies:
+                problems.add(f"overrides: {name} is not among the strategies of this sweep")
+        for where, names in self._options().items():
+            for name in names:
+                if name in _ITS_OWN:
+                    problems.add(f"{where}: {name} is the sweep's own to set; use strategies, stores, --out or seeds")
+                else:
+                    problems.check_name(f"option in {where}", name, _FIELDS)
+        self._check_points(problems)
+        for what in ("seeds", "strategies", "stores"):
+            values = [str(value) for value in getattr(self, what)]
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                problems.add(f"{what}: {', '.join(twice)} is named twice")
+        if self.asha is not None and len(self.stores) > 1:
+            problems.add(
+                "asha compares accuracies between trials, which says nothing across stores: one sweep a store, or no "
+                "asha"
+            )
+
+    def _options(self) -> dict[str, list[str]]:
+        spaces = {"random": self.random, "search": self.search}
+        return {
+            "axes": list(self.axes),
+            **{where: list(part.space) for where, part in spaces.items() if part is not None},
+            **{f"overrides of {name}": list(values) for name, values in self.overrides.items()},
+            "fuse": list(self.fuse),
+            "flags": list(self.flags),
+        }
+
+    def _check_points(self, problems: Problems) -> None:
+        where = {w: set(names) for w, names in self._options().items() if w in ("axes", "random", "search")}
+        for first, second in (("axes", "random"), ("axes", "search"), ("random", "search")):
+            for name in sorted(where.get(first, set()) & where.get(second, set())):
+                problems.add(f"{name} is in {first} and in {second}: choose one")
+        for name in sorted(set().union(*where.values()) & set(self.flags)):
+            problems.add(f"--{name.replace('_', '-')} is given, and {name} is varied by this sweep: leave one out")
+        for part in (self.random, self.search):
+            for name, distribution in (part.space if part is not None else {}).items():
+                distribution.check(name, problems)
+
+    def plain(self) -> dict[str, Any]:
+        """As YAML and JSON can hold it; `from_plain` reads it back."""
+        return json.loads(json.dumps(dataclasses.asdict(self), default=str))
+
+    @property
+    def identity(self) -> str:
+        """What makes this sweep this sweep; not where and how fast it runs."""
+        values = {name: value for name, value in self.plain().items() if name != "resources"}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+_FIELDS = [field.name for field in dataclasses.fields(FuseConfig)]
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The content of a sweep file. Raises ConfigError when it is unreadable or no mapping."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold 'strategies: [...]' and the like, found {type(content).__name__}")
+    return content
+
+
+def make_spec(content: Mapping[str, Any], where: str) -> SweepSpec:
+    """The sweep that `content` tells of, checked.
+
+    Args:
+        where: what the content is of, as a user would say it.
+
+    Raises:
+        ConfigError: unknown keys, values of the wrong kind, names and combinations that cannot be; all at once.
+    """
+    problems = Problems()
+    known = [field.name for field in dataclasses.fields(SweepSpec)]
+    for key in content:
+        if key not in known:
+            problems.add(f"{where}: " + unknown_name("key", str(key), [name for name in known if name != "flags"]))
+    if "strategies" not in content:
+        problems.add(f"{where}: strategies is missing; name one at least, e.g. strategies: [dropout, karmma]")
+    rest = {"strategies": [], **{key: value for key, value in content.items() if key in known}}
+    try:
+        spec = pydantic.TypeAdapter(SweepSpec).validate_python(rest)
+    except pydantic.ValidationError as error:
+        for fault in error.errors(include_url=False):
+            place = ".".join(str(part) for part in fault["loc"])
+            said = fault["msg"].removeprefix("Value error, ")
+            problems.add(f"{where}: {place} = {fault['input']!r}: {said}")
+        problems.raise_if_any()
+        raise
+    if "strategies" in content:
+        spec.check(problems)
+    problems.raise_if_any()
+    return spec
