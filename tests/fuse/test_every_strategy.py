@@ -1,4 +1,7 @@
-"""What every strategy must hold (methods.md sections 0 and 5): run for each name in the table."""
+"""What every strategy must hold (methods.md sections 0 and 5): run for each name in the table.
+
+Assertions 4 and 5, which need a store, are in evaluation/test_masked_runs.py; test_invariants.py counts them all.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,15 +9,18 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from mmcache.fuse.fusion.transformer import Block
 from mmcache.fuse.model import Model, ModelSpec
 from mmcache.fuse.objective import Objective
 from mmcache.fuse.strategies import STRATEGIES
+from mmcache.fuse.test_time.midl import Seen, adapt
 from mmcache.store.loader import Batch
 
 NAMES = ["audio", "imu", "rgb"]
-# Strategies whose model is the plain fusion where nothing is missing, and the options or parameters that make it so.
-# shaspec encodes what is there too, so it never is.
-REDUCING = [name for name in STRATEGIES if name != "shaspec"]
+# Runs with an epoch of another kind: epoch 0 without labels, or epoch 1 made of episodes.
+PHASES = [("mmg", {"align_share": 0.5}, 0), ("mmg", {"prototypes": 1.0, "meta_share": 0.5, "ways": 3, "shots": 1}, 1)]
+# All that is random in training, switched on.
+RANDOM = {"dropout": 0.2, "attention_dropout": 0.2, "token_dropout": 0.2, "head_dropout": 0.2, "fill_dropout": 0.2}
 
 
 def poisoned(tokens: dict[str, torch.Tensor], where: torch.Tensor, poison: float) -> dict[str, torch.Tensor]:
@@ -26,12 +32,13 @@ def poisoned(tokens: dict[str, torch.Tensor], where: torch.Tensor, poison: float
 
 
 def losses_and_gradients(
-    model: Model, objective: Objective, batch: Batch, kept: torch.Tensor
+    model: Model, objective: Objective, batch: Batch, kept: torch.Tensor, epoch: int = 1
 ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
-    """Every part of the loss in the last epoch, and its gradient by every parameter."""
+    """Every part of the loss in one of two epochs, and its gradient by every parameter."""
     objective.zero_grad(set_to_none=True)
     model.zero_grad(set_to_none=True)
-    parts = objective(model, batch, kept.numpy(), epoch=1)
+    torch.manual_seed(8)
+    parts = objective(model, batch, kept.numpy(), epoch)
     parts["loss"].backward()
     every = [*model.parameters(), *objective.parameters()]
     return parts, [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in every]
@@ -46,20 +53,63 @@ def test_absent_tokens_change_no_bit(
     model = small_model(strategy)
     objective = small_objective(strategy, model)
     dirty = poisoned(random_batch.tokens, ~random_batch.present, poison)
-    clean_logits, dirty_logits = (model(tokens, random_batch.present) for tokens in (random_batch.tokens, dirty))
-    for task in clean_logits:
-        assert clean_logits[task].isfinite().all()
-        assert torch.equal(clean_logits[task], dirty_logits[task])
+    for mode in (torch.enable_grad, torch.inference_mode):  # torch's own layers take another way without gradients
+        with mode():
+            clean_logits, dirty_logits = (model(t, random_batch.present) for t in (random_batch.tokens, dirty))
+        for task in clean_logits:
+            assert clean_logits[task].isfinite().all()
+            assert torch.equal(clean_logits[task], dirty_logits[task])
     fewer = random_batch.present.clone()
     fewer[-1, 0] = fewer[2, 1] = False
     for kept in (random_batch.present, fewer):
-        parts, gradients = losses_and_gradients(model, objective, random_batch.batch(), kept)
-        others, other_gradients = losses_and_gradients(model, objective, random_batch.batch(dirty), kept)
-        assert all(value.isfinite() for value in parts.values())
-        assert all(torch.equal(value, others[name]) for name, value in parts.items())
-        for one, other in zip(gradients, other_gradients, strict=True):
-            assert one.isfinite().all()
-            assert torch.equal(one, other)
+        assert_same_bits(model, objective, random_batch, dirty, kept)
+
+
+def assert_same_bits(
+    model: Model, objective: Objective, random_batch, dirty: dict[str, torch.Tensor], kept: torch.Tensor, epoch: int = 1
+) -> None:
+    """Losses and gradients are finite, and the same with the dirty tokens as with the clean ones."""
+    parts, gradients = losses_and_gradients(model, objective, random_batch.batch(), kept, epoch)
+    others, other_gradients = losses_and_gradients(model, objective, random_batch.batch(dirty), kept, epoch)
+    assert all(value.isfinite() for value in parts.values())
+    assert all(torch.equal(value, others[name]) for name, value in parts.items())
+    assert any(gradient.any() for gradient in gradients)
+    for one, other in zip(gradients, other_gradients, strict=True):
+        assert one.isfinite().all()
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "epoch"), [*((name, {}, epoch) for name in STRATEGIES for epoch in (0, 1)), *PHASES]
+)
+def test_absent_tokens_change_no_bit_in_training_mode(
+    strategy: str, options: dict, epoch: int, small_model: Callable, small_objective: Callable, random_batch
+) -> None:
+    """With everything random that training has, in every kind of epoch."""
+    options = {**RANDOM, **options}
+    model = small_model(strategy, **options).train()
+    objective = small_objective(strategy, model, **options).train()
+    dirty = poisoned(random_batch.tokens, ~random_batch.present, float("nan"))
+    assert_same_bits(model, objective, random_batch, dirty, random_batch.present, epoch)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
+def test_absent_tokens_change_no_bit_of_what_is_averaged_or_adapted(
+    strategy: str, poison: float, small_model: Callable, small_config: Callable, random_batch
+) -> None:
+    """Tokens longer than in training, lengths of what is absent, and a model that adapts while it is tested."""
+    model, present = small_model(strategy), random_batch.present
+    longer = {name: torch.cat([tokens, tokens.flip(1)], dim=1) for name, tokens in random_batch.tokens.items()}
+    dirty = poisoned(longer, ~present, poison)
+    lengths = {name: torch.full((7,), tokens.shape[1]) for name, tokens in longer.items()}
+    others = {n: torch.where(present[:, m], lengths[n], 1) for m, n in enumerate(NAMES)}
+    expected, got = model(longer, present, lengths=lengths), model(dirty, present, lengths=others)
+    assert all(torch.equal(values, got[task]) for task, values in expected.items())
+    config = small_config("midl", midl_lr=0.05)
+    clean, dirtied = ([Seen(t, present), Seen(t, present)] for t in (longer, dirty))
+    for one, other in zip(adapt(model, clean, config), adapt(model, dirtied, config), strict=True):
+        assert all(torch.equal(values, other[task]) for task, values in one.items())
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -96,6 +146,20 @@ def test_logits_do_not_depend_on_the_rest_of_the_batch(strategy: str, small_mode
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+def test_logits_do_not_depend_on_the_masks_of_other_rows(strategy: str, small_model: Callable, random_batch) -> None:
+    """With and without gradients: the same row among rows that are masked otherwise."""
+    model, batch = small_model(strategy), random_batch
+    for mode in (torch.enable_grad, torch.inference_mode):
+        with mode():
+            for i in range(len(batch.present)):
+                others = batch.present.roll(3, dims=0)
+                others[i] = batch.present[i]
+                one, other = model(batch.tokens, batch.present), model(batch.tokens, others)
+                for task in one:
+                    torch.testing.assert_close(one[task][i], other[task][i], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_modality_nobody_has_may_be_left_out(strategy: str, small_model: Callable, random_batch) -> None:
     model, batch = small_model(strategy), random_batch
     present = batch.present.clone()
@@ -123,7 +187,23 @@ def test_order_of_modalities_does_not_matter(
         torch.testing.assert_close(expected[task], got[task], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("strategy", REDUCING)
+def neutral(model: Model) -> None:
+    """Give a strategy that says something of what is there too the parameters with which it says nothing."""
+    strategy_fill = type(model.fill).__name__
+    with torch.no_grad():
+        if strategy_fill == "KarmmaFill":  # t = s = 0
+            for parameter in model.fill.parameters():
+                parameter.zero_()
+        if strategy_fill == "ShaSpecFill":  # a shared encoder that leaves tokens as they are, nothing specific
+            for block in (block for block in model.fill.modules() if isinstance(block, Block)):
+                for layer in (block.out, block.mlp[-1]):
+                    layer.weight.zero_()
+                    layer.bias.zero_()
+            model.fill.join.weight.zero_()
+            model.fill.join.bias.zero_()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_with_nothing_missing_a_strategy_is_its_plain_fusion(
     strategy: str, small_model: Callable, random_batch
 ) -> None:
@@ -131,12 +211,10 @@ def test_with_nothing_missing_a_strategy_is_its_plain_fusion(
     everything = torch.ones_like(random_batch.present)
     options = {"prompt_length": 0} if strategy.startswith("map") else {}
     model = small_model(strategy, **options)
-    plain = small_model(strategy, fill="skip", reconstruction=0.0, **options)
-    fitting = {name: value for name, value in model.state_dict().items() if not name.startswith("fill.")}
-    plain.load_state_dict(fitting)
-    if strategy == "karmma":
-        for parameter in model.fill.parameters():
-            torch.nn.init.zeros_(parameter)
+    without = {"reconstruction": 0.0, "shared": 0.0, "specific": 0.0}
+    plain = small_model(strategy, fill="skip", **without, **options)
+    plain.load_state_dict({n: value for n, value in model.state_dict().items() if not n.startswith("fill.")})
+    neutral(model)
     for task, expected in plain(random_batch.tokens, everything).items():
         assert torch.equal(expected, model(random_batch.tokens, everything)[task])
 

@@ -1,0 +1,143 @@
+"""Every strategy learns from incomplete sets, and takes a sensor that is nowhere (methods.md 0 and 1.1)."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmcache.fuse import Model, evaluate, train
+from mmcache.fuse.adapted import adapted_rates
+from mmcache.fuse.config import make_config
+from mmcache.fuse.evaluation import evaluated_rows
+from mmcache.fuse.strategies import STRATEGIES
+from mmcache.fuse.training import TrainedRun
+from mmcache.store import ConfigError, FeatureStore
+
+N = 106
+QUICK = {
+    "width": 16, "depth": 2, "heads": 2, "k": 4, "epochs": 1, "warmup": 0.0, "batch_size": 16, "lr": 0.01,
+    "device": "cpu",
+}  # fmt: skip
+# What a strategy builds on, trained small rather than at the size it would be by itself: option and strategy.
+BASE = {
+    "karmma": ("teacher", "karmma-teacher"),
+    "mmanet": ("teacher", "zeros"),
+    "map": ("start", "zeros"),
+    "map-attention": ("start", "zeros"),
+}
+# Strategies whose first stage learns from complete segments, or from one modality alone: they say that there is none.
+NEED_ALL = ("zeros", "skip", "map", "map-attention", "radevski", "mmanet", "midl")
+# Several trainings each: half a minute for all of them.
+ONCE_A_STAGE = [
+    pytest.param(name, marks=pytest.mark.slow) if name in BASE or name == "radevski" else name for name in STRATEGIES
+]
+WITHOUT_IMU = {"audio", "rgb", "audio+rgb"}
+# radevski's unimodal teachers cannot lack their one modality, and do not know the names of the others.
+LEARNING = [
+    pytest.param(name, marks=pytest.mark.xfail(raises=ConfigError, strict=True)) if name == "radevski" else name
+    for name in STRATEGIES
+]
+Runs = Callable[..., TrainedRun]
+
+
+@pytest.fixture(scope="module")
+def no_imu_at_test(write_store: Callable[..., Path]) -> Path:
+    return write_store(lacking={"imu": list(range(60, N))})
+
+
+@pytest.fixture(scope="module")
+def never_imu(write_store: Callable[..., Path]) -> Path:
+    return write_store(lacking={"imu": list(range(N))})
+
+
+@pytest.fixture(scope="module")
+def no_imu(write_store: Callable[..., Path]) -> Path:
+    return write_store(modalities=("audio", "rgb"))
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Train a strategy on a store, on top of a small run of what it builds on; what was trained once is found."""
+
+    @functools.cache
+    def make(strategy: str, store: Path, missing: float = 0.0, modalities: tuple[str, ...] | None = None) -> TrainedRun:
+        options: dict[str, Any] = {**QUICK, "store": store, "modalities": modalities and list(modalities)}
+        if missing:
+            options["train_missing"] = {"audio": missing}
+        if strategy in BASE:
+            option, base = BASE[strategy]
+            options[option] = make(base, store, missing, modalities).path
+        return train(strategy, {**options, "out": tmp_path_factory.mktemp("runs") / strategy})
+
+    return make
+
+
+@pytest.fixture
+def trained(run_of: Runs, no_imu_at_test: Path) -> Callable[[str], TrainedRun]:
+    """A run whose training segments lack audio in one case of four; IMU is nowhere at test."""
+    return lambda strategy: run_of(strategy, no_imu_at_test, 0.25)
+
+
+@pytest.mark.parametrize("strategy", LEARNING)
+def test_it_learns_from_an_incomplete_training_set(
+    strategy: str, trained: Callable[[str], TrainedRun], run_of: Runs, no_imu_at_test: Path
+) -> None:
+    """The loss is a number, and what was learned is not what complete segments teach."""
+    (line,) = (trained(strategy).path / "metrics.jsonl").read_text().splitlines()
+    assert np.isfinite(json.loads(line)["loss"])
+    if strategy == "dropout":
+        runs = trained(strategy), run_of(strategy, no_imu_at_test)
+        sets = [load_file(run.path / "model.safetensors") for run in runs]
+        assert any(not torch.equal(value, sets[1][name]) for name, value in sets[0].items())
+
+
+@pytest.mark.parametrize("strategy", LEARNING)
+def test_a_sensor_may_be_nowhere_at_test(strategy: str, trained: Callable[[str], TrainedRun]) -> None:
+    result = trained(strategy).result
+    assert set(result["subsets"]) == WITHOUT_IMU
+    assert set(result["rates"]) == {"audio", "rgb"}
+    assert result["n"] == 40
+
+
+@pytest.mark.parametrize("strategy", LEARNING)
+def test_a_store_may_lack_a_sensor_altogether(
+    strategy: str, trained: Callable[[str], TrainedRun], no_imu: Path, no_imu_at_test: Path
+) -> None:
+    """No tokens of that name are in it: the results are those of a store that has them for no segment."""
+    run = trained(strategy)
+    there = evaluate(run.path, store=no_imu_at_test, fresh=True)
+    here = evaluate(run.path, store=no_imu)
+    assert set(here["subsets"]) == WITHOUT_IMU
+    assert here["subsets"] == there["subsets"]
+    assert here["rates"] == there["rates"]
+
+
+@pytest.mark.parametrize("strategy", LEARNING)
+def test_it_adapts_without_the_sensor_that_is_nowhere(
+    strategy: str, trained: Callable[[str], TrainedRun], no_imu: Path
+) -> None:
+    model, store = Model.load(trained(strategy).path), FeatureStore.open(no_imu)
+    rows = evaluated_rows(store, "validation", store.modalities)
+    config = dataclasses.replace(make_config("midl", {"test": {"midl_lr": 0.05}}), k=4)
+    curves = adapted_rates(model, store, rows, config)
+    assert set(curves) == {"audio", "rgb"}
+    assert all(0 <= value <= 100 for tasks in curves.values() for curve in tasks.values() for value in curve.values())
+
+
+@pytest.mark.parametrize("strategy", ONCE_A_STAGE)
+def test_a_sensor_that_training_never_has(strategy: str, run_of: Runs, never_imu: Path, tmp_path: Path) -> None:
+    """It learns from the others; a strategy that needs complete segments says that there are none, and what to do."""
+    chosen = None
+    if strategy in NEED_ALL:
+        with pytest.raises(ConfigError, match=r"no training segment of .* choose fewer --modalities|0 labelled segm"):
+            train(strategy, {**QUICK, "store": never_imu, "out": tmp_path / "refused"})
+        chosen = ("audio", "rgb")
+    run = run_of(strategy, never_imu, modalities=chosen)
+    assert set(run.result["subsets"]) == WITHOUT_IMU
