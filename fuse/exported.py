@@ -4,7 +4,7 @@ import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,6 @@ from mmcache.store.errors import ConfigError
 from mmcache.store.kaverage import k_average
 
 _PREFIX = "mmcache."
-
-
-class _Session(Protocol):
-    def run(self, outputs: None, feeds: dict[str, Any]) -> list[NDArray[Any]]: ...
 
 
 class OnnxModel:
@@ -63,7 +59,7 @@ class OnnxModel:
         return {task: torch.from_numpy(values) for task, values in zip(self.spec.tasks, outputs, strict=True)}
 
 
-def _open(path: Path) -> tuple[_Session, Mapping[str, str]]:
+def _open(path: Path) -> tuple[Any, Mapping[str, str]]:
     """A session, and the metadata of the file."""
     try:
         if importlib.util.find_spec("onnxruntime") is not None:
