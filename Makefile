@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format typecheck install bench-extract bench-epoch bench-store clean
+.PHONY: demo test test-slow lint format typecheck install bench-extract bench-epoch bench-step bench-store clean
 
 install: $(STAMP)
 
@@ -42,6 +42,9 @@ bench-extract: $(STAMP)
 
 bench-epoch: $(STAMP)
 	$(BIN)/python benchmarks/bench_epoch.py
+
+bench-step: $(STAMP)
+	$(BIN)/python benchmarks/bench_step.py
 
 bench-store: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'

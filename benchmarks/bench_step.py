@@ -1,0 +1,220 @@
+"""What it costs to train from the store: a step that reads its batch, over the same step on ready tensors in RAM.
+
+Both take the step of `mmcache fuse --strategy karmma` (its model, objective, clipping and optimiser, from the run's own
+training loop) on a store of 2,000 segments, 3 modalities, 100 tokens of 384 numbers. From the store a step begins with
+row numbers: its tokens are gathered and made float, its keep masks drawn, its teacher's answers looked up. The ceiling
+begins with all of that done: float32 tensors in RAM, as the losses read them.
+
+Short blocks of the one and of the other kind alternate, so that what else the machine does falls on both, and the
+figure is the median of their ratios. The ratio of processor time stands beside it: steadier on a busy machine.
+The teacher's answers are random numbers, which cost as much to look up.
+
+    make bench-step
+"""
+
+import argparse
+import copy
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from harness import record
+from numpy.typing import NDArray
+
+from mmcache.fuse.config import make_config
+from mmcache.fuse.loop import Training
+from mmcache.fuse.masks import subset_name, subsets
+from mmcache.fuse.objective import Sample, Teaching
+from mmcache.fuse.progress import Silent
+from mmcache.fuse.run import RunFolder
+from mmcache.fuse.teacher import TeacherAnswers
+from mmcache.store import FeatureStore
+from mmcache.store.create import create_store
+from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.layout import StoreMeta
+from mmcache.store.writer import add_tokens
+
+SEGMENTS, TOKENS, WIDTH = 2000, 100, 384
+MODALITIES = ("rgb", "flow", "audio")
+TASKS = {"verb": 97, "noun": 300}
+BLOCKS, STEPS = 9, 3
+AIM = 1.05
+
+
+class Cost(NamedTuple):
+    """Of one step: seconds on the clock, and of processor time in all threads, which other programs hardly change."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def write_store(path: Path) -> None:
+    """Random tokens and labels; 10 segments a video, the last 50 of them the test split."""
+    rows, random = np.arange(SEGMENTS), np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "id": [f"s{row:05}" for row in rows],
+            "video": [f"v{row // 10:04}" for row in rows],
+            "start_s": rows * 1.0,
+            "stop_s": rows + 0.5,
+            "split": np.where(rows < SEGMENTS - 50, "train", "test"),
+            **{task: random.integers(count, size=SEGMENTS) for task, count in TASKS.items()},
+        }
+    )
+    classes = {task: [f"{task}{i}" for i in range(count)] for task, count in TASKS.items()}
+    create_store(path, table, StoreMeta("bench", classes, {"train": SEGMENTS - 50, "test": 50}, "test"))
+    for modality in MODALITIES:
+        mark = Fingerprint(f"random_{modality}", "random:0", "0" * 64, {}, None, 1)
+        writer = add_tokens(path, modality, mark, TOKENS, WIDTH)
+        for shard in range(writer.grid.n_shards):
+            commit = writer.shard(shard)
+            for row in writer.grid.rows(shard):
+                commit.put(row, random.standard_normal((1, TOKENS, WIDTH), np.float32).astype(np.float16))
+            commit.commit()
+
+
+def random_teacher(store: FeatureStore, rows: NDArray[np.int64], held_out: NDArray[np.int64]) -> Teaching:
+    """A teacher that has an answer for every segment and subset."""
+    random, names = np.random.default_rng(1), list(MODALITIES)
+    shape = (len(store), 1, len({subset_name(mask, names) for mask in subsets(len(names))}))
+    logits = {task: random.standard_normal((*shape, n), np.float32).astype(np.float16) for task, n in TASKS.items()}
+    return Teaching(TeacherAnswers(names, logits))
+
+
+def begin(store: FeatureStore, folder: Path, resident: str, precision: str, device: str) -> Training:
+    options = {"store": store.path, "k": TOKENS, "resident": resident, "precision": precision, "device": device}
+    config = make_config("karmma", {"bench": {**options, "out": folder}})
+    run_folder = RunFolder(config, store, list(MODALITIES), "random teacher")
+    return Training(config, store, list(MODALITIES), run_folder, random_teacher, device, Silent())
+
+
+def endless(training: Training) -> Iterator[Sample]:
+    """The samples of one epoch after another, as a run gets them from the store."""
+    for epoch in itertools.count():
+        for batch, kept in training.batches(epoch):
+            if len(batch.rows) == training.config.batch_size:  # the last one of an epoch is a smaller step
+                yield training.objective.sample(batch, kept, epoch)
+
+
+def step(training: Training, sample: Sample) -> None:
+    """One step of the optimiser, of an epoch well past the first."""
+    training.optimiser.zero_grad(set_to_none=True)
+    parts = training.objective.parts(training.model, sample, 50, training.autocast)
+    training.objective.weigh(parts, 50)["loss"].backward()
+    training._step(2000, 1)
+
+
+def measure(training: Training, blocks: int, steps: int) -> list[tuple[Cost, Cost]]:
+    """What a step costs from the store, and on ready samples, a pair for each two blocks, the order alternating."""
+    training.trained.train()
+    stream = endless(training)
+    ready = [copy.deepcopy(sample) for sample in itertools.islice(stream, steps)]  # memory of their own
+
+    def from_store() -> None:
+        for sample in itertools.islice(stream, steps):
+            step(training, sample)
+
+    def from_ram() -> None:
+        for sample in ready:
+            step(training, sample)
+
+    from_store(), from_ram()  # what is done but once: threads, buffers, the optimiser's state
+    pairs = []
+    for block in range(blocks):
+        if block % 2:
+            ram, store = cost(from_ram, steps), cost(from_store, steps)
+        else:
+            store, ram = cost(from_store, steps), cost(from_ram, steps)
+        pairs.append((store, ram))
+    stream.close()
+    return pairs
+
+
+def preparing(training: Training, count: int) -> float:
+    """Median seconds of processor time for one sample, from row numbers to what the losses read."""
+    stream, out = endless(training), []
+    next(stream)
+    for _ in range(count):
+        began = time.process_time()
+        next(stream)
+        out.append(time.process_time() - began)
+    stream.close()
+    return statistics.median(out)
+
+
+def cost(work: Callable[[], Any], steps: int) -> Cost:
+    wait: Callable[[], Any] = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    wait()
+    began, cpu = time.perf_counter(), time.process_time()
+    work()
+    wait()
+    return Cost((time.perf_counter() - began) / steps, (time.process_time() - cpu) / steps)
+
+
+def row(resident: str, training: Training, pairs: list[tuple[Cost, Cost]], steps: int) -> dict[str, Any]:
+    config, cpu_step = training.config, statistics.median(ram.cpu_seconds for _, ram in pairs)
+    prepared = preparing(training, 20)
+    ratios = [store.seconds / ram.seconds for store, ram in pairs]
+    return {
+        "name": f"karmma step, store in {resident}",
+        "segments": SEGMENTS,
+        "modalities": len(MODALITIES),
+        "k": TOKENS,
+        "d": WIDTH,
+        "batch": config.batch_size,
+        "device": str(training.loader.device),
+        "precision": "bf16" if training.autocast else "fp32",
+        "threads": torch.get_num_threads(),
+        "steps_a_block": steps,
+        "repeats": len(pairs),
+        "median_s": statistics.median(store.seconds for store, _ in pairs),
+        "min_s": min(store.seconds for store, _ in pairs),
+        "max_s": max(store.seconds for store, _ in pairs),
+        "ceiling_s": statistics.median(ram.seconds for _, ram in pairs),
+        "ratio": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+        "cpu_ratio": statistics.median(store.cpu_seconds / ram.cpu_seconds for store, ram in pairs),
+        "prepare_cpu_s": prepared,
+        "prepare_share": prepared / cpu_step,
+        "aim": AIM,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--blocks", type=int, default=BLOCKS, help="pairs of blocks; at least 5 to be worth a row")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps a block")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--dry-run", action="store_true", help="print, and keep no row")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_store(Path(folder) / "bench.zarr")
+        store = FeatureStore.open(Path(folder) / "bench.zarr")
+        for resident in ("gpu", "ram", "disk") if arguments.device.startswith("cuda") else ("ram", "disk"):
+            training = begin(store, Path(folder) / resident, resident, arguments.precision, arguments.device)
+            pairs = measure(training, arguments.blocks, arguments.steps)
+            rows.append(row(resident, training, pairs, arguments.steps))
+    for one in rows:
+        print(f"{one['name']}: {1e3 * one['median_s']:.2f} ms, on ready tensors {1e3 * one['ceiling_s']:.2f} ms")
+        spread = f"{one['ratio_min']:.3f} to {one['ratio_max']:.3f}"
+        print(f"    {one['ratio']:.3f} times ({spread}); of processor time {one['cpu_ratio']:.3f} times; aim {AIM}")
+        alone = f"{1e3 * one['prepare_cpu_s']:.1f} ms, {100 * one['prepare_share']:.1f} % of a step"
+        print(f"    processor time of making a batch ready: {alone}")
+    if not arguments.dry_run:
+        print(f"Rows: {record('step', rows)}")
+
+
+if __name__ == "__main__":
+    main()
