@@ -55,6 +55,7 @@ def open_exported(path: Path) -> Run:
         warnings.simplefilter("ignore")
         module = torch.export.load(path).module()
 
+    @torch.inference_mode()
     def run(inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         return [output.numpy() for output in module(*(torch.from_numpy(values) for values in inputs))]
 
