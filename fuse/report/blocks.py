@@ -30,8 +30,13 @@ class TaskPart:
 
 @dataclasses.dataclass(frozen=True)
 class SectionPart:
-    """Methods on the same segments, task by task, and the runs behind them."""
+    """Methods on the same segments, task by task, and the runs behind them.
 
+    Attributes:
+        title: of the section, numbered where several have the same.
+    """
+
+    title: str
     section: Section
     text: str
     tasks: tuple[TaskPart, ...]

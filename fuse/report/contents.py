@@ -34,7 +34,12 @@ def contents(
         for task in tasks:
             problems.check_name("task", task, known)
         problems.raise_if_any()
-    parts = [_section_part(i, section, tasks) for i, section in enumerate(sections, 1)]
+    names = [section.title for section in sections]
+    parts = []
+    for i, section in enumerate(sections):
+        place, total = names[: i + 1].count(names[i]), names.count(names[i])
+        told = f" ({place} of {total}, on different segments)" if total > 1 else ""
+        parts.append(_section_part(i + 1, names[i] + told, section, tasks))
     shown = sum(len(method.runs) for section in sections for method in section.methods)
     methods = sum(len(section.methods) for section in sections)
     words = [
@@ -53,7 +58,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _section_part(place: int, section: Section, tasks: Sequence[str] | None) -> SectionPart:
+def _section_part(place: int, title: str, section: Section, tasks: Sequence[str] | None) -> SectionPart:
     words = [f"{section.n} segments have every modality."]
     counts = sorted({len(method.runs) for method in section.methods})
     words.append(f"Seeds a method: {' to '.join(map(str, [counts[0], counts[-1]][: len(counts)]))}.")
@@ -67,7 +72,7 @@ def _section_part(place: int, section: Section, tasks: Sequence[str] | None) -> 
             found = figures(section, task)
             main = task == section.tasks[0]
             parts.append(TaskPart(task, found, tuple(_blocks(f"{place}-{task}", section, found, main))))
-    return SectionPart(section, " ".join(words), tuple(parts), _runs_table(section))
+    return SectionPart(title, section, " ".join(words), tuple(parts), _runs_table(section))
 
 
 def _blocks(name: str, section: Section, found: TaskFigures, main: bool) -> list[Block]:

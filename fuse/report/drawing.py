@@ -2,8 +2,10 @@
 
 import io
 import re
+from typing import TYPE_CHECKING
 
-from mmcache.fuse.report.plots import Plot
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _DPI = 200
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -12,17 +14,21 @@ _NAMESPACES = re.compile(r'\sxmlns(:\w+)?="[^"]*"')
 _IDS = re.compile(r'(\bid="|\bhref="#|url\(#)')
 
 
-def draw_plot(plot: Plot) -> tuple[str, bytes]:
-    """A plot as an SVG document and as PNG bytes."""
+def to_svg(figure: "Figure") -> str:
+    """A figure as an SVG document, the same bytes whenever it is drawn."""
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    svg = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "mmcache", "svg.fonttype": "path"}):
-        figure = plot.draw()
-        svg, png = io.StringIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata=_NO_METADATA)
-        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs={"dpi": (_DPI, _DPI)})
-    return svg.getvalue(), png.getvalue()
+    return svg.getvalue()
+
+
+def to_png(figure: "Figure") -> bytes:
+    """A figure as PNG bytes."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+    return png.getvalue()
 
 
 def inline_svg(svg: str, prefix: str) -> str:

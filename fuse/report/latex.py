@@ -1,12 +1,14 @@
 r"""A report as LaTeX: a file of booktabs tables to \input, which needs \usepackage{booktabs,graphicx} and no more."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from mmcache.fuse.report.blocks import Report, SectionPart
 from mmcache.fuse.report.tables import Cell, Kind, Row, Table
 
 AT_ONCE = 8  # columns of figures side by side; more go below
+_LINES = 42  # of a table that fits a page
 
 _HEAD = r"""% Needs \usepackage{booktabs,graphicx}. \input this file, or copy the tables from it.
 """
@@ -15,6 +17,8 @@ _SPECIAL = {
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "'": "'", "`": r"\textasciigrave{}", "–": "--", "±": r"$\pm$", "†": r"$^\dagger$",
 }  # fmt: skip
+# Grave, acute, circumflex, tilde, diaeresis, ring and caron, which every font encoding has.
+_ACCENTS = "\u0300\u0301\u0302\u0303\u0308\u030a\u030c"
 
 
 def to_latex(report: Report) -> str:
@@ -27,7 +31,8 @@ def to_latex(report: Report) -> str:
                 for k, table in enumerate(block.tables, 1):
                     title = " ".join(filter(None, (f"{block.title}.", f"{table.title}." if table.title else "")))
                     label = f"tab:report-{i}-{re.sub('[^A-Za-z0-9]+', '-', task.task)}-{j}-{k}"
-                    out.append(_table(table, f"{task.task}: {title}", label, part, letters))
+                    out += _floats(table, f"{task.task}: {title}", label, part, letters)
+            out.append(r"\clearpage")  # LaTeX holds back a limited number of tables
     return "\n\n".join(out) + "\n"
 
 
@@ -39,7 +44,9 @@ def escape(text: str) -> str:
 def _set(character: str) -> str:
     if character in _SPECIAL:
         return _SPECIAL[character]
-    return character if character.isascii() and character.isprintable() else "?"
+    base, *marks = unicodedata.normalize("NFD", character)
+    known = base.isascii() and base.isprintable() and (not marks or (base.isalpha() and marks[0] in _ACCENTS))
+    return character if known and len(marks) < 2 else "?"
 
 
 def abbreviations(modalities: Sequence[str]) -> dict[str, str]:
@@ -53,27 +60,30 @@ def abbreviations(modalities: Sequence[str]) -> dict[str, str]:
     return out
 
 
-def _table(table: Table, title: str, label: str, part: SectionPart, letters: dict[str, str]) -> str:
+def _floats(table: Table, title: str, label: str, part: SectionPart, letters: dict[str, str]) -> list[str]:
+    """A table environment, or several where the table is cut into pieces that together are too high for a page."""
     section = part.section
     subsets = {"+".join(sorted(n)): n for n in _subsets_in(table.columns, section.modalities)}
-    words = [f"{title} {section.title}; {section.n} segments."]
+    words = [f"{part.title}; {section.n} segments."]
     if table.spreads:
         words.append("Mean ± standard deviation over seeds.")
     if subsets:
         words.append(", ".join(f"{short}: {name}" for name, short in letters.items()) + ".")
     words += table.notes
     columns = [_column(column, subsets, letters) for column in table.columns]
-    body = "\n\\\\[1ex]\n".join(_blocks(table, columns))
-    return "\n".join(
-        (
-            r"\begin{table}[htbp]",
-            r"\centering\small",
-            rf"\caption{{{escape(' '.join(words))}}}",
-            rf"\label{{{label}}}",
-            body,
-            r"\end{table}",
-        )
-    )
+    pieces = _pieces(table, columns)
+    if len(pieces) * (len(table.rows) + 3) <= _LINES:
+        return [_float(" ".join([title, *words]), label, "\n\\\\[1ex]\n".join(pieces))]
+    out = [_float(" ".join([title, *words]), label, pieces[0])]
+    more = [f"{title} Continued ({i} of {len(pieces)})." for i in range(2, len(pieces) + 1)]
+    return out + [
+        _float(m, f"{label}-{i}", piece) for i, (m, piece) in enumerate(zip(more, pieces[1:], strict=True), 2)
+    ]
+
+
+def _float(caption: str, label: str, body: str) -> str:
+    head = (r"\begin{table}[htbp]", r"\centering\small", rf"\caption{{{escape(caption)}}}", rf"\label{{{label}}}")
+    return "\n".join((*head, r"\smallskip", body, r"\end{table}"))
 
 
 def _subsets_in(columns: Sequence[str], modalities: Sequence[str]) -> list[frozenset[str]]:
@@ -87,10 +97,10 @@ def _column(column: str, subsets: dict[str, frozenset[str]], letters: dict[str, 
     return escape(("" if all(len(part) == 1 for part in short) else "+").join(short))
 
 
-def _blocks(table: Table, columns: Sequence[str]) -> list[str]:
+def _pieces(table: Table, columns: Sequence[str]) -> list[str]:
     """The table cut into tabulars of at most AT_ONCE columns of figures, none wider than the line."""
     if table.text_columns:
-        return [_tabular(table, columns, range(len(columns) - 1), "@{}l" + r"p{0.28\linewidth}" * table.text_columns)]
+        return [_words(table, columns)]
     count = len(columns) - 1
     pieces = -(-count // AT_ONCE)
     size = -(-count // pieces)
@@ -100,6 +110,17 @@ def _blocks(table: Table, columns: Sequence[str]) -> list[str]:
         tabular = _tabular(table, columns, which, "@{}l" + "r" * len(which) + "@{}")
         out.append(rf"\resizebox{{\ifdim\width>\linewidth\linewidth\else\width\fi}}{{!}}{{{tabular}}}")
     return out
+
+
+def _words(table: Table, columns: Sequence[str]) -> str:
+    """A table of words, whose lines are broken within its columns, as wide as the line."""
+    share = f"{1 / len(columns):.3f}"
+    preamble = "@{}" + rf"p{{\dimexpr{share}\linewidth-2\tabcolsep}}" * len(columns)
+    lines = [rf"\begin{{tabular}}{{{preamble}}}", r"\toprule", " & ".join(columns) + r" \\", r"\midrule"]
+    for row in table.rows:
+        cells = (_label(row), *(escape(cell.text) for cell in row.cells))
+        lines.append(" & ".join(rf"{{\raggedright {cell}\par}}" for cell in cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 
 def _tabular(table: Table, columns: Sequence[str], which: range, preamble: str) -> str:

@@ -18,7 +18,7 @@ def to_markdown(report: Report, picture: Callable[[Plot], str] | None = None) ->
     """
     lines = [f"# {escape(report.title)}", "", escape(report.text), ""]
     for part in report.parts:
-        lines += [f"## {escape(part.section.title)}", "", escape(part.text), ""]
+        lines += [f"## {escape(part.title)}", "", escape(part.text), ""]
         for task in part.tasks:
             lines += [f"### {escape(task.task)}", ""]
             for block in task.blocks:

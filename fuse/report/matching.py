@@ -44,7 +44,7 @@ def _difference(table: Published, section: Section) -> str:
     if section.split == "train":
         return "ours are measured on the training split"
     if table.protocol != section.protocol:
-        return f"theirs is the division {table.protocol or 'usual'}, ours {section.protocol or 'the usual one'}"
+        return f"theirs is {_division(table.protocol)}, ours {_division(section.protocol)}"
     if set(table.modalities) != set(section.modalities):
         return f"theirs is of {_listed(table.modalities)}, ours of {_listed(section.modalities)}"
     ours = {name: len(classes) for name, classes in section.first.saved["model"]["tasks"].items()}
@@ -54,6 +54,10 @@ def _difference(table: Published, section: Section) -> str:
     if table.pruned and any(run.pruned is None for method in section.methods for run in method.runs):
         return "theirs leaves out nouns that never occur in train, and which these are our runs do not say"
     return ""
+
+
+def _division(protocol: str | None) -> str:
+    return f"the division {protocol}" if protocol else "the usual division"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmcache.fuse.report.blocks import Report
-from mmcache.fuse.report.drawing import draw_plot
+from mmcache.fuse.report.drawing import to_png, to_svg
 from mmcache.fuse.report.latex import to_latex
 from mmcache.fuse.report.markdown import to_markdown
 from mmcache.fuse.report.page import to_html
@@ -27,7 +27,7 @@ def check_formats(names: Sequence[str]) -> None:
 def render(report: Report, name: str) -> str:
     """The report in one format, as text."""
     if name == "html":
-        return to_html(report, lambda plot: draw_plot(plot)[0])
+        return to_html(report, lambda plot: to_svg(plot.draw()))
     return {"md": to_markdown, "csv": to_csv, "latex": to_latex}[name](report)
 
 
@@ -52,9 +52,10 @@ def write(
         plots = [plot for part in report.parts for t in part.tasks for block in t.blocks for plot in block.plots]
         for done, plot in enumerate(plots):
             progress(done, len(plots))
-            drawn[plot.name], png = draw_plot(plot)
+            figure = plot.draw()
+            drawn[plot.name] = to_svg(figure)
             put(folder / PLOTS / f"{plot.name}.svg", drawn[plot.name].encode())
-            put(folder / PLOTS / f"{plot.name}.png", png)
+            put(folder / PLOTS / f"{plot.name}.png", to_png(figure))
         progress(len(plots), len(plots))
     for name in formats:
         if name == "html":

@@ -1,0 +1,136 @@
+"""Run folders as `fuse` leaves them, with answers drawn at random instead of learned; and real ones on the oracle."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from mmcache.fuse import train
+from mmcache.fuse.masks import subset_name, subsets
+from mmcache.store import oracle
+from mmcache.store.create import create_store
+from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.layout import StoreMeta
+from mmcache.store.writer import add_tokens
+
+QUICK = {"width": 8, "heads": 2, "epochs": 1, "batch_size": 16, "device": "cpu"}
+
+
+def drawn_table(modalities: list[str], tasks: dict[str, int], n: int, lacking: int, seed: int) -> pd.DataFrame:
+    """A subsets table: labels by the segment, what is right by chance, the more modalities the likelier."""
+    random = np.random.default_rng((seed, n, len(modalities)))
+    rows = []
+    masks = [
+        (subset_name(mask, modalities), mask.sum() / len(modalities), range(n)) for mask in subsets(len(modalities))
+    ]
+    for name, share, which in [*masks, ("natural", 0.5, range(n, n + lacking))]:
+        for i in which:
+            row: dict[str, Any] = {"id": f"s{i:04}", "subset": name}
+            for task, classes in tasks.items():
+                right = random.random() < 0.2 + 0.6 * share
+                row |= {f"{task}_label": i % classes, f"{task}_pred": i % classes if right else (i + 1) % classes}
+                row |= {f"{task}_top1": right, f"{task}_top5": right or i % 2 == 0, f"{task}_confidence": 0.5}
+            if {"verb", "noun"} <= set(tasks):
+                row["action_top1"] = row["verb_top1"] and row["noun_top1"]
+                row["action_top5"] = row["verb_top5"] and row["noun_top5"]
+            rows.append(row)
+    return pd.DataFrame(rows).assign(noun_in_train=lambda t: t["id"] != "s0001")
+
+
+def write_run_folder(
+    folder: Path,
+    strategy: str = "skip",
+    seed: int = 0,
+    modalities: tuple[str, ...] = ("audio", "imu", "rgb"),
+    tasks: dict[str, int] | None = None,
+    n: int = 60,
+    lacking: int = 6,
+    dataset: str = "epic",
+    split: str = "validation",
+    **options: Any,
+) -> Path:
+    """A run folder with the files that a report reads; only its answers are drawn, not learned."""
+    tasks = tasks or {"verb": 4, "noun": 3}
+    folder.mkdir(parents=True)
+    (folder / "identity").write_text(folder.name)
+    saved = {
+        "eval_split": split,
+        "store": "gone.zarr",
+        "dataset": dataset,
+        "options": {"strategy": strategy, "seed": seed, "store": "gone.zarr", "out": str(folder), **options},
+        "model": {
+            "modalities": {modality: [f"enc_{modality}", 4, 8] for modality in modalities},
+            "tasks": {task: [f"{task}{i}" for i in range(count)] for task, count in tasks.items()},
+        },
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(saved))
+    draw = sum(map(ord, strategy)) + 1000 * seed + len(options)
+    drawn_table(list(modalities), tasks, n, lacking, draw).to_parquet(folder / "subsets.parquet", index=False)
+    figures = {"flops": 1000 * (1 + draw % 7), "latency_ms": 0.5, "peak_memory_bytes": 4_000_000}
+    names = [subset_name(mask, list(modalities)) for mask in subsets(len(modalities))]
+    cost = {"parameters": 10_000 * len(strategy), "device": "cpu", "subsets": dict.fromkeys(names, figures)}
+    (folder / "summary.json").write_text(json.dumps({"cost": cost}))
+    return folder
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., Path]:
+    """`write_run(name, strategy, seed, ...)` under tmp_path/runs, see write_run_folder."""
+    return lambda name, *arguments, **options: write_run_folder(tmp_path / "runs" / name, *arguments, **options)
+
+
+@pytest.fixture(scope="session")
+def write_runs_in() -> Callable[..., Path]:
+    """As `write_run`, for the path given."""
+    return write_run_folder
+
+
+@pytest.fixture(scope="session")
+def many_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 27 runs: 8 strategies with 3 seeds each on verb and noun, and one strategy on four modalities."""
+    folder = tmp_path_factory.mktemp("many") / "runs"
+    for strategy in ("zeros", "skip", "dropout", "mmt", "karmma", "actionmae", "shaspec", "compass"):
+        for seed in range(3):
+            write_run_folder(folder / f"{strategy}-{seed}", strategy, seed)
+    for seed in range(3):
+        four = ("depth", "ir", "rgb", "skeleton")
+        write_run_folder(folder / f"four-{seed}", "zeros", seed, four, {"action": 60}, dataset="ntu60", split="test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def oracle_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two really trained runs, of two seeds, on a store of the oracle's tokens; read only."""
+    world, n = oracle.Oracle(noise=2.0, skew=0.2), 120
+    ids = [f"s{row:03}" for row in range(n)]
+    table = pd.DataFrame(
+        {
+            "id": ids,
+            "video": [f"v{row // 5:02}" for row in range(n)],
+            "start_s": 0.0,
+            "stop_s": 1.0,
+            "split": ["train" if row < 60 else "test" for row in range(n)],
+            "class": oracle.class_of(world.factors(ids, 0)),
+            "noise": world.noise,
+            "skew": world.skew,
+        }
+    )
+    folder = tmp_path_factory.mktemp("oracle")
+    path = folder / "o.zarr"
+    create_store(path, table, StoreMeta("oracle", {"class": oracle.CLASSES}, {"test": 60, "train": 60}, "test"))
+    for modality in oracle.STRENGTHS:
+        mark = Fingerprint("oracle", "none needed", "0" * 64, {"tokens": 8}, None, 1)
+        writer = add_tokens(path, modality, mark, 8, oracle.WIDTH)
+        for shard in range(writer.grid.n_shards):
+            commit = writer.shard(shard)
+            for row in writer.grid.rows(shard):
+                commit.put(row, world.tokens(ids[row], 0, modality, 8)[None])
+            commit.commit()
+    for seed in range(2):
+        train("skip", {**QUICK, "store": path, "seed": seed, "out": folder / "runs" / f"skip-{seed}"})
+    return folder / "runs"
