@@ -108,7 +108,7 @@ def uniform_subset(draw: Draw) -> NDArray[np.bool_]:
 
 
 def complete_else_count(draw: Draw) -> NDArray[np.bool_]:
-    """P(full) = 1 - p, P(proper S) = p / ((M-1) C(M,k)) (COMPASS, q = 1 - p = 0.7)."""
+    """P(full) = 1 - p, P(proper S) = p / ((M-1) C(M,k)) (COMPASS, p = 0.7)."""
     n_present = draw.present.sum(axis=1)
     proper = 1 + np.floor(draw.uniform(_COUNT_STREAM) * np.maximum(n_present - 1, 1)).astype(np.int64)
     whole = draw.uniform(_CHOICE_STREAM) >= draw.drop

@@ -7,7 +7,8 @@ loss is L_S = a CE + (1 - a) KL(p_T || p_S), a = 0.7. One keep mask a segment dr
 UNSURE in the paper, and how it is here: s added always (`s_mode`), logits rather than probabilities averaged
 (`average`), the missing modality's vector included in the average (`average_missing`), learning rate 1e-4 with start
 and end at 1e-6. Its curves of cost fall as if missing tokens were not fed at all: `--fill skip`. The first version of
-the paper had an InfoNCE term in stage 1 (`align`). The paper fine-tunes its small extractors; here they are frozen.
+the paper had an InfoNCE term in stage 1 (`align`). The paper fine-tunes its small extractors, 6 segments a batch;
+here they are frozen, and a batch is as large as the teacher's, 32.
 """
 
 from mmcache.fuse.strategies.base import Strategy
