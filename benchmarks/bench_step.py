@@ -2,8 +2,8 @@
 
 Both take the step of `mmcache fuse --strategy karmma` (its model, objective, clipping and optimiser, from the run's own
 training loop) on a store of 2,000 segments, 3 modalities, 100 tokens of 384 numbers. From the store a step begins with
-row numbers: its tokens are gathered and made float, its keep masks drawn, its teacher's answers looked up. The ceiling
-begins with all of that done: float32 tensors in RAM, as the losses read them.
+row numbers: its tokens are gathered and made float32, its keep masks drawn, its teacher's answers looked up. The
+ceiling begins with all of that done, its float32 tensors in RAM.
 
 Short blocks of the one and of the other kind alternate, so that what else the machine does falls on both, and the
 figure is the median of their ratios. The ratio of processor time stands beside it: steadier on a busy machine.
@@ -14,6 +14,7 @@ The teacher's answers are random numbers, which cost as much to look up.
 
 import argparse
 import copy
+import dataclasses
 import itertools
 import statistics
 import tempfile
@@ -111,11 +112,17 @@ def step(training: Training, sample: Sample) -> None:
     training._step(2000, 1)
 
 
+def in_ram(sample: Sample) -> Sample:
+    """A copy with memory of its own, its tokens made float32, which a step from the store does on the way."""
+    copied = copy.deepcopy(sample)
+    return dataclasses.replace(copied, tokens={name: tokens.float() for name, tokens in copied.tokens.items()})
+
+
 def measure(training: Training, blocks: int, steps: int) -> list[tuple[Cost, Cost]]:
     """What a step costs from the store, and on ready samples, a pair for each two blocks, the order alternating."""
     training.trained.train()
     stream = endless(training)
-    ready = [copy.deepcopy(sample) for sample in itertools.islice(stream, steps)]  # memory of their own
+    ready = [in_ram(sample) for sample in itertools.islice(stream, steps)]
 
     def from_store() -> None:
         for sample in itertools.islice(stream, steps):
