@@ -44,7 +44,7 @@ def escape(text: str) -> str:
 def _set(character: str) -> str:
     if character in _SPECIAL:
         return _SPECIAL[character]
-    base, *marks = unicodedata.normalize("NFD", character)
+    base, *marks = list(unicodedata.normalize("NFD", character))
     known = base.isascii() and base.isprintable() and (not marks or (base.isalpha() and marks[0] in _ACCENTS))
     return character if known and len(marks) < 2 else "?"
 

@@ -45,14 +45,16 @@ def curve_plots(
     best: Mapping[str, float] | None,
     limits: tuple[float, float],
 ) -> list[Plot]:
-    """Panels of AT_ONCE methods each, best ones first, the others grey behind them.
+    """Panels of at most AT_ONCE methods each, best ones first, the others grey behind them.
 
     Args:
         best: the best possible at each step, where it is known.
         limits: the lowest and the highest mean of all panels that are to be compared.
     """
     labels = list(curves)
-    groups = [labels[i : i + AT_ONCE] for i in range(0, len(labels), AT_ONCE)]
+    panels = -(-len(labels) // AT_ONCE)
+    size = -(-len(labels) // panels)
+    groups = [labels[i : i + size] for i in range(0, len(labels), size)]
     out = []
     for i, group in enumerate(groups, 1):
         told = f" ({i} of {len(groups)})" if len(groups) > 1 else ""
