@@ -84,6 +84,15 @@ def train_layers(
     strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress, *, resume: bool = False
 ) -> TrainedRun:
     """As `train`, with options in layers (see settings.resolve); `resume` insists that the run was begun before."""
+    request, before, begun = request_run(strategy, layers, progress, resume=resume)
+    trained = train_run(request, progress)
+    return dataclasses.replace(trained, teachers=before, start=begun)
+
+
+def request_run(
+    strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress, *, resume: bool = False
+) -> tuple["RunRequest", tuple[TrainedRun, ...], TrainedRun | None]:
+    """A run ready to be trained, with the teachers and the start that it needs and that were trained for it."""
     config, store, layers = resolve_run(strategy, layers)
     for run in [*config.teacher_runs, *([config.start] if config.start is not None else [])]:
         read_run_config(run)  # what is no run is said before anything is trained
@@ -99,8 +108,7 @@ def train_layers(
     if start is None and STRATEGIES[strategy].start is not None:
         begun = _train_first(start_config(config, layers), config, store, "-start", progress, resume)
         start = begun.path
-    trained = train_run(RunRequest(config, store, tuple(teachers), start, resume), progress)
-    return dataclasses.replace(trained, teachers=tuple(before), start=begun)
+    return RunRequest(config, store, tuple(teachers), start, resume), tuple(before), begun
 
 
 def _train_first(

@@ -62,7 +62,7 @@ class StackedAdamW:
     def _clipping(self) -> torch.Tensor:
         """(V,) what gradients are multiplied by, as torch.nn.utils.clip_grad_norm_ does."""
         grads = [p.grad for p in self._parameters if p.grad is not None]
-        norms = torch.stack([torch.linalg.vector_norm(grad.flatten(1), dim=1) for grad in grads])
+        norms = torch.stack([torch.linalg.vector_norm(grad.reshape(len(grad), -1), dim=1) for grad in grads])
         share = self._clip / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)
         return share.clamp(max=1.0).nan_to_num(nan=1.0)
 

@@ -1,5 +1,7 @@
 """A group of runs, trained as one where there are several."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mmcache.fuse.device import usable_device
@@ -13,11 +15,14 @@ from mmcache.store.errors import MmcacheError
 from mmcache.store.loader import Loader
 
 
-def train_pack(requests: list[RunRequest], progress: Progress) -> list[TrainedRun | MmcacheError]:
+def train_pack(requests: Sequence[RunRequest], progresses: Sequence[Progress]) -> list[TrainedRun | MmcacheError]:
     """Train runs of one `groups.pack_key` as one; what is finished already is only read.
 
     Every run gets the folder that it would get alone, and the same results to floating-point tolerance. An interrupted
     pack goes on where it stopped, together or each run alone.
+
+    Args:
+        progresses: who is told of each run.
 
     Returns:
         For each request the run, or why there is none: one that fails does not stop the others.
@@ -34,12 +39,12 @@ def train_pack(requests: list[RunRequest], progress: Progress) -> list[TrainedRu
         except MmcacheError as error:
             out[i] = error
     with own_randomness():
-        out |= _train(requests, waiting, progress)
+        out |= _train(requests, waiting, progresses)
     return [out[i] for i in range(len(requests))]
 
 
 def _train(
-    requests: list[RunRequest], folders: dict[int, RunFolder], progress: Progress
+    requests: Sequence[RunRequest], folders: dict[int, RunFolder], progresses: Sequence[Progress]
 ) -> dict[int, TrainedRun | MmcacheError]:
     out: dict[int, TrainedRun | MmcacheError] = {}
     members: dict[int, Training] = {}
@@ -48,7 +53,7 @@ def _train(
         try:
             if loader is None and len(folders) > 1:
                 loader = _shared_loader(requests[i])
-            members[i] = make_training(requests[i], folder, progress, loader)
+            members[i] = make_training(requests[i], folder, progresses[i], loader)
         except MmcacheError as error:
             out[i] = error
     if len(members) == 1:
@@ -58,7 +63,7 @@ def _train(
         except MmcacheError as error:
             out[i] = error
     elif members:
-        results = PackedTraining(list(members.values()), progress).run()
+        results = PackedTraining(list(members.values())).run()
         for i, result in zip(members, results, strict=True):
             if isinstance(result, MmcacheError):
                 out[i] = result

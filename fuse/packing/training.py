@@ -16,7 +16,6 @@ from mmcache.fuse.objective import WEIGHTED, Sample
 from mmcache.fuse.packing.adamw import StackedAdamW
 from mmcache.fuse.packing.folding import folded
 from mmcache.fuse.packing.stack import Stack
-from mmcache.fuse.progress import Progress
 from mmcache.store.errors import MmcacheError
 from mmcache.store.loader import Batch
 
@@ -33,8 +32,8 @@ class PackedTraining:
         members: of one `groups.pack_key`, on one device.
     """
 
-    def __init__(self, members: Sequence[Training], progress: Progress) -> None:
-        self.members, self.progress = list(members), progress
+    def __init__(self, members: Sequence[Training]) -> None:
+        self.members = list(members)
         self.epochs, self.device = members[0].config.epochs, members[0].device
         self.stack = Stack([member.trained for member in members])
         self.optimiser = StackedAdamW(
@@ -50,7 +49,10 @@ class PackedTraining:
 
     def run(self) -> list[dict[str, Any] | MmcacheError]:
         """Train, evaluate, and write all folders; for each run its results, or why it has none."""
-        self._say()
+        for member in self.members:
+            member.progress.stage(
+                f"{member.config.strategy} -> {member.folder.path}", [f"one of {len(self.members)} trained as one"]
+            )
         done = [member.begin(self.optimiser.of(i)) for i, member in enumerate(self.members)]
         while (
             epoch := min((d for i, d in enumerate(done) if i not in self.failures), default=self.epochs)
@@ -63,17 +65,8 @@ class PackedTraining:
                 done[i] += 1
                 if i not in self.failures:
                     self.members[i].end_epoch(epoch, losses[i], self.optimiser.of(i), began)
-            figures = [losses[i]["loss"] for i in active if i not in self.failures]
-            self.progress.advance(epoch + 1, self.epochs, "epochs", f"loss {np.mean(figures or [np.nan]):.3f}")
+                    self.members[i].progress.advance(done[i], self.epochs, "epochs", f"loss {losses[i]['loss']:.3f}")
         return [self.failures.get(i) or member.finish() for i, member in enumerate(self.members)]
-
-    def _say(self) -> None:
-        first = self.members[0]
-        folders = [str(member.folder.path) for member in self.members]
-        self.progress.stage(
-            f"{len(folders)} runs of {first.config.strategy} as one",
-            [*folders[:4], *([f"and {len(folders) - 4} more"] if len(folders) > 4 else [])],
-        )
 
     def _train_epoch(self, epoch: int, active: list[int]) -> dict[int, dict[str, float]]:
         """One pass over the training rows of the active variants; the mean of each part of their losses."""
@@ -192,6 +185,8 @@ def _stacked(samples: list[Sample]) -> tuple[dict[str, Any], dict[str, Any]]:
             dims[field.name] = {name: dim for name, (_, dim) in pairs.items()}
         else:
             fields[field.name], dims[field.name] = _stack(values)
+    # What is drawn for each place of a mask is each variant's own, even if their masks are one.
+    fields["kept"], dims["kept"] = torch.stack([sample.kept for sample in samples]), 0
     return fields, dims
 
 

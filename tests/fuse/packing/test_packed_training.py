@@ -1,0 +1,142 @@
+"""A packed run is the run it would be alone: the same losses, the same figures, the same folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mmcache.fuse import evaluate
+from mmcache.fuse.packing import train_pack
+from mmcache.fuse.progress import Silent
+from mmcache.fuse.strategies import STRATEGIES
+from mmcache.fuse.training import RunRequest, TrainedRun, request_run, train_run
+from mmcache.store.errors import ConfigError
+
+QUICK = {
+    "width": 16, "heads": 2, "depth": 2, "k": 6, "epochs": 3, "batch_size": 8, "lr": 1e-3, "device": "cpu",
+    "resident": "ram",
+}  # fmt: skip
+# Whole videos are held out, so seeds differ in the number of their segments, in that of their batches, or in neither.
+VARIANTS: list[dict[str, Any]] = [{"seed": 0}, {"seed": 1, "lr": 3e-3}, {"seed": 1, "drop": 0.2}, {"seed": 2}]
+SHOWN = ("dropout", "mmt", "karmma")
+
+
+def requests(strategy: str, store: Path, out: Path, variants: list[dict[str, Any]]) -> list[RunRequest]:
+    """What each variant needs is trained first, in one folder a seed."""
+    made = []
+    for i, own in enumerate(variants):
+        if "drop" in own and STRATEGIES[strategy].options.get("law", "none") == "none":
+            own = {**own, "drop": 0.0}  # nothing is dropped: an option that says so is refused
+        flags = {**QUICK, **own, "store": store, "out": out / str(i)}
+        made.append(request_run(strategy, {"flags": flags}, Silent())[0])
+    return made
+
+
+def losses(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(alone: Path, packed: Path, tolerance: float = 1e-4) -> None:
+    for one, other in zip(losses(alone), losses(packed), strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            if isinstance(value, float) and name != "seconds":
+                assert abs(value - other[name]) < tolerance, (name, value, other[name])
+    accuracies, own = evaluate(alone)["subsets"], evaluate(packed)["subsets"]
+    for subset, tasks in accuracies.items():
+        for task, figures in tasks.items():
+            assert own[subset][task] == pytest.approx(figures, abs=tolerance), (subset, task)
+    assert {path.name for path in alone.iterdir()} == {path.name for path in packed.iterdir()}
+    # Not the weights: AdamW makes full steps of the rounding errors that are all the gradient of a key's bias.
+    said, others = (pd.read_parquet(run / "subsets.parquet") for run in (alone, packed))
+    pd.testing.assert_frame_equal(said, others, check_exact=False, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "strategy", [name if name in SHOWN else pytest.param(name, marks=pytest.mark.slow) for name in STRATEGIES]
+)
+def test_packed_equals_single(strategy: str, store_copy: Path, tmp_path: Path) -> None:
+    alone = [train_run(request, Silent()) for request in requests(strategy, store_copy, tmp_path / "alone", VARIANTS)]
+    packed = train_pack(requests(strategy, store_copy, tmp_path / "packed", VARIANTS), [Silent()] * len(VARIANTS))
+    for one, other in zip(alone, packed, strict=True):
+        assert isinstance(other, TrainedRun), other
+        assert_same_run(one.path, other.path)
+
+
+def test_variants_of_one_order_read_their_tokens_once(store_copy: Path, tmp_path: Path) -> None:
+    """With the same seed, and incomplete sets of their own."""
+    variants = [{"drop": 0.5}, {"drop": 0.1}, {"law": "uniform_subset"}, {"train_missing": {"rgb": 0.4}}]
+    alone = [train_run(r, Silent()) for r in requests("moddrop", store_copy, tmp_path / "alone", variants)]
+    packed = train_pack(requests("moddrop", store_copy, tmp_path / "packed", variants), [Silent()] * 4)
+    for one, other in zip(alone, packed, strict=True):
+        assert isinstance(other, TrainedRun), other
+        assert_same_run(one.path, other.path)
+
+
+class _Stopped(BaseException):
+    """The plug was pulled."""
+
+
+class _Plug(Silent):
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def advance(self, done: int, total: int, unit: str, note: str = "") -> None:
+        if done == self._epoch and unit == "epochs":
+            raise _Stopped
+
+
+@pytest.mark.parametrize("member", [0, 2], ids=["after the first of them", "after the last of them"])
+def test_a_stopped_pack_goes_on_to_the_same_bytes(member: int, store_copy: Path, tmp_path: Path) -> None:
+    """Stopped between the folders of an epoch too, where some are an epoch ahead."""
+    variants = VARIANTS[:3]
+    whole = train_pack(requests("mmt", store_copy, tmp_path / "whole", variants), [Silent()] * 3)
+    asked = requests("mmt", store_copy, tmp_path / "stopped", variants)
+    plugs = [_Plug(2) if i == member else Silent() for i in range(3)]
+    with pytest.raises(_Stopped):
+        train_pack(asked, plugs)
+    assert len(losses(tmp_path / "stopped" / "0")) == 2
+    resumed = train_pack(asked, [Silent()] * 3)
+    for one, other in zip(whole, resumed, strict=True):
+        assert isinstance(one, TrainedRun)
+        assert isinstance(other, TrainedRun)
+        assert_same_run(one.path, other.path, 1e-6)
+
+
+def test_a_stopped_pack_may_go_on_one_by_one(store_copy: Path, tmp_path: Path) -> None:
+    variants = VARIANTS[:2]
+    whole = train_pack(requests("dropout", store_copy, tmp_path / "whole", variants), [Silent()] * 2)
+    asked = requests("dropout", store_copy, tmp_path / "stopped", variants)
+    with pytest.raises(_Stopped):
+        train_pack(asked, [Silent(), _Plug(1)])
+    for one, request in zip(whole, asked, strict=True):
+        assert isinstance(one, TrainedRun)
+        assert_same_run(one.path, train_run(request, Silent()).path)
+
+
+def test_a_variant_that_breaks_stops_none_of_the_others(store_copy: Path, tmp_path: Path) -> None:
+    variants = [{"seed": 0}, {"seed": 1, "lr": 1e4, "clip": 0.0, "warmup": 0.0}, {"seed": 2}]
+    asked = requests("dropout", store_copy, tmp_path / "packed", variants)
+    first, broken, last = train_pack(asked, [Silent()] * 3)
+    assert isinstance(broken, ConfigError), broken
+    assert "the loss became no number in epoch" in str(broken)
+    for run, own in ((first, variants[0]), (last, variants[2])):
+        assert isinstance(run, TrainedRun)
+        (alone,) = requests("dropout", store_copy, tmp_path / f"alone-{own['seed']}", [own])
+        assert_same_run(train_run(alone, Silent()).path, run.path)
+
+
+def test_what_is_finished_is_read_and_what_is_refused_is_named(store_copy: Path, tmp_path: Path) -> None:
+    asked = requests("dropout", store_copy, tmp_path, VARIANTS[:2])
+    done = train_run(asked[0], Silent())
+    foreign = tmp_path / "1"
+    foreign.mkdir()
+    (foreign / "notes.txt").write_text("mine")
+    found, refused = train_pack(asked, [Silent()] * 2)
+    assert isinstance(found, TrainedRun)
+    assert found.was_finished
+    assert found.result == evaluate(done.path)
+    assert isinstance(refused, ConfigError)
+    assert "holds another run or other files" in str(refused)
