@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from mmcache.cli import check, demo, evaluate, export, extract, fuse, listing, predict, report, store
+from mmcache.cli import check, demo, evaluate, export, extract, fuse, listing, predict, report, store, sweep
 from mmcache.store.errors import MmcacheError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("demo", rich_help_panel="Start here", epilog=demo.EXAMPLE)(demo.demo
 app.command("extract", rich_help_panel="Stage one: encoders to cache", epilog=extract.EXAMPLE)(extract.extract)
 app.command("check", rich_help_panel="Stage one: encoders to cache", epilog=check.EXAMPLE)(check.check)
 app.command("fuse", rich_help_panel="Stage two: cache to models", epilog=fuse.EXAMPLE)(fuse.fuse)
+app.command("sweep", rich_help_panel="Stage two: cache to models", epilog=sweep.EXAMPLE)(sweep.sweep)
 app.command("evaluate", rich_help_panel="Stage two: cache to models", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("report", rich_help_panel="Stage two: cache to models", epilog=report.EXAMPLE)(report.report)
 app.command("predict", rich_help_panel="From models to use", epilog=predict.EXAMPLE)(predict.predict)

@@ -11,7 +11,7 @@ from mmcache.fuse.run import METRICS_FILE
 WAITING, RUNNING, FINISHED, FAILED, STOPPED = "waiting", "running", "finished", "failed", "stopped"
 ENDS = (FINISHED, FAILED, STOPPED)
 
-Event = dict[str, Any]  # identity, state, and what is known: epoch, epochs, loss, holdout, reason
+Event = dict[str, Any]  # identity, state, and what is known: epoch, epochs, loss, holdout, held, reason
 
 
 def last_line(folder: Path) -> dict[str, Any] | None:
@@ -27,16 +27,18 @@ def holdout_of(line: dict[str, Any], task: str | None = None) -> float:
     return holdout[task] if task is not None else holdout.get("action", next(iter(holdout.values())))
 
 
-def is_epoch(event: Event) -> bool:
-    """Whether it tells of an epoch that is not the run's last."""
-    return "epoch" in event and event["epoch"] < event["epochs"]
-
-
 class Teller:
-    """The progress of one run (see fuse/progress.py) as events."""
+    """The progress of one run (see fuse/progress.py) as events.
 
-    def __init__(self, identity: str, folder: Path, task: str | None, tell: Callable[[Event], None]) -> None:
-        self._identity, self._folder, self._task, self._tell = identity, folder, task, tell
+    Args:
+        held: mark every epoch but the last as one that waits for the scheduler's word.
+    """
+
+    def __init__(
+        self, identity: str, folder: Path, task: str | None, held: bool, tell: Callable[[Event], None]
+    ) -> None:
+        self._identity, self._folder, self._task = identity, folder, task
+        self._held, self._tell = held, tell
 
     def stage(self, title: str, details: list[str]) -> None:
         self._tell({"identity": self._identity, "state": RUNNING})
@@ -45,4 +47,5 @@ class Teller:
         line = last_line(self._folder) if unit == "epochs" else None
         if line is not None:
             figures = {"epoch": done, "epochs": total, "loss": line["loss"], "holdout": holdout_of(line, self._task)}
-            self._tell({"identity": self._identity, "state": RUNNING, **figures})
+            held = self._held and done < total
+            self._tell({"identity": self._identity, "state": RUNNING, **figures, "held": held})

@@ -74,6 +74,7 @@ class Request:
     teachers: tuple[Path, ...]
     start: Path | None
     answers: bool  # whether others learn from it: its answers are cached while one is at it
+    stoppable: bool  # whether it may be stopped early: nothing builds on it
 
     @property
     def store(self) -> Path:
@@ -91,7 +92,8 @@ class Request:
         teachers = (*(trials[name].folder for name in trial.teachers), *trial.given)
         start = trials[trial.start].folder if trial.start is not None else trial.config.start
         answers = any(trial.identity in other.teachers for other in trials.values())
-        return cls(trial.identity, trial.config, teachers, start, answers)
+        stoppable = not any(trial.identity in other.needs for other in trials.values())
+        return cls(trial.identity, trial.config, teachers, start, answers, stoppable)
 
 
 def pack_requests(requests: Sequence[Request]) -> str:

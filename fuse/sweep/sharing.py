@@ -35,7 +35,7 @@ class Portion:
 def portions(planner: Planner) -> list[Portion]:
     """What the trials of a plan read for training and for their results, each token once."""
     wanted: dict[tuple[Path, int], dict[str, Any]] = {}
-    for trial in planner.trials.values():
+    for trial in planner.samples:
         config = trial.config
         assert config.store is not None
         if config.resident in ("disk", "gpu"):

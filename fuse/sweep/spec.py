@@ -27,6 +27,7 @@ from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.sweep.space import Distribution
 from mmcache.store.errors import ConfigError, Problems, unknown_name
 
+SPEC_FILE = "sweep.yaml"  # in a sweep's folder: what it was begun with
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Space = dict[str, Distribution]
@@ -126,9 +127,11 @@ class SweepSpec:
 
     def _check_points(self, problems: Problems) -> None:
         where = {w: set(names) for w, names in self._options().items() if w in ("axes", "random", "search")}
-        for first, second in (("axes", "random"), ("axes", "search"), ("random", "search")):
-            for name in sorted(where.get(first, set()) & where.get(second, set())):
-                problems.add(f"{name} is in {first} and in {second}: choose one")
+        if self.search is not None and (self.axes or self.random is not None):
+            problems.add("search chooses its points itself: put axes and random into its space, as choice and the like")
+        elif self.random is not None:
+            for name in sorted(where["axes"] & where["random"]):
+                problems.add(f"{name} is in axes and in random: choose one")
         for name in sorted(set().union(*where.values()) & set(self.flags)):
             problems.add(f"--{name.replace('_', '-')} is given, and {name} is varied by this sweep: leave one out")
         for part in (self.random, self.search):
@@ -192,3 +195,11 @@ def make_spec(content: Mapping[str, Any], where: str) -> SweepSpec:
         spec.check(problems)
     problems.raise_if_any()
     return spec
+
+
+def saved_spec(out: Path) -> SweepSpec:
+    """The spec of the sweep that was begun in a folder. Raises ConfigError where none was."""
+    path = out / SPEC_FILE
+    if not path.exists():
+        raise ConfigError(f"--resume: no sweep was begun in {out}. Give a file or --strategies, or the right --out.")
+    return make_spec(yaml.safe_load(path.read_text()), str(path))

@@ -22,14 +22,13 @@ from mmcache.fuse.sweep.events import ENDS
 from mmcache.fuse.sweep.groups import AUTO, OFF
 from mmcache.fuse.sweep.nodes import check_nodes
 from mmcache.fuse.sweep.sharing import object_store_bytes, portions, put_tokens
-from mmcache.fuse.sweep.spec import SweepSpec, make_spec
+from mmcache.fuse.sweep.spec import SPEC_FILE, SweepSpec, saved_spec
 from mmcache.fuse.sweep.trials import Planner
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError, MmcacheError
 from mmcache.store.lock import writer_lock
 from mmcache.store.ray_link import connected
 
-SPEC_FILE = "sweep.yaml"  # of the sweep that a folder holds
 _DONE_FILE = "sweep.done"  # holds the identity of the sweep that was finished last
 _TUNE_FOLDER = ".tune"
 _DEATHS = 4  # of workers under one group, before it counts as failed
@@ -66,14 +65,6 @@ def plan_sweep(spec: SweepSpec, out: Path | None = None) -> Sweep:
     planner = Planner(spec, folder)
     planner.make_all()
     return Sweep(spec, folder, planner)
-
-
-def saved_spec(out: Path) -> SweepSpec:
-    """The spec of the sweep that was begun in a folder. Raises ConfigError where none was."""
-    path = out / SPEC_FILE
-    if not path.exists():
-        raise ConfigError(f"--resume: no sweep was begun in {out}. Give a file or --strategies, or the right --out.")
-    return make_spec(yaml.safe_load(path.read_text()), str(path))
 
 
 def run_sweep(
@@ -212,7 +203,7 @@ def _scheduler(sweep: Sweep) -> Any:
     asha = sweep.spec.asha
     if asha is None:
         return FIFOScheduler()
-    longest = max((trial.config.epochs for trial in sweep.planner.trials.values()), default=1)
+    longest = max((trial.config.epochs for trial in sweep.planner.samples), default=1)
     return ASHAScheduler(
         time_attr="epoch",
         metric="holdout",

@@ -60,7 +60,8 @@ class Planner:
         out: the sweep's folder.
 
     Attributes:
-        trials: identity -> trial, each after those it needs.
+        trials: identity -> trial, each after those it needs; those of a search come while it runs.
+        samples: what the trials are like, of a search too.
         stores: where the sweep's stores lie, absolute.
     """
 
@@ -68,6 +69,7 @@ class Planner:
         self.spec, self.out = spec, out.absolute()
         self.stores = [path.absolute() for path in spec.stores or [newest_store()]]
         self.trials: dict[str, Trial] = {}
+        self.samples: list[Trial] = []
         self._opened: dict[tuple[Path, str | None], FeatureStore] = {}
         self._digests: dict[tuple[Path, str | None, tuple[str, ...]], str] = {}
 
@@ -88,13 +90,18 @@ class Planner:
                 if said not in problems.messages:
                     problems.add(said)
         problems.raise_if_any()
+        self.samples = list(self.trials.values())
+        if self.spec.search is not None:
+            self.trials.clear()
 
     def _combinations(self) -> list[tuple[Path, str, dict[str, Any], int]]:
-        """Store, strategy, point and seed of every trial; of a search, one try-out a strategy that is not kept."""
+        """Store, strategy, point and seed of every trial; of a search, of one point that it could choose."""
         return list(itertools.product(self.stores, self.spec.strategies, self.points(), self.spec.seeds))
 
     def points(self) -> list[dict[str, Any]]:
-        """Every combination of the axes, with every random point."""
+        """Every combination of the axes, with every random point; of a search, one that it could choose."""
+        if self.spec.search is not None:
+            return draw_points(self.spec.search.space, 1, self.spec.search.seed)
         axes = [
             dict(zip(self.spec.axes, values, strict=True)) for values in itertools.product(*self.spec.axes.values())
         ]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from mmcache.fuse.sweep.events import FAILED, FINISHED, Event, Teller, is_epoch
+from mmcache.fuse.sweep.events import FAILED, FINISHED, Event, Teller
 from mmcache.fuse.sweep.groups import Request, reason_of, run_group, unpack_requests
 from mmcache.store.at_hand import TokensAtHand
 from mmcache.store.feature_store import FeatureStore
@@ -73,7 +73,7 @@ class GroupWorker(tune.Trainable):
             if event is None:
                 return {"events": events, "done": True}
             events.append(event)
-            if self._shared.in_step and is_epoch(event):
+            if event.get("held"):
                 self._held = True  # until the next step, which comes if the scheduler wants it to
                 break
         figures = {name: events[-1][name] for name in ("epoch", "holdout") if self._held}
@@ -109,11 +109,12 @@ class GroupWorker(tune.Trainable):
         self._events.put(None)
 
     def _progress(self, request: Request) -> Teller:
-        return Teller(request.identity, request.folder, self._shared.task, self._tell)
+        held = self._shared.in_step and request.stoppable
+        return Teller(request.identity, request.folder, self._shared.task, held, self._tell)
 
     def _tell(self, event: Event) -> None:
         self._events.put(event)
-        if self._shared.in_step and is_epoch(event):
+        if event.get("held"):
             self._go.acquire()
         if self._told_to_end.is_set():
             raise _Ended

@@ -1,0 +1,97 @@
+"""Sweeps small enough for tests."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmcache.fuse.sweep.spec import SweepSpec, make_spec
+from mmcache.fuse.sweep.sweep import Sweep, plan_sweep
+
+# Teachers take their options from here, so that they are as small as their students.
+TINY = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu", "depth": 1}
+
+
+@pytest.fixture
+def spec(store_copy: Path) -> Callable[..., SweepSpec]:
+    """A sweep of tiny networks on a store of its own."""
+
+    def make(**content: Any) -> SweepSpec:
+        fuse = {**TINY, **content.pop("fuse", {})}
+        return make_spec({"stores": [store_copy], "fuse": fuse, **content}, "test")
+
+    return make
+
+
+@pytest.fixture
+def plan(spec: Callable[..., SweepSpec], tmp_path: Path) -> Callable[..., Sweep]:
+    """The same, planned in a folder of its own."""
+
+    def make(name: str = "out", **content: Any) -> Sweep:
+        return plan_sweep(spec(**content), tmp_path / name)
+
+    return make
+
+
+class Command:
+    """`mmcache sweep` in a process group of its own, with the sweep in a file."""
+
+    def __init__(
+        self, content: dict[str, Any], out: Path, *more: str, environment: dict[str, str] | None = None
+    ) -> None:
+        self.out = out
+        file = out.with_suffix(".yaml")
+        file.write_text(json.dumps(content))  # JSON is YAML
+        arguments = ["sweep", str(file), "--out", str(out), "--json", *more]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from mmcache.cli.main import main; main()", *arguments],
+            env=environment,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def epochs(self) -> int:
+        """How many epochs have been trained in all runs."""
+        return sum(path.read_text().count("\n") for path in self.out.glob("runs/*/metrics.jsonl"))
+
+    def end(self) -> tuple[int, dict[str, Any], str]:
+        out, errors = self.process.communicate(timeout=500)
+        return self.process.returncode, json.loads(out) if out.strip() else {}, errors
+
+
+@pytest.fixture
+def command() -> type[Command]:
+    return Command
+
+
+@pytest.fixture
+def tiny() -> dict[str, Any]:
+    """Options of tiny networks."""
+    return dict(TINY)
+
+
+@pytest.fixture
+def weights_of() -> Callable[[Path], dict[str, bytes]]:
+    """Run -> the bytes of its model, of a sweep's folder."""
+
+    def read(out: Path) -> dict[str, bytes]:
+        return {path.parent.name: path.read_bytes() for path in out.glob("runs/*/model.safetensors")}
+
+    return read
+
+
+@pytest.fixture
+def fresh_copy(epic_store: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copies of epic_store by name."""
+
+    def make(name: str) -> Path:
+        return Path(shutil.copytree(epic_store, tmp_path / name / "epic.zarr"))
+
+    return make
