@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format typecheck install bench-extract bench-epoch bench-step bench-store clean
+.PHONY: demo test test-slow lint format typecheck install bench-extract bench-epoch bench-step bench-store bench-sweep clean
 
 install: $(STAMP)
 
@@ -49,6 +49,10 @@ bench-step: $(STAMP)
 bench-store: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/bench_store.py
+
+bench-sweep: $(STAMP)
+	$(BIN)/python benchmarks/bench_sweep.py --separate
+	$(BIN)/python benchmarks/bench_sweep.py --shared
 
 clean:
 	rm -rf $(VENV) .typecheck build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -44,6 +44,8 @@ class _Ended(BaseException):
 class GroupWorker(tune.Trainable):
     """Ray Tune's side of a worker: a group is trained in a thread, `step` hands over what it told meanwhile."""
 
+    _held: bool = False  # an epoch that the scheduler has not answered yet
+
     def setup(self, config: dict[str, Any], shared: Shared | None = None) -> None:
         assert shared is not None
         self._shared = shared
@@ -85,7 +87,7 @@ class GroupWorker(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._go = threading.Semaphore(0)
-        self._held: bool = False  # an epoch that the scheduler has not answered yet
+        self._held = False
         self._told_to_end = threading.Event()
         requests = unpack_requests(config[GROUP])
         self._thread = threading.Thread(target=self._train, args=(requests,), daemon=True)
