@@ -56,6 +56,11 @@ def _check_network(config: "FuseConfig", problems: Problems) -> None:
         for option, given in (("class_tokens", config.class_tokens), ("fusion_layer", config.fusion_layer is not None)):
             if given:
                 problems.add(f"{option} is of the fusion mbt; got {config.fusion}")
+    elif config.fusion_layer is None and config.depth < 2:
+        problems.add(
+            "the fusion mbt at depth 1 has its modalities write to the bottlenecks and never read them: give --depth 2 "
+            "or more"
+        )
     elif config.fusion_layer is not None and config.fusion_layer > config.depth:
         problems.add(f"fusion_layer {config.fusion_layer} is past --depth {config.depth}; at most {config.depth}")
     if config.fill == "prompt" and config.prompt_kind == "attention" and config.prompt_length % 2:
@@ -65,10 +70,6 @@ def _check_network(config: "FuseConfig", problems: Problems) -> None:
 
 
 def _check_losses(config: "FuseConfig", problems: Problems) -> None:
-    if config.train_missing and config.has_teacher and config.teacher_mask == "full":
-        problems.add(
-            "train_missing with teacher_mask full would show the teacher what is missing: use teacher_mask same"
-        )
     if config.reconstruction > 0 and config.fill not in ("reconstruct", "proxy"):
         problems.add(f"the loss reconstruction needs the fill reconstruct or proxy; got {config.fill}")
     for loss in ("shared", "specific"):

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,8 @@ from mmcache.store.order import id_keys
 
 _INIT_STREAM = 1 << 40  # apart from epochs, which count from 0
 _LOOK_EVERY = 64  # batches after which a GPU is waited for, to see whether the loss is still a number
-# (store, rows trained on, rows held out) -> what the teachers say of them
-Teachers = Callable[[FeatureStore, NDArray[np.int64], NDArray[np.int64]], Teaching]
+# (rows trained on, rows held out, modality -> (N,) what training has of it) -> what the teachers say of them
+Teachers = Callable[[NDArray[np.int64], NDArray[np.int64], Mapping[str, NDArray[np.bool_]]], Teaching]
 
 
 class Training:
@@ -95,7 +95,8 @@ class Training:
         self.model = Model(self.spec, config)
         if start is not None:
             start_from(self.model, start, config.freeze)
-        teaching = teachers(store, self.train_rows, self.holdout_rows) if teachers is not None else None
+        seen = dict(zip(self.names, self.presence.T, strict=True))
+        teaching = teachers(self.train_rows, self.holdout_rows, seen) if teachers is not None else None
         self.objective = Objective(config, self.model, teaching, self._class_weights())
         self.trained = Lesson(self.model, self.objective).to(device)
         self.optimiser = torch.optim.AdamW(
@@ -368,12 +369,22 @@ class Training:
         return labelled
 
     def _made_incomplete(self, presence: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(N, M) what is present, without what `train_missing` takes from the training rows; the others keep theirs."""
-        config, rows = self.config, self.train_rows
+        """(N, M) what is present, without what `train_missing` takes from the training rows; the others keep theirs.
+
+        The same segments lack the same, whichever of the store's modalities a run reads: its teachers' too.
+        """
+        config, store = self.config, self.store
         if not config.train_missing:
             return presence
-        out = presence.copy()
-        out[rows] = with_missing(presence[rows], self.keys[rows], config.seed, config.train_missing, self.names)
+        own = dict(zip(self.names, self.sources, strict=True))
+        every = {name: own.get(name, f"{name}/{encoder}") for name, encoder in reversed(store.arrays)}
+        names = sorted(every)
+        rows = store.rows("train", list(every.values()))
+        left = np.ones((len(store), len(names)), bool)
+        there = store.presence_matrix([every[name] for name in names])[rows]
+        left[rows] = with_missing(there, self.keys[rows], config.seed, config.train_missing, names)
+        out, rows = presence.copy(), self.train_rows
+        out[rows] &= left[rows][:, [names.index(name) for name in self.names]]
         self.train_rows = rows[out[rows].any(axis=1)]
         return out
 
@@ -388,8 +399,9 @@ class Training:
         }
 
     def _complete(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows that lack no modality by nature."""
-        complete = rows[self.presence[rows].all(axis=1)]
+        """The rows that lack none of the modalities that there are in train."""
+        present = self.presence[rows]
+        complete = rows[present[:, present.any(axis=0)].all(axis=1)]
         if not len(complete):
             raise ConfigError(
                 f"no training segment of {self.store.path} has all of {', '.join(self.names)}, and this strategy "

@@ -113,13 +113,15 @@ class Objective(nn.Module):
         answers, known, relations = {}, torch.zeros_like(batch.present[:, 0]), {}
         learns_labels = not phases.is_meta(self.config, epoch) and not phases.only_aligns(self.config, epoch)
         if self.teaching is not None and learns_labels:
+            # With full sight a teacher sees all there is, short of what training is made to lack.
+            everything = batch.present.cpu().numpy() if self.config.train_missing else None
             if self.config.alpha < 1:
-                seen = kept if self.config.teacher_mask == "same" else None
+                seen = kept if self.config.teacher_mask == "same" else everything
                 looked_up, found = self.teaching.answers.look_up(batch.rows, seen, self.names, batch.views)
                 answers = {task: values.to(device) for task, values in looked_up.items()}
                 known = found.to(device)
             if self.teaching.features is not None and phases.has_margin(self.config, epoch):
-                relations = self._relations(self.teaching.answers, self.teaching.features, batch)
+                relations = self._relations(self.teaching, batch, everything)
         return Sample(
             tokens=dict(zip(self.names, batch.tokens.values(), strict=True)),
             lengths=dict(zip(self.names, batch.lengths.values(), strict=True)),
@@ -204,12 +206,17 @@ class Objective(nn.Module):
         if self.weak is not None and not phases.has_margin(self.config, epoch):
             self.weak.gather(held_out)
 
-    def _relations(self, answers: Answers, features: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+    def _relations(self, teaching: Teaching, batch: Batch, seen: NDArray[np.bool_] | None) -> dict[str, torch.Tensor]:
+        assert teaching.features is not None
         device = batch.present.device
-        own = features[torch.from_numpy(batch.rows)].to(device)
-        logits, known = answers.look_up(batch.rows, None, self.names, batch.views)
+        features = teaching.features[torch.from_numpy(batch.rows)].to(device)
+        logits, known = teaching.answers.look_up(batch.rows, seen, self.names, batch.views)
         entropy = prediction_entropy({task: values.to(device) for task, values in logits.items()})
-        return {"teacher": own, "entropy": entropy, "known": known.to(device) & own.isfinite().all(dim=1)}
+        return {
+            "teacher": features,
+            "entropy": entropy,
+            "known": known.to(device) & features.isfinite().all(dim=1),
+        }
 
     def _prototypes(self, trace: Trace, sample: Sample) -> torch.Tensor:
         task = self.config.few_shot_task or next(iter(sample.labels))

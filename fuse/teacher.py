@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -261,8 +261,17 @@ def _loader(run: Path, model: Model, store: FeatureStore, rows: NDArray[np.int64
 
 
 @torch.inference_mode()
-def teacher_features(run: Path, store: FeatureStore, rows: NDArray[np.int64], device: str) -> torch.Tensor:
+def teacher_features(
+    run: Path,
+    store: FeatureStore,
+    rows: NDArray[np.int64],
+    device: str,
+    seen: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> torch.Tensor:
     """(N, F) penultimate features of the teacher, which sees all there is of each of `rows`; NaN for other rows.
+
+    Args:
+        seen: modality -> (N,) bool, the segments in which it may see it; None, or one not named, in all.
 
     Raises:
         ConfigError: the teacher does not fit the store.
@@ -279,8 +288,14 @@ def teacher_features(run: Path, store: FeatureStore, rows: NDArray[np.int64], de
     for batch in loader.in_order(batch_size=_BATCH, rows=there):
         tokens = dict(zip(model.spec.names, batch.tokens.values(), strict=True))
         lengths = dict(zip(model.spec.names, batch.lengths.values(), strict=True))
-        outputs = model.outputs(tokens, lengths, batch.present)
-        out[torch.from_numpy(wanted[done : done + len(batch.rows)])] = outputs.penultimate().cpu()
+        here = wanted[done : done + len(batch.rows)]
+        allowed = [
+            seen[n][here] if seen is not None and n in seen else np.ones(len(here), bool) for n in model.spec.names
+        ]
+        present = batch.present & torch.from_numpy(np.stack(allowed, axis=1)).to(batch.present.device)
+        vectors = model.outputs(tokens, lengths, present).penultimate().cpu()
+        vectors[~present.any(dim=1).cpu()] = torch.nan  # it sees nothing
+        out[torch.from_numpy(here)] = vectors
         done += len(batch.rows)
     return out
 

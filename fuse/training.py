@@ -99,9 +99,12 @@ def request_run(
     before: list[TrainedRun] = []
     teachers = config.teacher_runs if config.has_teacher else []
     if config.has_teacher and not teachers:
-        each = config.teacher_modalities or config.modalities or store.modalities
+        each = config.teacher_modalities or _in_train(config, store)
         for first in teacher_configs(config, layers, each):
             suffix = f"-teacher-{first.modalities[0]}" if STRATEGIES[strategy].teacher_each else "-teacher"  # type: ignore[index]
+            tested = first.eval_split or store.meta.eval_split
+            if not len(store.rows(tested, first.modalities)):
+                first.eval_split = "train"  # the one sensor it has is nowhere at test: there is nothing else to score
             before.append(_train_first(first, config, store, suffix, progress, resume))
         teachers = [run.path for run in before]
     start, begun = config.start, None
@@ -109,6 +112,17 @@ def request_run(
         begun = _train_first(start_config(config, layers), config, store, "-start", progress, resume)
         start = begun.path
     return RunRequest(config, store, tuple(teachers), start, resume), tuple(before), begun
+
+
+def _in_train(config: FuseConfig, store: FeatureStore) -> list[str]:
+    """The run's modalities, without those that no training segment has: there is nothing to teach of them."""
+    names = list(config.modalities or store.modalities)
+    found = [
+        name
+        for name in names
+        if len(store.rows("train", [name])) and config.train_missing.get(store.resolve(name)[0], 0) < 1
+    ]
+    return found or names
 
 
 def _train_first(
@@ -183,13 +197,14 @@ def make_training(request: RunRequest, folder: RunFolder, progress: Progress, lo
     config, teachers = request.config, request.teachers
     device = usable_device(config.device)
 
-    def ask(store: FeatureStore, rows: NDArray[np.int64], held_out: NDArray[np.int64]) -> Teaching:
+    def ask(rows: NDArray[np.int64], held_out: NDArray[np.int64], seen: Mapping[str, NDArray[np.bool_]]) -> Teaching:
+        store = request.store
         answers = []
         for run in teachers:
             progress.stage(f"teacher's answers ({teacher_name(run)})", ["every segment, every modality subset, once"])
             report = functools.partial(progress.advance, unit="blocks")
             answers.append(cached_answers(run, store, device, report))
-        features = teacher_features(teachers[0], store, rows, device) if config.mad > 0 else None
+        features = teacher_features(teachers[0], store, rows, device, seen) if config.mad > 0 else None
         if len(answers) == 1:
             return Teaching(answers[0], features)
         labels = {task: store.labels(task) for task in store.tasks}
