@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.distributed._tools.mem_tracker import MemTracker
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -88,6 +87,8 @@ def _peak_bytes(model: Model, arguments: tuple[Any, ...], device: torch.device) 
         torch.cuda.reset_peak_memory_stats(device)
         model(*arguments)
         return torch.cuda.max_memory_allocated(device)
+    from torch.distributed._tools.mem_tracker import MemTracker  # it takes most of a second to load
+
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     model.requires_grad_(True)  # the tracker hooks gradients, which frozen parameters have none of
     tracker = MemTracker()

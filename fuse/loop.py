@@ -305,8 +305,12 @@ class Training:
         # With no complete segment held out, what there is must do.
         return out or {task: value for task, value in natural_accuracy(table).items() if task != "n"}
 
-    def finish(self) -> dict[str, Any]:
-        """Evaluate the best epoch on the test split and write the run's files, the summary last."""
+    def finish(self, cost: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Evaluate the best epoch on the test split and write the run's files, the summary last.
+
+        Args:
+            cost: what `costs` says of a network of this shape; None = find out.
+        """
         if self._events is not None:
             self._events.close()
         self.folder.load_best(self.model)
@@ -331,7 +335,7 @@ class Training:
             "parameters": parameters,
             "epochs": len(metrics),
             "train_seconds": seconds,
-            "cost": costs(self.model),
+            "cost": cost or costs(self.model),
         }
         plot_curves(metrics, path / CURVES_FILE)
         write_summary(path, result, extra)

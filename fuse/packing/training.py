@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmcache.fuse.cost import costs
 from mmcache.fuse.loop import Training
 from mmcache.fuse.objective import WEIGHTED, Sample
 from mmcache.fuse.packing.adamw import StackedAdamW
@@ -66,7 +67,8 @@ class PackedTraining:
                 if i not in self.failures:
                     self.members[i].end_epoch(epoch, losses[i], self.optimiser.of(i), began)
                     self.members[i].progress.advance(done[i], self.epochs, "epochs", f"loss {losses[i]['loss']:.3f}")
-        return [self.failures.get(i) or member.finish() for i, member in enumerate(self.members)]
+        cost = costs(self.members[0].model)  # they have one shape
+        return [self.failures.get(i) or member.finish(cost) for i, member in enumerate(self.members)]
 
     def _train_epoch(self, epoch: int, active: list[int]) -> dict[int, dict[str, float]]:
         """One pass over the training rows of the active variants; the mean of each part of their losses."""

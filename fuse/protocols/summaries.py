@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from mmcache.fuse.protocols.correct import Correct, accuracy, full_subset
 
@@ -29,6 +28,8 @@ def average_ranks(accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, fl
     Args:
         accuracies: method -> subset -> percent; subsets that a method has not are left out for all.
     """
+    from scipy.stats import rankdata  # scipy.stats takes a second to load
+
     shared = set.intersection(*(set(values) for values in accuracies.values()))
     if not shared:
         return {}
