@@ -110,7 +110,7 @@ class Watch:
             total = 0
             for child in psutil.Process().children(recursive=True):
                 try:
-                    if "GroupWorker" in " ".join(child.cmdline()):
+                    if "ray::" in " ".join(child.cmdline()):
                         total += child.memory_full_info().pss
                 except psutil.Error:
                     continue

@@ -1,6 +1,8 @@
 """mmcache sweep: many strategies, seeds and options in one command."""
 
+import contextlib
 import inspect
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +66,8 @@ def sweep(
         return
     board = planned.board(lambda standing: None)
     say(f"{_counted(planned)} -> {folder}")
-    with SweepView(board.standings) as view:
+    # Ray prints what it has to say of dying nodes; standard output is for results.
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), SweepView(board.standings) as view:
         board = run_sweep(
             planned, view.changed, address=address, resume=resume, pack=int(pack) if pack.isdigit() else pack
         )

@@ -29,7 +29,9 @@ class SweepView:
         self._standings = standings
         self._began = time.monotonic()
         self._first = {name: standing.epoch for name, standing in standings.items()}
-        self._live = Live(get_renderable=self._draw, console=err, refresh_per_second=4) if err.is_terminal else None
+        self._live: Live | None = None
+        if err.is_terminal:
+            self._live = Live(get_renderable=self._draw, console=err, refresh_per_second=4, redirect_stdout=False)
         self._states = {name: standing.state for name, standing in standings.items()}
 
     def __enter__(self) -> "SweepView":

@@ -20,10 +20,12 @@ class Study:
     Args:
         file: where its points are written down, line by line, as they are chosen.
         name: of this study; its draws are its own.
-
     """
 
     def __init__(self, search: Search, file: Path, name: str) -> None:
+        self._count, self._file, self.name = search.num_samples, file, name
+        self._fresh: set[int] = set()
+        self._asked: list[dict[str, Any]] = self._written()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of experimental parts of Optuna, which Tune uses
             import optuna
@@ -31,11 +33,10 @@ class Study:
 
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             space = {option: part.for_optuna() for option, part in search.space.items()}
-            seed = int(np.random.SeedSequence([search.seed, *name.encode()]).generate_state(1)[0])
+            # A search that goes on must not draw again what it drew first.
+            key = [search.seed, len(self._asked), *name.encode()]
+            seed = int(np.random.SeedSequence(key).generate_state(1)[0])
             self._search = OptunaSearch(space, metric=METRIC, mode="max", seed=seed)
-        self._count, self._file, self.name = search.num_samples, file, name
-        self._fresh: set[int] = set()
-        self._asked: list[dict[str, Any]] = self._written()
 
     def next_point(self) -> tuple[int, dict[str, Any]] | None:
         """The number of another point and the point, or None where all are chosen."""

@@ -65,6 +65,7 @@ def test_examples_begin_with_their_command_and_are_sound(name: str) -> None:
         assert spec.strategies == list(STRATEGIES)
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_named_and_the_exit_code_says_so(store_copy: Path, tmp_path: Path) -> None:
     """In a process of its own, as Ray warns."""
     (tmp_path / "s.yaml").write_text(

@@ -63,6 +63,7 @@ def test_a_folder_with_an_unfinished_other_sweep_is_refused(plan: Callable) -> N
         run_sweep(planned, pack=0)
 
 
+@pytest.mark.slow
 def test_more_than_a_machine_has_is_told(plan: Callable) -> None:
     with pytest.raises(ConfigError, match=r"no node has 999 CPUs and 0 GPUs for a trial"):
         run_sweep(plan(strategies=["skip"], resources={"cpus": 999, "gpus": 0}))
@@ -126,7 +127,8 @@ def test_workers_start_once_and_read_no_tokens(plan: Callable) -> None:
     def look(standing: object) -> None:
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if "GroupWorker" in " ".join(child.cmdline()):
+                title = " ".join(child.cmdline())  # Ray's, which says what it is at
+                if "GroupWorker" in title or "ResourceTrainable" in title:
                     started.add(child.pid)
 
     board = run_sweep(planned, look)
