@@ -43,6 +43,9 @@ bench-extract: $(STAMP)
 bench-epoch: $(STAMP)
 	$(BIN)/python benchmarks/bench_epoch.py
 
+bench-fuse: $(STAMP)
+	$(BIN)/python benchmarks/bench_fuse.py
+
 bench-step: $(STAMP)
 	$(BIN)/python benchmarks/bench_step.py
 

@@ -23,28 +23,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
 import torch
 from harness import record
-from numpy.typing import NDArray
+from synthetic import MODALITIES, Shape, random_teacher, write_store
 
 from mmcache.fuse.config import make_config
 from mmcache.fuse.loop import Training
-from mmcache.fuse.masks import subset_name, subsets
-from mmcache.fuse.objective import Sample, Teaching
+from mmcache.fuse.objective import Sample
 from mmcache.fuse.progress import Silent
 from mmcache.fuse.run import RunFolder
-from mmcache.fuse.teacher import TeacherAnswers
 from mmcache.store import FeatureStore
-from mmcache.store.create import create_store
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.layout import StoreMeta
-from mmcache.store.writer import add_tokens
 
 SEGMENTS, TOKENS, WIDTH = 2000, 100, 384
-MODALITIES = ("rgb", "flow", "audio")
-TASKS = {"verb": 97, "noun": 300}
 BLOCKS, STEPS = 9, 3
 AIM = 1.05
 
@@ -56,44 +46,11 @@ class Cost(NamedTuple):
     cpu_seconds: float
 
 
-def write_store(path: Path) -> None:
-    """Random tokens and labels; 10 segments a video, the last 50 of them the test split."""
-    rows, random = np.arange(SEGMENTS), np.random.default_rng(0)
-    table = pd.DataFrame(
-        {
-            "id": [f"s{row:05}" for row in rows],
-            "video": [f"v{row // 10:04}" for row in rows],
-            "start_s": rows * 1.0,
-            "stop_s": rows + 0.5,
-            "split": np.where(rows < SEGMENTS - 50, "train", "test"),
-            **{task: random.integers(count, size=SEGMENTS) for task, count in TASKS.items()},
-        }
-    )
-    classes = {task: [f"{task}{i}" for i in range(count)] for task, count in TASKS.items()}
-    create_store(path, table, StoreMeta("bench", classes, {"train": SEGMENTS - 50, "test": 50}, "test"))
-    for modality in MODALITIES:
-        mark = Fingerprint(f"random_{modality}", "random:0", "0" * 64, {}, None, 1)
-        writer = add_tokens(path, modality, mark, TOKENS, WIDTH)
-        for shard in range(writer.grid.n_shards):
-            commit = writer.shard(shard)
-            for row in writer.grid.rows(shard):
-                commit.put(row, random.standard_normal((1, TOKENS, WIDTH), np.float32).astype(np.float16))
-            commit.commit()
-
-
-def random_teacher(store: FeatureStore, rows: NDArray[np.int64], held_out: NDArray[np.int64]) -> Teaching:
-    """A teacher that has an answer for every segment and subset."""
-    random, names = np.random.default_rng(1), list(MODALITIES)
-    shape = (len(store), 1, len({subset_name(mask, names) for mask in subsets(len(names))}))
-    logits = {task: random.standard_normal((*shape, n), np.float32).astype(np.float16) for task, n in TASKS.items()}
-    return Teaching(TeacherAnswers(names, logits))
-
-
 def begin(store: FeatureStore, folder: Path, resident: str, precision: str, device: str) -> Training:
     options = {"store": store.path, "k": TOKENS, "resident": resident, "precision": precision, "device": device}
     config = make_config("karmma", {"bench": {**options, "out": folder}})
     run_folder = RunFolder(config, store, list(MODALITIES), "random teacher")
-    return Training(config, store, list(MODALITIES), run_folder, random_teacher, device, Silent())
+    return Training(config, store, list(MODALITIES), run_folder, lambda *_: random_teacher(store), device, Silent())
 
 
 def endless(training: Training) -> Iterator[Sample]:
@@ -207,7 +164,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        write_store(Path(folder) / "bench.zarr")
+        write_store(Path(folder) / "bench.zarr", Shape(SEGMENTS, TOKENS, WIDTH))
         store = FeatureStore.open(Path(folder) / "bench.zarr")
         for resident in ("gpu", "ram", "disk") if arguments.device.startswith("cuda") else ("ram", "disk"):
             training = begin(store, Path(folder) / resident, resident, arguments.precision, arguments.device)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from mmcache.fuse.packing.stack import Stack
 from mmcache.store.errors import MmcacheError
 from mmcache.store.loader import Batch
 
+_TRIES = 4  # of which the first warms up
 _Drawn = tuple[Batch, NDArray[np.bool_]]
 
 
@@ -69,6 +70,38 @@ class PackedTraining:
                     self.members[i].progress.advance(done[i], self.epochs, "epochs", f"loss {losses[i]['loss']:.3f}")
         cost = costs(self.members[0].model)  # they have one shape
         return [self.failures.get(i) or member.finish(cost) for i, member in enumerate(self.members)]
+
+    def gain(self) -> float:
+        """How many times faster a step of all is than that of one after another, measured; nothing is learned."""
+        for member in self.members:
+            member.trained.train()
+        everyone = list(range(len(self.members)))
+        drawn = next(iter(self._steps(0, everyone)))
+        generators = {i: self._generator(i, 0) for i in everyone}
+
+        def alone() -> None:
+            first, (batch, kept) = self.members[0], drawn[0]
+            first.objective(first.model, batch, kept, 0, first.autocast)["loss"].backward()
+            first.optimiser.zero_grad(set_to_none=True)
+
+        def together() -> None:
+            for group in _of_one_size(drawn):
+                parts = self._parts(0, [(i, *drawn[i]) for i in group], [generators[i] for i in group])
+                parts["loss"].sum().backward()
+            self.optimiser.zero_grad()
+
+        return len(self.members) * self._fastest(alone) / self._fastest(together)
+
+    def _fastest(self, work: Callable[[], None]) -> float:
+        """Seconds of the fastest of a few."""
+        seconds = []
+        for _ in range(_TRIES):
+            began = time.perf_counter()
+            work()
+            if torch.device(self.device).type == "cuda":
+                torch.cuda.synchronize(self.device)
+            seconds.append(time.perf_counter() - began)
+        return min(seconds[1:])
 
     def _train_epoch(self, epoch: int, active: list[int]) -> dict[int, dict[str, float]]:
         """One pass over the training rows of the active variants; the mean of each part of their losses."""

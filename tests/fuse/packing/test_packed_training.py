@@ -128,6 +128,18 @@ def test_a_variant_that_breaks_stops_none_of_the_others(store_copy: Path, tmp_pa
         assert_same_run(train_run(alone, Silent()).path, run.path)
 
 
+@pytest.mark.parametrize("worth_it", [0.0, 1e9], ids=["as one", "one after another"])
+def test_measuring_the_gain_changes_nothing(
+    worth_it: float, store_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmcache.fuse.packing.pack._WORTH_IT", worth_it)
+    alone = [train_run(r, Silent()) for r in requests("mmt", store_copy, tmp_path / "alone", VARIANTS[:2])]
+    asked = requests("mmt", store_copy, tmp_path / "packed", VARIANTS[:2])
+    for one, other in zip(alone, train_pack(asked, [Silent()] * 2, always=False), strict=True):
+        assert isinstance(other, TrainedRun), other
+        assert_same_run(one.path, other.path)
+
+
 def test_what_is_finished_is_read_and_what_is_refused_is_named(store_copy: Path, tmp_path: Path) -> None:
     asked = requests("dropout", store_copy, tmp_path, VARIANTS[:2])
     done = train_run(asked[0], Silent())
