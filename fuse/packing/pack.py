@@ -14,7 +14,6 @@ from mmcache.fuse.training import RunRequest, TrainedRun, make_training, open_fo
 from mmcache.store.errors import MmcacheError
 from mmcache.store.loader import Loader
 
-
 _WORTH_IT = 1.05  # times faster than one after another
 
 
