@@ -45,7 +45,7 @@ def sweep(
     """
     import time
 
-    from mmcache.cli.console import print_json, say
+    from mmcache.cli.console import print_json, say, warn
     from mmcache.store.errors import ConfigError
 
     resources = {"cpus": cpus, "gpus": gpus, "concurrent": concurrent}
@@ -59,8 +59,8 @@ def sweep(
     from mmcache.fuse.sweep.sweep import plan_sweep, run_sweep
 
     began = time.monotonic()
-    folder = out or Path("runs") / f"{file.stem if file is not None else 'sweep'}-{spec.identity}"
-    planned = plan_sweep(spec, folder)
+    planned = plan_sweep(spec, out, file.stem if file is not None else "sweep")
+    folder = planned.out.relative_to(Path.cwd()) if planned.out.is_relative_to(Path.cwd()) else planned.out
     if dry_run:
         _show_plan(planned, as_json)
         return
@@ -71,6 +71,8 @@ def sweep(
         board = run_sweep(
             planned, view.changed, address=address, resume=resume, pack=int(pack) if pack.isdigit() else pack
         )
+    for note in board.notes:
+        warn(note)
     if as_json:
         print_json(outcome(board, folder, time.monotonic() - began))
     else:

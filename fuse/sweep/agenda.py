@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from mmcache.fuse.sweep.board import Board
 from mmcache.fuse.sweep.events import ENDS, WAITING
-from mmcache.fuse.sweep.groups import Request, form_groups, pack_requests
+from mmcache.fuse.sweep.groups import OFF, Request, form_groups, pack_requests
 from mmcache.fuse.sweep.study import Study
 from mmcache.fuse.sweep.trials import Planner, Trial
 from mmcache.fuse.sweep.worker import GROUP
@@ -48,6 +48,7 @@ class Agenda(Searcher):
     Args:
         pack: see form_groups.
         studies: (study, store, strategy) of the searches; more of their points are chosen as trials end.
+        workers: how many groups there is room for.
         at_once: points of one study under way.
         stops_early: whether a trial that ends without news of it was ended by the scheduler.
     """
@@ -58,15 +59,16 @@ class Agenda(Searcher):
         board: Board,
         pack: str | int,
         studies: list[tuple[Study, Path, str]],
+        workers: int,
         at_once: int,
         stops_early: bool,
     ) -> None:
         super().__init__(metric="holdout", mode="max")
         self._planner, self._board, self._pack = planner, board, pack
+        self._workers = workers
         self._studies, self._at_once, self._stops_early = studies, at_once, stops_early
         self._asked: list[_Asked] = []
         self._groups: dict[str, list[Trial]] = {}  # Tune's id of a group -> its trials
-        self.problems: list[str] = []
         for study, store, strategy in studies:
             for number in range(study.chosen):
                 self._take_up(study, store, strategy, number)
@@ -81,7 +83,7 @@ class Agenda(Searcher):
         if ready:
             ready.sort(key=lambda trial: trial.role == "trial")  # stable: the sweep's order otherwise
             first = [trial for trial in ready if (trial.role == "trial") == (ready[0].role == "trial")]
-            group = form_groups(first, 1 if self._stops_early else self._pack)[0]
+            group = form_groups(first, OFF if self._stops_early else self._pack, self._workers)[0]
             self._groups[trial_id] = group
             for trial in group:
                 self._board.start(trial)
@@ -129,7 +131,7 @@ class Agenda(Searcher):
             seeds = self._planner.spec.seeds
             trials = [self._planner.make(strategy, store, study.point(number), seed) for seed in seeds]
         except ConfigError as error:  # a combination of values that does not go together
-            self.problems.append(f"{strategy}, {study.point(number)}: {error}")
+            self._board.notes.append(f"{strategy}, {study.point(number)}: {error}")
             study.tell(number, None)
             return
         for trial in self._planner.trials.values():

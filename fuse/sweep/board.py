@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.fuse.evaluation import SUMMARY_FILE
+from mmcache.fuse.run import METRICS_FILE
 from mmcache.fuse.sweep.events import ENDS, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Event, holdout_of, last_line
 from mmcache.fuse.sweep.trials import Trial
 
@@ -51,10 +52,15 @@ class Board:
     Args:
         changed: told of every standing that changes.
         task: whose accuracy on the holdout is kept; None = the one that picks the epoch.
+
+    Attributes:
+        standings: identity -> standing, each after those of the trials it builds on.
+        notes: points of a search that no trial could be made of, and why.
     """
 
     def __init__(self, changed: Callable[[Standing], None], task: str | None = None) -> None:
         self.standings: dict[str, Standing] = {}
+        self.notes: list[str] = []
         self._changed, self._task = changed, task
 
     def add(self, trial: Trial) -> Standing:
@@ -135,7 +141,7 @@ class Board:
         standing = self.standings[identity]
         if standing.state not in (FINISHED, STOPPED):
             return None
-        text = (standing.trial.folder / "metrics.jsonl").read_text()
+        text = (standing.trial.folder / METRICS_FILE).read_text()
         return max(holdout_of(json.loads(line), self._task) for line in text.splitlines())
 
     def _set(self, standing: Standing, state: str) -> None:

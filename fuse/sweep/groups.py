@@ -1,5 +1,6 @@
 """The unit of work is a group of trials that one worker trains in one process: which, and how."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,10 +9,11 @@ from typing import Any
 
 from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.device import usable_device
+from mmcache.fuse.packing import pack_groups, train_pack
 from mmcache.fuse.progress import Progress
 from mmcache.fuse.sweep.trials import Trial
 from mmcache.fuse.teacher import cache_answers
-from mmcache.fuse.training import RunRequest, TrainedRun, train_run
+from mmcache.fuse.training import RunRequest, TrainedRun
 from mmcache.store.errors import MmcacheError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.lock import writer_lock
@@ -19,50 +21,89 @@ from mmcache.store.lock import writer_lock
 _WAIT_S = 3600.0  # for another worker that caches a teacher's answers in the same store
 _GONE_S = 120.0  # for a worker of a killed sweep that is still at the same run
 AUTO, OFF = "auto", "off"
+_LARGEST = 16  # trials that go together by themselves
 
 
-def form_groups(trials: Sequence[Trial], pack: str | int) -> list[list[Trial]]:
-    """Deal trials that are ready to groups.
+def form_groups(trials: Sequence[Trial], pack: str | int, at_once: int = 1) -> list[list[Trial]]:
+    """Deal trials that are ready to groups: together go those whose networks have one shape (see fuse/packing).
 
     Args:
-        pack: how many go together at most; auto and off = each alone.
+        pack: how many go together at most; off = each alone; auto = as many as leave work for every worker.
+        at_once: how many workers there are.
     """
-    size = pack if isinstance(pack, int) else 1
-    return [list(trials[i : i + size]) for i in range(0, len(trials), size)]
+    largest = pack if isinstance(pack, int) else 1 if pack == OFF else min(_LARGEST, -(-len(trials) // at_once))
+    keys = [f"{trial.config.store} {trial.role} {bool(trial.teachers)}" for trial in trials]
+    groups: list[list[Trial]] = []
+    for key in dict.fromkeys(keys):
+        alike = [trial for trial, own in zip(trials, keys, strict=True) if own == key]
+        groups += [[alike[i] for i in group] for group in pack_groups([trial.config for trial in alike], largest)]
+    return sorted(groups, key=lambda group: trials.index(group[0]))
 
 
 def run_group(
     requests: Sequence["Request"],
     open_store: Callable[[Path, str | None], FeatureStore],
     progress_of: Callable[["Request"], Progress],
+    always: bool = False,
 ) -> Iterator[tuple["Request", TrainedRun | Exception]]:
-    """Train a group, one after another in this process; what goes wrong in one stops none of the others.
+    """Train a group in this process; what goes wrong in one trial stops none of the others.
 
     Args:
         open_store: (path, protocol) -> store, with what is in memory of it.
         progress_of: who is told how far a run is. What it raises that is no Exception ends the group.
+        always: train as one even if one after another would be faster.
 
     Yields:
-        Each request with its run, or with what went wrong, as soon as it has ended.
+        Each request with its run, or with what went wrong.
     """
-    for request in requests:
+    for members in pack_groups([request.config for request in requests]):
+        yield from _run_alike([requests[i] for i in members], open_store, progress_of, always)
+
+
+def _run_alike(
+    requests: Sequence["Request"],
+    open_store: Callable[[Path, str | None], FeatureStore],
+    progress_of: Callable[["Request"], Progress],
+    always: bool,
+) -> Iterator[tuple["Request", TrainedRun | Exception]]:
+    """As run_group, for trials that may train as one."""
+    ready: list[Request] = []
+    with contextlib.ExitStack() as held:
+        for request in requests:
+            try:
+                held.enter_context(writer_lock(request.folder, _GONE_S))
+                for run in request.teachers:
+                    cache_answers(
+                        run, _store(request, open_store), usable_device(request.config.device), wait_s=_WAIT_S
+                    )
+                ready.append(request)
+            except Exception as error:
+                yield request, error
         try:
-            yield request, _run(request, open_store(request.store, request.config.protocol), progress_of(request))
+            asked = [
+                RunRequest(request.config, _store(request, open_store), request.teachers, request.start)
+                for request in ready
+            ]
+            outcomes = list(train_pack(asked, [progress_of(request) for request in ready], always=always))
         except Exception as error:
-            yield request, error
+            outcomes = [error] * len(ready)  # type: ignore[list-item]
+        for request, outcome in zip(ready, outcomes, strict=True):
+            if request.answers and isinstance(outcome, TrainedRun):
+                try:
+                    _cache_own(request, outcome, _store(request, open_store), progress_of(request))
+                except Exception as error:
+                    yield request, error
+                    continue
+            yield request, outcome
 
 
-def _run(request: "Request", store: FeatureStore, progress: Progress) -> TrainedRun:
-    config = request.config
-    device = usable_device(config.device)
-    with writer_lock(request.folder, _GONE_S):
-        for run in request.teachers:
-            cache_answers(run, store, device, wait_s=_WAIT_S)
-        trained = train_run(RunRequest(config, store, request.teachers, request.start), progress)
-        if request.answers:
-            progress.stage("answers", [])
-            cache_answers(trained.path, store, device, wait_s=_WAIT_S)
-    return trained
+def _store(request: "Request", open_store: Callable[[Path, str | None], FeatureStore]) -> FeatureStore:
+    return open_store(request.store, request.config.protocol)
+
+
+def _cache_own(request: "Request", trained: TrainedRun, store: FeatureStore, progress: Progress) -> None:
+    progress.stage("answers", [])
+    cache_answers(trained.path, store, usable_device(request.config.device), wait_s=_WAIT_S)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -62,6 +62,7 @@ def as_json(board: Board, out: Path, seconds: float) -> dict[str, Any]:
         "out": str(out),
         "seconds": round(seconds, 1),
         "counts": {state: sum(s.state == state for s in standings) for state in (FINISHED, STOPPED, FAILED)},
+        "notes": board.notes,
         "trials": [_trial(standing) for standing in standings],
         "methods": [{**dataclasses.asdict(row), "store": str(row.store)} for row in method_rows(board)],
     }

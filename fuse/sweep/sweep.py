@@ -24,6 +24,7 @@ from mmcache.fuse.sweep.nodes import check_nodes
 from mmcache.fuse.sweep.sharing import object_store_bytes, portions, put_tokens
 from mmcache.fuse.sweep.spec import SPEC_FILE, SweepSpec, saved_spec
 from mmcache.fuse.sweep.trials import Planner
+from mmcache.fuse.training import newest_store
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError, MmcacheError
 from mmcache.store.lock import writer_lock
@@ -59,9 +60,18 @@ class Sweep:
         return board
 
 
-def plan_sweep(spec: SweepSpec, out: Path | None = None) -> Sweep:
-    """Resolve every trial against its store. Raises ConfigError naming everything that is wrong."""
-    folder = (out or Path("runs") / f"sweep-{spec.identity}").absolute()
+def plan_sweep(spec: SweepSpec, out: Path | None = None, name: str = "sweep") -> Sweep:
+    """Resolve every trial against its store.
+
+    Args:
+        out: the sweep's folder; None = runs/<name>-<identity>.
+
+    Raises:
+        ConfigError: everything that is wrong, named once.
+    """
+    # Where they lie is written down with the sweep: later, another one may be the newest.
+    spec = dataclasses.replace(spec, stores=[path.absolute() for path in spec.stores or [newest_store()]])
+    folder = (out or Path("runs") / f"{name}-{spec.identity}").absolute()
     planner = Planner(spec, folder)
     planner.make_all()
     return Sweep(spec, folder, planner)
@@ -117,7 +127,7 @@ def _claim(sweep: Sweep, resume: bool) -> None:
     elif not resume:
         held = saved_spec(out).identity
         done = (out / _DONE_FILE).read_text() if (out / _DONE_FILE).exists() else None
-        if held != sweep.spec.identity != done and held != done:
+        if held not in (sweep.spec.identity, done):
             raise ConfigError(
                 f"{out} holds another sweep that is not finished. Give another --out; or --resume, to run this sweep "
                 "there and keep what is trained already."
@@ -156,12 +166,14 @@ def _tune(
 
     spec = sweep.spec
     studies = _studies(sweep)
-    agenda = Agenda(sweep.planner, board, pack, studies, max(1, at_once // max(1, len(studies))), spec.asha is not None)
+    points = max(1, at_once // max(1, len(studies)))
+    agenda = Agenda(sweep.planner, board, pack, studies, at_once, points, spec.asha is not None)
     shared = Shared(
         tokens=tokens,
         threads=max(1, int(spec.resources.cpus)),
         task=spec.search.task if spec.search is not None else None,
         in_step=spec.asha is not None,
+        always=isinstance(pack, int),
     )
     folder = sweep.out / _TUNE_FOLDER
     shutil.rmtree(folder, ignore_errors=True)

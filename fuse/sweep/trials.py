@@ -14,7 +14,7 @@ from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.sweep.space import draw_points
 from mmcache.fuse.sweep.spec import SweepSpec
 from mmcache.fuse.teacher import teacher_name
-from mmcache.fuse.training import check_store, newest_store, resolve_run
+from mmcache.fuse.training import check_store, resolve_run
 from mmcache.store.errors import ConfigError, MmcacheError, Problems
 from mmcache.store.feature_store import FeatureStore
 
@@ -56,18 +56,18 @@ class Planner:
     """Makes trials, and remembers them: two that come to the same are one.
 
     Args:
-        spec: checked.
+        spec: checked, its stores absolute.
         out: the sweep's folder.
 
     Attributes:
         trials: identity -> trial, each after those it needs; those of a search come while it runs.
         samples: what the trials are like, of a search too.
-        stores: where the sweep's stores lie, absolute.
+        stores: where the sweep's stores lie.
     """
 
     def __init__(self, spec: SweepSpec, out: Path) -> None:
         self.spec, self.out = spec, out.absolute()
-        self.stores = [path.absolute() for path in spec.stores or [newest_store()]]
+        self.stores = spec.stores
         self.trials: dict[str, Trial] = {}
         self.samples: list[Trial] = []
         self._opened: dict[tuple[Path, str | None], FeatureStore] = {}

@@ -28,6 +28,7 @@ class Shared:
         tokens: store -> references to TokensAtHand in Ray's shared memory.
         threads: of torch.
         task: whose accuracy on the holdout is told; None = the one that picks the epoch.
+        always: train groups as one even where one after another would be faster.
         in_step: train no epoch before the scheduler has said that the trial goes on.
     """
 
@@ -35,6 +36,7 @@ class Shared:
     threads: int
     task: str | None
     in_step: bool
+    always: bool = False
 
 
 class _Ended(BaseException):
@@ -102,7 +104,7 @@ class GroupWorker(tune.Trainable):
 
     def _train(self, requests: list[Request]) -> None:
         try:
-            for request, outcome in run_group(requests, self._open, self._progress):
+            for request, outcome in run_group(requests, self._open, self._progress, self._shared.always):
                 failed = isinstance(outcome, Exception)
                 told = {"state": FAILED, "reason": reason_of(outcome)} if failed else {"state": FINISHED}  # type: ignore[arg-type]
                 self._events.put({"identity": request.identity, **told})

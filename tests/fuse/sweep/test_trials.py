@@ -68,7 +68,9 @@ def test_requests_travel_as_text(plan: Callable) -> None:
 
 def test_groups_keep_the_order_and_their_size(plan: Callable) -> None:
     trials = list(plan(strategies=["skip"], seeds=[0, 1, 2, 3, 4]).planner.trials.values())
-    assert [len(group) for group in form_groups(trials, "auto")] == [1] * 5
+    assert [len(group) for group in form_groups(trials, "off")] == [1] * 5
+    assert [len(group) for group in form_groups(trials, "auto", at_once=1)] == [5]
+    assert [len(group) for group in form_groups(trials, "auto", at_once=2)] == [3, 2]
     assert [len(group) for group in form_groups(trials, 2)] == [2, 2, 1]
     assert [trial for group in form_groups(trials, 2) for trial in group] == trials
 
