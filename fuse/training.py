@@ -96,22 +96,30 @@ def request_run(
     config, store, layers = resolve_run(strategy, layers)
     for run in [*config.teacher_runs, *([config.start] if config.start is not None else [])]:
         read_run_config(run)  # what is no run is said before anything is trained
-    before: list[TrainedRun] = []
-    teachers = config.teacher_runs if config.has_teacher else []
-    if config.has_teacher and not teachers:
-        each = config.teacher_modalities or _in_train(config, store)
-        for first in teacher_configs(config, layers, each):
-            suffix = f"-teacher-{first.modalities[0]}" if STRATEGIES[strategy].teacher_each else "-teacher"  # type: ignore[index]
-            tested = first.eval_split or store.meta.eval_split
-            if not len(store.rows(tested, first.modalities)):
-                first.eval_split = "train"  # the one sensor it has is nowhere at test: there is nothing else to score
-            before.append(_train_first(first, config, store, suffix, progress, resume))
-        teachers = [run.path for run in before]
-    start, begun = config.start, None
-    if start is None and STRATEGIES[strategy].start is not None:
-        begun = _train_first(start_config(config, layers), config, store, "-start", progress, resume)
-        start = begun.path
+    first, begin_with = first_configs(config, layers, store)
+    before = []
+    for one in first:
+        suffix = f"-teacher-{one.modalities[0]}" if STRATEGIES[strategy].teacher_each and one.modalities else "-teacher"
+        before.append(_train_first(one, config, store, suffix, progress, resume))
+    teachers = [run.path for run in before] or (config.teacher_runs if config.has_teacher else [])
+    begun = _train_first(begin_with, config, store, "-start", progress, resume) if begin_with is not None else None
+    start = begun.path if begun is not None else config.start
     return RunRequest(config, store, tuple(teachers), start, resume), tuple(before), begun
+
+
+def first_configs(
+    config: FuseConfig, layers: Mapping[str, Mapping[str, Any]], store: FeatureStore
+) -> tuple[list[FuseConfig], FuseConfig | None]:
+    """What has to be trained before a run: the teachers that it is not given, and the run that it starts from."""
+    strategy = STRATEGIES[config.strategy]
+    teachers: list[FuseConfig] = []
+    if config.has_teacher and not config.teacher_runs:
+        teachers = teacher_configs(config, layers, config.teacher_modalities or _in_train(config, store))
+        for one in teachers:
+            if not len(store.rows(one.eval_split or store.meta.eval_split, one.modalities)):
+                one.eval_split = "train"  # the one sensor it has is nowhere at test: there is nothing else to score
+    begins = config.start is None and strategy.start is not None
+    return teachers, start_config(config, layers) if begins else None
 
 
 def _in_train(config: FuseConfig, store: FeatureStore) -> list[str]:

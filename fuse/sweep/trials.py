@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmcache.fuse.config import FuseConfig, start_config, teacher_configs
+from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.model import read_run_config
 from mmcache.fuse.run import store_identity
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.sweep.space import draw_points
 from mmcache.fuse.sweep.spec import SweepSpec
 from mmcache.fuse.teacher import teacher_name
-from mmcache.fuse.training import check_store, resolve_run
+from mmcache.fuse.training import check_store, first_configs, resolve_run
 from mmcache.store.errors import ConfigError, MmcacheError, Problems
 from mmcache.store.feature_store import FeatureStore
 
@@ -130,17 +130,12 @@ class Planner:
         given = config.teacher_runs if config.has_teacher else []
         for run in [*given, *([config.start] if config.start is not None else [])]:
             read_run_config(run)
-        teachers: list[Trial] = []
-        if config.has_teacher and not given:
-            each = config.teacher_modalities or config.modalities or opened.modalities
-            for first in teacher_configs(config, layers, each):
-                alone = (
-                    {"modality": first.modalities[0]} if STRATEGIES[strategy].teacher_each and first.modalities else {}
-                )
-                teachers.append(self._add(first, store, alone, "teacher"))
-        start = None
-        if config.start is None and STRATEGIES[strategy].start is not None:
-            start = self._add(start_config(config, layers), store, {}, "start")
+        first, begin_with = first_configs(config, layers, opened)
+        teachers = []
+        for one in first:
+            alone = {"modality": one.modalities[0]} if STRATEGIES[strategy].teacher_each and one.modalities else {}
+            teachers.append(self._add(one, store, alone, "teacher"))
+        start = self._add(begin_with, store, {}, "start") if begin_with is not None else None
         return self._add(config, store, varied, "trial", teachers, start, given)
 
     def _add(
