@@ -1,13 +1,21 @@
-"""Data shared by the tests: a tiny data set in the official EPIC layout, and the store extracted from it."""
+"""Shared by the tests: a tiny data set in the official EPIC layout, the store extracted from it, and a Ray cluster."""
 
+import os
+import secrets
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mmcache.extract.demo_data import DemoVideo, write_epic_demo
 
 SEED = 3
+HOST = Path(__file__).with_name("cluster_host.py")
 VIDEOS = [
     DemoVideo("P01_101", "train", 8),
     DemoVideo("P01_102", "train", 8),
@@ -54,3 +62,74 @@ def epic_store(epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def store_copy(epic_store: Path, tmp_path: Path) -> Path:
     """A copy of epic_store that a test may write to."""
     return Path(shutil.copytree(epic_store, tmp_path / "epic.zarr"))
+
+
+class Nodes:
+    """A real Ray cluster of three nodes on this machine, in a process of its own."""
+
+    def __init__(self, token: str) -> None:
+        self.environment = {**os.environ, "RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token"}
+        self._process = subprocess.Popen(
+            [sys.executable, str(HOST)],
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.address = self._line()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        while line := self._process.stdout.readline():
+            if line.startswith("killed") or line[0].isdigit():
+                return line.strip()
+        raise AssertionError("the cluster did not start")
+
+    def kill_one(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("kill\n")
+        self._process.stdin.flush()
+        assert self._line() == "killed"
+
+    def workers(self, name: str) -> list[psutil.Process]:
+        """The workers of that class on all nodes."""
+        found = []
+        for child in psutil.Process(self._process.pid).children(recursive=True):
+            try:
+                if name in " ".join(child.cmdline()):
+                    found.append(child)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)
+
+    def add_one_that_does_not_see(self, folder: Path) -> subprocess.Popen[bytes]:
+        """A node to which `folder` is empty, as one without the shared disk."""
+        ray = Path(sys.executable).with_name("ray")
+        join = f"{ray} start --address {self.address} --num-cpus 1 --object-store-memory 80000000 --block"
+        process = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none "$1" && exec {join}', "sh", str(folder)],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(10)
+        return process
+
+
+@pytest.fixture(scope="session")
+def start_nodes() -> Callable[[], Nodes]:
+    """Start three nodes that ask for a token; to be closed."""
+    return lambda: Nodes(secrets.token_hex(16))
+
+
+@pytest.fixture
+def nodes(start_nodes: Callable[[], Nodes]) -> Iterator[Nodes]:
+    """Three nodes, which may be killed."""
+    running = start_nodes()
+    yield running
+    running.close()

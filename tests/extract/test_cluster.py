@@ -2,13 +2,13 @@
 
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,78 +19,13 @@ from mmcache.extract.plan import make_plan
 from mmcache.store.errors import ConfigError
 from mmcache.store.verify import verify
 
-HOST = Path(__file__).with_name("cluster_host.py")
 SHARD_MB = 0.08  # 28 shards
-
-
-class Nodes:
-    """The nodes, from outside."""
-
-    def __init__(self, token: str) -> None:
-        self.environment = {**os.environ, "RAY_AUTH_TOKEN": token, "RAY_AUTH_MODE": "token"}
-        self._process = subprocess.Popen(
-            [sys.executable, str(HOST)],
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.address = self._line()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
-            if line.startswith("killed") or line[0].isdigit():
-                return line.strip()
-        raise AssertionError("the cluster did not start")
-
-    def kill_one(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("kill\n")
-        self._process.stdin.flush()
-        assert self._line() == "killed"
-
-    def workers(self) -> list[psutil.Process]:
-        """The extract workers on all nodes."""
-        found = []
-        for child in psutil.Process(self._process.pid).children(recursive=True):
-            try:
-                if "ExtractWorker" in " ".join(child.cmdline()):
-                    found.append(child)
-            except psutil.NoSuchProcess:
-                continue
-        return found
-
-    def close(self) -> None:
-        self._process.communicate(timeout=60)
-
-    def add_one_that_does_not_see(self, folder: Path) -> subprocess.Popen[bytes]:
-        """A node to which `folder` is empty, as one without the shared disk."""
-        ray = Path(sys.executable).with_name("ray")
-        join = f"{ray} start --address {self.address} --num-cpus 1 --object-store-memory 80000000 --block"
-        process = subprocess.Popen(
-            ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none "$1" && exec {join}', "sh", str(folder)],
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(8)
-        return process
-
-
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    running = Nodes(secrets.token_hex(16))
-    yield running
-    running.close()
 
 
 class Extract:
     """`mmcache extract --address` in a process of its own."""
 
-    def __init__(self, nodes: Nodes, root: Path, store: Path) -> None:
+    def __init__(self, nodes: Any, root: Path, store: Path) -> None:
         # Paths relative to a folder that no node was started in.
         arguments = [
             "extract",
@@ -129,13 +64,13 @@ class Extract:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(start_nodes: Callable[[], Any], epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of a run on the three nodes that nothing happened to."""
     store = tmp_path_factory.mktemp("undisturbed") / "epic.zarr"
-    running = Nodes(secrets.token_hex(16))
+    running = start_nodes()
     run = Extract(running, epic_root, store)
     run.wait_for(1)
-    assert len(running.workers()) == 3
+    assert len(running.workers("ExtractWorker")) == 3
     code, said = run.end()
     running.close()
     assert code == 0, said
@@ -143,19 +78,19 @@ def undisturbed(epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return store
 
 
-def kill_a_node(nodes: Nodes) -> None:
+def kill_a_node(nodes: Any) -> None:
     nodes.kill_one()
 
 
-def kill_an_actor(nodes: Nodes) -> None:
-    os.kill(nodes.workers()[0].pid, signal.SIGKILL)
+def kill_an_actor(nodes: Any) -> None:
+    os.kill(nodes.workers("ExtractWorker")[0].pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", [kill_a_node, kill_an_actor])
 def test_a_node_or_an_actor_that_dies_costs_its_shard_and_nothing_else(
-    harm: Callable[[Nodes], None],
-    nodes: Nodes,
+    harm: Callable[[Any], None],
+    nodes: Any,
     epic_root: Path,
     undisturbed: Path,
     tmp_path: Path,
@@ -172,11 +107,11 @@ def test_a_node_or_an_actor_that_dies_costs_its_shard_and_nothing_else(
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_at_the_end_does_not_hold_the_run_up(
-    nodes: Nodes, epic_root: Path, undisturbed: Path, tmp_path: Path, same_files: Callable[[Path, Path], None]
+    nodes: Any, epic_root: Path, undisturbed: Path, tmp_path: Path, same_files: Callable[[Path, Path], None]
 ) -> None:
     run = Extract(nodes, epic_root, tmp_path / "epic.zarr")
     run.wait_for(6)
-    hung = nodes.workers()[0]
+    hung = nodes.workers("ExtractWorker")[0]
     hung.suspend()
     try:
         code, said = run.end()
@@ -189,12 +124,12 @@ def test_a_worker_that_hangs_at_the_end_does_not_hold_the_run_up(
 
 @pytest.mark.slow
 def test_a_driver_that_dies_leaves_no_worker_behind_and_the_next_one_goes_on(
-    nodes: Nodes, epic_root: Path, undisturbed: Path, tmp_path: Path, same_files: Callable[[Path, Path], None]
+    nodes: Any, epic_root: Path, undisturbed: Path, tmp_path: Path, same_files: Callable[[Path, Path], None]
 ) -> None:
     for more in (2, 3):
         run = Extract(nodes, epic_root, tmp_path / "epic.zarr")
         run.wait_for(run.shards() + more)
-        workers = nodes.workers()
+        workers = nodes.workers("ExtractWorker")
         os.kill(run.process.pid, signal.SIGKILL)
         run.process.communicate()
         assert workers
@@ -205,7 +140,7 @@ def test_a_driver_that_dies_leaves_no_worker_behind_and_the_next_one_goes_on(
 
 
 @pytest.mark.slow
-def test_a_wrong_token_is_told_in_plain_words(nodes: Nodes, epic_root: Path, tmp_path: Path) -> None:
+def test_a_wrong_token_is_told_in_plain_words(nodes: Any, epic_root: Path, tmp_path: Path) -> None:
     nodes.environment = {**nodes.environment, "RAY_AUTH_TOKEN": "another"}
     code, said = Extract(nodes, epic_root, tmp_path / "epic.zarr").end()
     assert code == 2
@@ -218,7 +153,7 @@ def test_a_wrong_token_is_told_in_plain_words(nodes: Nodes, epic_root: Path, tmp
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a folder from one node")
 def test_a_node_without_the_shared_disk_is_named_before_anything_starts(
-    nodes: Nodes, epic_root: Path, tmp_path: Path
+    nodes: Any, epic_root: Path, tmp_path: Path
 ) -> None:
     blind = nodes.add_one_that_does_not_see(tmp_path)
     try:

@@ -1,71 +1,13 @@
 """A sweep on a real Ray cluster of three nodes on this machine, one of which is killed, or does not see the disk."""
 
 import os
-import secrets
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-HOST = Path(__file__).parents[2] / "extract" / "cluster_host.py"
-
-
-class Nodes:
-    """The nodes, from outside."""
-
-    def __init__(self) -> None:
-        self.environment = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_AUTH_MODE": "token"}
-        self._process = subprocess.Popen(
-            [sys.executable, str(HOST)],
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.address = self._line()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
-            if line.startswith("killed") or line[0].isdigit():
-                return line.strip()
-        raise AssertionError("the cluster did not start")
-
-    def kill_one(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("kill\n")
-        self._process.stdin.flush()
-        assert self._line() == "killed"
-
-    def add_one_that_does_not_see(self, folder: Path) -> subprocess.Popen[bytes]:
-        """A node to which `folder` is empty, as one without the shared disk."""
-        ray = Path(sys.executable).with_name("ray")
-        join = f"{ray} start --address {self.address} --num-cpus 1 --object-store-memory 80000000 --block"
-        process = subprocess.Popen(
-            ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none "$1" && exec {join}', "sh", str(folder)],
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(10)
-        return process
-
-    def close(self) -> None:
-        self._process.communicate(timeout=60)
-
-
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    running = Nodes()
-    yield running
-    running.close()
 
 
 def content(store: Path, tiny: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +18,7 @@ def content(store: Path, tiny: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_node_that_is_killed_costs_nothing_but_time(
-    nodes: Nodes,
+    nodes: Any,
     command: Any,
     fresh_copy: Callable[[str], Path],
     tiny: dict[str, Any],
@@ -105,7 +47,7 @@ def test_a_node_that_is_killed_costs_nothing_but_time(
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a folder from one node")
 def test_a_node_without_the_shared_disk_is_named_before_anything_starts(
-    nodes: Nodes, command: Any, fresh_copy: Callable[[str], Path], tiny: dict[str, Any], tmp_path: Path
+    nodes: Any, command: Any, fresh_copy: Callable[[str], Path], tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     store = fresh_copy("hidden")
     blind = nodes.add_one_that_does_not_see(store.parent)
@@ -123,7 +65,7 @@ def test_a_node_without_the_shared_disk_is_named_before_anything_starts(
 
 @pytest.mark.slow
 def test_a_wrong_token_is_told_in_plain_words(
-    nodes: Nodes, command: Any, store_copy: Path, tiny: dict[str, Any], tmp_path: Path
+    nodes: Any, command: Any, store_copy: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     environment = {**nodes.environment, "RAY_AUTH_TOKEN": "another"}
     run = command(content(store_copy, tiny), tmp_path / "out", "--address", nodes.address, environment=environment)
