@@ -47,7 +47,8 @@ class Command:
         self.out = out
         file = out.with_suffix(".yaml")
         file.write_text(json.dumps(content))  # JSON is YAML
-        arguments = ["sweep", str(file), "--out", str(out), "--json", *more]
+        # One by one: packed with others a run is the same but for rounding, and here bytes are compared.
+        arguments = ["sweep", str(file), "--out", str(out), "--json", "--pack", "off", *more]
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from mmcache.cli.main import main; main()", *arguments],
             env=environment,
@@ -55,6 +56,8 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell that runs the tests in the background has them ignore Ctrl-C, and their children with them.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def epochs(self) -> int:
