@@ -18,6 +18,7 @@ from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 
 METRICS_FILE = "metrics.jsonl"
+BUILT_ON_FILE = "built_on.txt"  # of a sweep, beside the folder of its runs: the names of those made for others alone
 _IDENTITY_FILE = "identity"
 _LAST_FILE = "last.safetensors"  # model, optimiser and counters after the last finished epoch
 _BEST_FILE = "best.safetensors"

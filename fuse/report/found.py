@@ -16,6 +16,7 @@ import yaml
 from mmcache.fuse import groups
 from mmcache.fuse.evaluation import NATURAL, SUBSETS_FILE, SUMMARY_FILE, results, task_names
 from mmcache.fuse.model import CONFIG_FILE
+from mmcache.fuse.run import BUILT_ON_FILE
 from mmcache.store.errors import ConfigError, MmcacheError, Problems
 
 _IDENTITY_FILE = "identity"  # the first file of a run, see RunFolder
@@ -81,7 +82,8 @@ def find_runs(
     """Read all runs among and below the folders given.
 
     Args:
-        teachers: also those that other runs were built on, which lie beside them as RUN-teacher and RUN-start.
+        teachers: also those that other runs were built on, which lie beside them as RUN-teacher and RUN-start, or
+            are listed by their sweep.
 
     Raises:
         ConfigError: a path does not exist, or there is no run that can be read.
@@ -124,12 +126,21 @@ def _folders(given: Sequence[Path], teachers: bool) -> tuple[list[Path], list[Le
             if not below:
                 left_out.append(LeftOut(path, "no run", "no run in it or below it"))
             for run in below:
-                base = _BUILT_ON.fullmatch(run.name)
-                if base and not teachers and _is_run(run.with_name(base["run"])):
-                    left_out.append(LeftOut(run, "built on", f"made for {base['run']}; --teachers shows it"))
+                made_for = _made_for(run)
+                if made_for and not teachers:
+                    left_out.append(LeftOut(run, "built on", f"made for {made_for}; --teachers shows it"))
                 else:
                     folders.setdefault(run.resolve(), run)
     return list(folders.values()), [out for out in left_out if out.path.resolve() not in folders]
+
+
+def _made_for(run: Path) -> str | None:
+    """What a run was made for, where it is no result of its own."""
+    base = _BUILT_ON.fullmatch(run.name)
+    if base and _is_run(run.with_name(base["run"])):
+        return base["run"]
+    listed = run.resolve().parents[1] / BUILT_ON_FILE
+    return "others of the sweep" if listed.is_file() and run.name in listed.read_text().splitlines() else None
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from mmcache.fuse.run import BUILT_ON_FILE
 from mmcache.fuse.sweep.board import Board, Standing
 from mmcache.fuse.sweep.events import ENDS
 from mmcache.fuse.sweep.groups import AUTO, OFF
@@ -106,9 +107,11 @@ def run_sweep(
     sweep.out.parent.mkdir(parents=True, exist_ok=True)
     with writer_lock(sweep.out):
         _claim(sweep, resume)
+        _list_built_on(sweep)
         board = sweep.board(changed)
         if not board.all_ended or sweep.spec.search is not None:
             _train(sweep, board, address, pack)
+        _list_built_on(sweep)
         if all(standing.state in ENDS for standing in board.standings.values()):
             atomic_write(sweep.out / _DONE_FILE, sweep.spec.identity.encode())
     return board
@@ -134,6 +137,12 @@ def _claim(sweep: Sweep, resume: bool) -> None:
             )
     out.mkdir(parents=True, exist_ok=True)
     atomic_write(path, yaml.safe_dump(sweep.spec.plain(), sort_keys=False).encode())
+
+
+def _list_built_on(sweep: Sweep) -> None:
+    """Say which runs are there for others alone: they are in no table of results."""
+    names = [trial.folder.name for trial in sweep.planner.trials.values() if trial.role != "trial"]
+    atomic_write(sweep.out / BUILT_ON_FILE, "".join(f"{name}\n" for name in names).encode())
 
 
 def _train(sweep: Sweep, board: Board, address: str | None, pack: str | int) -> None:

@@ -51,6 +51,17 @@ def test_what_cannot_be_used_is_named_with_its_reason(write_run: Callable[..., P
     assert all(out.reason and "\n" not in out.reason for out in left_out)
 
 
+def test_what_a_sweep_made_for_others_is_no_result(write_run: Callable[..., Path], tmp_path: Path) -> None:
+    mine, base = write_run("dropout", "dropout"), write_run("zeros-start", "zeros")
+    (tmp_path / "built_on.txt").write_text(f"{base.name}\n")
+    runs, left_out = find_runs([tmp_path])
+    assert [run.path for run in runs] == [mine]
+    assert [(out.path, out.kind, out.reason) for out in left_out] == [
+        (base, "built on", "made for others of the sweep; --teachers shows it")
+    ]
+    assert len(find_runs([tmp_path], teachers=True)[0]) == 2
+
+
 def test_teachers_are_shown_when_asked_for_by_flag_or_by_name(write_run: Callable[..., Path], tmp_path: Path) -> None:
     write_run("karmma", "karmma")
     teacher = write_run("karmma-teacher", "karmma-teacher")
