@@ -51,6 +51,7 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_costs_nothing(
     epic_root: Path, epic_store: Path, tmp_path: Path, same_files: SameFiles, watcher: Any
 ) -> None:
@@ -169,12 +170,13 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(
     assert [path.name for path in tmp_path.iterdir()] == ["epic.zarr"], f"seed {seed}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "times"),
     [
         (signal.SIGINT, 1),
-        pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
+        (signal.SIGINT, 2),
+        (signal.SIGTERM, 1),
     ],
 )
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(

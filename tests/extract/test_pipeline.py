@@ -221,6 +221,7 @@ print(time.perf_counter() - began, summary.settled, len(summary.failures), "ray"
     assert not list(faulty.store.parent.glob(".*"))  # neither lock nor leftovers
 
 
+@pytest.mark.slow
 def test_files_put_right_are_done_with_retry_failed_and_only_then(
     faulty: Run, epic_root: Path, epic_store: Path, tmp_path: Path, watcher: Any
 ) -> None:
@@ -249,6 +250,7 @@ def test_files_put_right_are_done_with_retry_failed_and_only_then(
 # --- parts of the work ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_part_then_all_with_media_that_arrived_meanwhile(
     epic_copy: Path, epic_store: Path, tmp_path: Path, watcher: Any
 ) -> None:
@@ -290,6 +292,7 @@ def no_ray_of_ours() -> bool:
     return not [p for p in psutil.Process().children(recursive=True) if "ray" in p.name()]
 
 
+@pytest.mark.slow
 def test_weights_of_another_seed_are_refused(
     epic_root: Path, store_copy: Path, contents: Callable[[Path], dict[str, bytes]], watcher: Any
 ) -> None:
@@ -315,6 +318,7 @@ def test_weights_that_do_not_fit_are_told_as_such(epic_root: Path, tmp_path: Pat
     assert no_ray_of_ours()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "field"),
     [({"k": 8}, "k: the store has None, this run 8"), ({"dtype": "float32"}, "float32")],

@@ -67,6 +67,7 @@ def seen_thrice(epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return store
 
 
+@pytest.mark.slow
 def test_views_are_cached_beside_the_centre_one_which_is_that_of_a_run_without_views(
     seen_thrice: Path, epic_root: Path, tmp_path: Path
 ) -> None:

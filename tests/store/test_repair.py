@@ -525,6 +525,7 @@ def killed(kill_everywhere: Callable[[str], tuple[Path, list[dict]]]) -> tuple[P
     return kill_everywhere("repair")
 
 
+@pytest.mark.slow
 def test_after_a_kill_repair_and_the_same_work_end_with_the_same_bytes(
     killed: tuple[Path, list[dict]], tree: Tree
 ) -> None:

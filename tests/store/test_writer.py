@@ -80,6 +80,7 @@ def without_temporary(files: dict[str, bytes]) -> dict[str, bytes]:
     return {name: data for name, data in files.items() if ".tmp-" not in name}
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_same_command_ends_with_the_same_bytes(
     killed: tuple[Path, list[dict]], tree: Callable[[Path], dict[str, bytes]]
 ) -> None:
