@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,13 +15,53 @@ from mmcache.fuse.masks import subsets
 from mmcache.fuse.model import Model, ModelSpec
 from mmcache.fuse.objective import Objective, Teaching
 from mmcache.fuse.teacher import TeacherAnswers
+from mmcache.store import oracle
+from mmcache.store.create import create_store
+from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.layout import StoreMeta
 from mmcache.store.loader import Batch
+from mmcache.store.writer import add_tokens
 
 SPEC = ModelSpec(
     modalities={"audio": ("enc_a", 5, 6), "imu": ("enc_i", 4, 3), "rgb": ("enc_r", 7, 8)},
     tasks={"verb": ["a", "b", "c"], "noun": ["d", "e", "f", "g"]},
 )
 SMALL = {"width": 16, "depth": 2, "heads": 2, "epochs": 2}
+
+
+@pytest.fixture(scope="session")
+def write_oracle_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A store of the oracle's tokens, with the columns that the data set gives: so many train and test segments."""
+
+    def write(train: int, test: int) -> Path:
+        world, n = oracle.Oracle(noise=2.0, skew=0.2), train + test
+        ids = [f"s{row:03}" for row in range(n)]
+        table = pd.DataFrame(
+            {
+                "id": ids,
+                "video": [f"v{row // 5:02}" for row in range(n)],
+                "start_s": 0.0,
+                "stop_s": 1.0,
+                "split": ["train" if row < train else "test" for row in range(n)],
+                "class": oracle.class_of(world.factors(ids, 0)),
+                "noise": world.noise,
+                "skew": world.skew,
+            }
+        )
+        path = tmp_path_factory.mktemp("oracle") / "o.zarr"
+        meta = StoreMeta("oracle", {"class": oracle.CLASSES}, {"test": test, "train": train}, "test")
+        create_store(path, table, meta)
+        for modality in oracle.STRENGTHS:
+            mark = Fingerprint("oracle", "none needed", "0" * 64, {"tokens": 8}, None, 1)
+            writer = add_tokens(path, modality, mark, 8, oracle.WIDTH)
+            for shard in range(writer.grid.n_shards):
+                commit = writer.shard(shard)
+                for row in writer.grid.rows(shard):
+                    commit.put(row, world.tokens(ids[row], 0, modality, 8)[None])
+                commit.commit()
+        return path
+
+    return write
 
 
 @pytest.fixture(autouse=True)
@@ -123,13 +165,21 @@ _ROWS = ("modality_embedding", "fill.slots", "fill.which.weight", "fill.which.bi
 
 
 @pytest.fixture
-def permuted_state() -> Callable[[Model, list[int]], dict[str, torch.Tensor]]:
-    """The state of the same model whose i-th modality is the order[i]-th of the one given."""
+def check_any_order(small_model: Callable[..., Model], random_batch: RandomBatch) -> Callable[..., None]:
+    """Inputs, masks and per-modality parameters permuted together leave the logits as they are."""
 
-    def permute(model: Model, order: list[int]) -> dict[str, torch.Tensor]:
-        return dict(_moved(model, order, key, value) for key, value in model.state_dict().items())
+    def check(strategy: str, **options: Any) -> None:
+        order = [1, 2, 0]
+        names = [SPEC.names[i] for i in order]
+        permuted_spec = dataclasses.replace(SPEC, modalities={name: SPEC.modalities[name] for name in names})
+        model, permuted = small_model(strategy, **options), small_model(strategy, permuted_spec, **options)
+        permuted.load_state_dict(dict(_moved(model, order, key, value) for key, value in model.state_dict().items()))
+        for task, expected in model(random_batch.tokens, random_batch.present).items():
+            got = permuted(random_batch.tokens, random_batch.present[:, order])[task]
+            assert expected.isfinite().all()
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
-    return permute
+    return check
 
 
 def _moved(model: Model, order: list[int], key: str, value: torch.Tensor) -> tuple[str, torch.Tensor]:

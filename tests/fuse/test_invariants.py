@@ -265,8 +265,6 @@ SHARED = {
     "1.1: nested, round(r N); linear": (
         PROTOCOLS + "test_missing_sets_are_nested_and_of_the_right_size",
         PUBLISHED + "test_rates_between_the_ends_are_the_published_ones",
-        "fuse/protocols/test_published_rows.py::test_rates_of_table_5_lie_between_their_ends",
-        "fuse/protocols/test_published_rows.py::test_rates_of_a_set_that_is_incomplete_by_nature_are_linear_too",
     ),
     "1.1: train sets: how many lack what, nested": (
         "fuse/test_missingness.py::test_as_many_segments_lack_it_as_the_rate_says",
@@ -274,11 +272,10 @@ SHARED = {
     ),
     "1.2: p = 0 is Acc(full), p -> 1 the mean of unimodal": (
         PROTOCOLS + "test_every_curve_starts_at_the_full_accuracy",
-        "fuse/protocols/test_published_rows.py::test_the_drop_curve_ends_at_the_mean_of_single_modalities",
+        PUBLISHED + "test_the_drop_curve_ends_at_the_mean_of_single_modalities",
     ),
     "1.2: the published curves within a point": (
-        PUBLISHED + "test_drop_curve_is_within_a_point_of_the_published_one",
-        "fuse/protocols/test_published_rows.py::test_the_drop_curve_of_the_full_student_is_within_a_point",
+        PUBLISHED + "test_the_drop_curve_is_within_a_point_of_the_published_one",
     ),
     "1.2: Monte Carlo": (PUBLISHED + "test_drop_curve_agrees_with_drawn_masks",),
     "1.3: AvgRelDrop = -100 mean delta / Acc(full)": (PUBLISHED + "test_mean_delta_is_the_published_one",),

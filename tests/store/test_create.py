@@ -15,7 +15,7 @@ from mmcache.store.layout import StoreMeta
 from mmcache.store.sealed import spare_of
 from mmcache.store.verify import verify
 
-PROPERTY = settings(deadline=None, max_examples=15, derandomize=True)
+PROPERTY = settings(max_examples=15)
 N = 5
 ONES = np.ones((1, 2, 3), np.float16)
 MakeSegments = Callable[[int], pd.DataFrame]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mmcache.store import FingerprintError, StoreError
 from mmcache.store.fingerprint import Fingerprint
 
-PROPERTY = settings(deadline=None, max_examples=50, derandomize=True)
+PROPERTY = settings(max_examples=50)
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
     st.none() | st.booleans() | numbers | st.text(max_size=5),

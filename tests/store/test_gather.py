@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmcache.store.errors import StoreError
 from mmcache.store.gather import gather
 
-PROPERTY = settings(deadline=None, max_examples=30, derandomize=True)
+PROPERTY = settings(max_examples=30)
 SIZE = 1 << 20
 
 

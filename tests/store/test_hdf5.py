@@ -396,7 +396,7 @@ def any_contents(draw: st.DrawFn) -> Any:
     return np.array(values, dtype=draw(st.sampled_from(dtypes[kind]))).reshape(shape)
 
 
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(max_examples=150)
 @given(st.dictionaries(st.sampled_from(NAMES), any_contents(), min_size=1, max_size=3))
 def test_whatever_a_file_holds_it_is_imported_soundly_or_refused(
     make_folder: Callable[[], Path], contents: dict[str, Any]

@@ -23,7 +23,7 @@ from mmcache.store.token_array import TokenArray
 from mmcache.store.verify import verify
 from mmcache.store.writer import add_tokens
 
-PROPERTY = settings(deadline=None, max_examples=20, derandomize=True)
+PROPERTY = settings(max_examples=20)
 SHAPE = (7, 2, 6, 5)
 PRESENCE = np.array([1, 1, 0, 2, 1, 3, 1])
 

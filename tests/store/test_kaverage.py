@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from mmcache.store import k_average
 
-PROPERTY = settings(deadline=None, max_examples=80, derandomize=True)
+PROPERTY = settings(max_examples=80)
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(1, 5))
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mmcache.store.errors import Problems
 from mmcache.store.labels import escaped, read_labels, unescaped
 
-PROPERTY = settings(deadline=None, max_examples=100, derandomize=True)
+PROPERTY = settings(max_examples=100)
 NOWHERE = Path("/nowhere/verb.txt")
 
 

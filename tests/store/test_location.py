@@ -30,7 +30,7 @@ from mmcache.store.readers import LibraryReader, LocalReader, RangeReader
 
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO
 BUCKET = "bucket"
-PROPERTY = settings(deadline=None, max_examples=15, derandomize=True)
+PROPERTY = settings(max_examples=15)
 
 
 class Server:

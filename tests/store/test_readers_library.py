@@ -18,7 +18,7 @@ from mmcache.store import StoreError
 from mmcache.store.readers import LibraryReader
 from mmcache.store.token_array import TokenArray
 
-PROPERTY = settings(deadline=None, max_examples=30, derandomize=True)
+PROPERTY = settings(max_examples=30)
 N, VIEWS, TOKENS, WIDTH = SHAPE = (7, 2, 3, 4)
 COMPRESSORS = [
     [],

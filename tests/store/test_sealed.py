@@ -23,7 +23,7 @@ from mmcache.store.sealed import (
     spare_of,
 )
 
-PROPERTY = settings(deadline=None, max_examples=30, derandomize=True)
+PROPERTY = settings(max_examples=30)
 Tree = Callable[[Path], dict[str, bytes]]
 VALUES = st.one_of(st.integers(), st.text(), st.booleans(), st.none(), st.lists(st.text(), max_size=3))
 

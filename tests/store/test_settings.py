@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from mmcache.store import ConfigError
 from mmcache.store.settings import read_settings, resolve
 
-PROPERTY = settings(deadline=None, max_examples=60, derandomize=True)
+PROPERTY = settings(max_examples=60)
 RIGHT: dict[str, list[Any]] = {"strategy": ["zeros", "karmma"], "epochs": [1, 7], "lr": [0.1, 2.5], "drop": [0.0, 0.5]}
 
 

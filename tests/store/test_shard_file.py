@@ -15,7 +15,7 @@ from mmcache.store import layout
 from mmcache.store.errors import StoreError
 from mmcache.store.shard_file import EMPTY, ShardWriter, crc32c, read_index
 
-PROPERTY = settings(deadline=None, max_examples=25, derandomize=True)
+PROPERTY = settings(max_examples=25)
 NO_CHUNK = struct.pack("<QQ", 2**64 - 1, 2**64 - 1)
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mmcache.store.shards import ShardGrid, normalise_rows, rows_per_shard
 
-PROPERTY = settings(deadline=None, max_examples=80, derandomize=True)
+PROPERTY = settings(max_examples=80)
 grids = st.builds(ShardGrid, st.integers(1, 60), st.integers(1, 20), st.integers(1, 4))
 
 

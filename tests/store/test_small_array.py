@@ -11,7 +11,7 @@ from mmcache.store import StoreError
 from mmcache.store.layout import write_plain_array
 from mmcache.store.small_array import chunk_is_sound, read_small_array, write_chunk
 
-PROPERTY = settings(deadline=None, max_examples=25, derandomize=True)
+PROPERTY = settings(max_examples=25)
 DTYPES = {"uint8": 3, "int32": 0, "float32": float("nan")}
 
 

@@ -19,7 +19,7 @@ from mmcache.store.layout import Presence
 from mmcache.store.shard_file import ShardWriter
 from mmcache.store.token_array import TokenArray
 
-PROPERTY = settings(deadline=None, max_examples=40, derandomize=True)
+PROPERTY = settings(max_examples=40)
 SHAPE = (5, 2, 3, 4)
 
 

@@ -20,7 +20,7 @@ from mmcache.store.layout import Presence, StoreMeta, token_arrays
 from mmcache.store.verify import verify
 from mmcache.store.writer import TokenWriter, add_tokens
 
-PROPERTY = settings(deadline=None, max_examples=15, derandomize=True)
+PROPERTY = settings(max_examples=15)
 N = 5
 ONES = np.ones((1, 2, 3), np.float16)
 MakeSegments = Callable[[int], pd.DataFrame]

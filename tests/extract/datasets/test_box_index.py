@@ -20,7 +20,7 @@ JSON = st.recursive(
 )
 VALUES = st.lists(JSON, max_size=3) | st.dictionaries(TEXT, JSON, max_size=3)
 IDS = st.integers(1, 220847).map(str)
-MANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+MANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)

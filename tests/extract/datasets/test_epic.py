@@ -130,7 +130,7 @@ def test_overlapping_and_identical_spans_are_all_kept(tmp_path: Path, write_epic
     assert dataset.problems == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     moments=st.lists(
         st.tuples(

@@ -16,7 +16,7 @@ from mmcache.extract.media import read_media
 from mmcache.extract.media.base import MediaError, VideoRequest
 from mmcache.extract.media.depth import FAR_MM, NEAR_MM, read_depth
 
-PROPERTY = settings(deadline=None, max_examples=30, derandomize=True)
+PROPERTY = settings(max_examples=30)
 
 
 def write_depth(folder: Path, maps: Iterable[NDArray[Any]], name: str = "MDepth-{:08d}.png") -> Path:

@@ -15,7 +15,7 @@ from mmcache.extract.media import read_media
 from mmcache.extract.media.base import MediaError, Reading, VideoRequest
 from mmcache.extract.media.frames import read_flow, read_frames
 
-PROPERTY = settings(deadline=None, max_examples=40, derandomize=True)
+PROPERTY = settings(max_examples=40)
 
 
 def write_pictures(folder: Path, numbers: Iterable[int], name: str = "frame_{:010d}.png", size: int = 8) -> Path:

@@ -22,7 +22,7 @@ def recorded(at: list[int], moment: float) -> bool:
     return bool(before and after) and min(after) - max(before) <= 2
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(one=samples, other=samples, span=st.tuples(st.integers(-3, 43), st.integers(1, 30)))
 def test_what_is_not_recorded_by_either_is_counted_once(
     one: list[int], other: list[int], span: tuple[int, int]
@@ -33,7 +33,7 @@ def test_what_is_not_recorded_by_either_is_counted_once(
     assert _unrecorded_s([stream(one), stream(other)], start_s, stop_s) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(one=samples, span=st.tuples(st.integers(-3, 43), st.integers(1, 30)))
 def test_a_segment_is_read_when_half_of_it_was_recorded(one: list[int], span: tuple[int, int]) -> None:
     start_s, stop_s = float(span[0]), float(span[0] + span[1])

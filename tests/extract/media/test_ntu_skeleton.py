@@ -14,7 +14,7 @@ from mmcache.extract.media import read_media
 from mmcache.extract.media.base import MediaError, NoMedia, Reading, SkeletonRequest
 from mmcache.extract.media.ntu_skeleton import read_ntu_skeleton
 
-PROPERTY = settings(deadline=None, max_examples=25, derandomize=True)
+PROPERTY = settings(max_examples=25)
 Body = tuple[str, NDArray[np.floating]]  # id, (25, 3)
 A, B, C = "72057594037931101", "72057594037931102", "72057594037931103"  # the same number as floats
 

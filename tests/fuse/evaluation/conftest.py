@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 
 from mmcache.fuse import train
-from mmcache.store import oracle
 from mmcache.store.create import create_store
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import StoreMeta
@@ -115,30 +114,6 @@ def run(make_run: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def oracle_run(make_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def oracle_run(make_run: Callable[..., Path], write_oracle_store: Callable[..., Path]) -> Path:
     """A run on a store of the oracle's tokens, with the columns that the data set gives; read only."""
-    world, n = oracle.Oracle(noise=2.0, skew=0.2), 80
-    ids = [f"s{row:03}" for row in range(n)]
-    table = pd.DataFrame(
-        {
-            "id": ids,
-            "video": [f"v{row // 5:02}" for row in range(n)],
-            "start_s": 0.0,
-            "stop_s": 1.0,
-            "split": ["train" if row < 50 else "test" for row in range(n)],
-            "class": oracle.class_of(world.factors(ids, 0)),
-            "noise": world.noise,
-            "skew": world.skew,
-        }
-    )
-    path = tmp_path_factory.mktemp("oracle") / "o.zarr"
-    create_store(path, table, StoreMeta("oracle", {"class": oracle.CLASSES}, {"test": 30, "train": 50}, "test"))
-    for modality in oracle.STRENGTHS:
-        mark = Fingerprint("oracle", "none needed", "0" * 64, {"tokens": 8}, None, 1)
-        writer = add_tokens(path, modality, mark, 8, oracle.WIDTH)
-        for shard in range(writer.grid.n_shards):
-            commit = writer.shard(shard)
-            for row in writer.grid.rows(shard):
-                commit.put(row, world.tokens(ids[row], 0, modality, 8)[None])
-            commit.commit()
-    return make_run(store=path, epochs=1)
+    return make_run(store=write_oracle_store(train=50, test=30), epochs=1)

@@ -12,11 +12,6 @@ import yaml
 
 from mmcache.fuse import train
 from mmcache.fuse.masks import subset_name, subsets
-from mmcache.store import oracle
-from mmcache.store.create import create_store
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.layout import StoreMeta
-from mmcache.store.writer import add_tokens
 
 QUICK = {"width": 8, "heads": 2, "epochs": 1, "batch_size": 16, "device": "cpu"}
 
@@ -104,33 +99,10 @@ def many_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def oracle_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def oracle_runs(tmp_path_factory: pytest.TempPathFactory, write_oracle_store: Callable[..., Path]) -> Path:
     """A folder of two really trained runs, of two seeds, on a store of the oracle's tokens; read only."""
-    world, n = oracle.Oracle(noise=2.0, skew=0.2), 120
-    ids = [f"s{row:03}" for row in range(n)]
-    table = pd.DataFrame(
-        {
-            "id": ids,
-            "video": [f"v{row // 5:02}" for row in range(n)],
-            "start_s": 0.0,
-            "stop_s": 1.0,
-            "split": ["train" if row < 60 else "test" for row in range(n)],
-            "class": oracle.class_of(world.factors(ids, 0)),
-            "noise": world.noise,
-            "skew": world.skew,
-        }
-    )
+    store = write_oracle_store(train=60, test=60)
     folder = tmp_path_factory.mktemp("oracle")
-    path = folder / "o.zarr"
-    create_store(path, table, StoreMeta("oracle", {"class": oracle.CLASSES}, {"test": 60, "train": 60}, "test"))
-    for modality in oracle.STRENGTHS:
-        mark = Fingerprint("oracle", "none needed", "0" * 64, {"tokens": 8}, None, 1)
-        writer = add_tokens(path, modality, mark, 8, oracle.WIDTH)
-        for shard in range(writer.grid.n_shards):
-            commit = writer.shard(shard)
-            for row in writer.grid.rows(shard):
-                commit.put(row, world.tokens(ids[row], 0, modality, 8)[None])
-            commit.commit()
     for seed in range(2):
-        train("skip", {**QUICK, "store": path, "seed": seed, "out": folder / "runs" / f"skip-{seed}"})
-    return folder / "runs"
+        train("skip", {**QUICK, "store": store, "seed": seed, "out": folder / f"skip-{seed}"})
+    return folder
