@@ -18,7 +18,7 @@ def evaluate(
     few_shot: Annotated[bool, typer.Option("--few-shot", help="5-way 5-shot episodes over classes new to the run.", rich_help_panel="More protocols")] = False,
     noise: Annotated[bool, typer.Option("--noise", help="Noise on the tokens, in three kinds and eleven levels.", rich_help_panel="More protocols")] = False,
     windows: Annotated[int | None, typer.Option(help="Sensors that fail for some of so many windows of a segment.", rich_help_panel="More protocols")] = None,
-    test_time: Annotated[bool, typer.Option("--test-time", help="Adapt while testing (MiDl), a stream for each missing rate.", rich_help_panel="More protocols")] = False,
+    test_time: Annotated[str | None, typer.Option(help="Adapt while testing, a stream for each missing rate: midl, tent, shot or eta.", rich_help_panel="More protocols")] = None,
     late_fusion: Annotated[Path | None, typer.Option(help="The run that effective robustness is measured against.", rich_help_panel="More protocols")] = None,
     submission: Annotated[Path | None, typer.Option(help="Write a challenge's zip for --split (default: test), and stop.", rich_help_panel="Run")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run the model again, even where its answers are kept.", rich_help_panel="Run")] = False,

@@ -1,4 +1,4 @@
-"""A model that adapts while it is tested: its missing-rate curves, from actual streams (methods 3.6: MiDl).
+"""A model that adapts while it is tested: its missing-rate curves from actual streams (methods 3.6).
 
 What it predicts for a segment depends on those before it, so nothing can be derived by indexing: every rate is a stream
 of its own. The segments that lack the modality are those of protocols.missing_rate_curve, so that the two are compared
@@ -18,8 +18,8 @@ from mmcache.fuse.model import Model
 from mmcache.fuse.noise import right_or_wrong
 from mmcache.fuse.protocols import RATES, missing_ranks
 from mmcache.fuse.scoring import Inputs
-from mmcache.fuse.test_time.midl import Seen, adapt
-from mmcache.store.errors import ConfigError
+from mmcache.fuse.test_time import TEST_TIME, Adapter, Seen
+from mmcache.store.errors import ConfigError, unknown_name
 from mmcache.store.feature_store import FeatureStore
 
 _BATCH = 32  # segments a step
@@ -30,6 +30,7 @@ def adapted_rates(
     store: FeatureStore,
     rows: NDArray[np.int64],
     config: FuseConfig,
+    step: str,
     device: str = "cpu",
     seed: int = 0,
     batch_size: int = _BATCH,
@@ -38,11 +39,15 @@ def adapted_rates(
 
     Args:
         rows: of the store, labelled; segments that lack something are left out.
-        batch_size: segments a step; the paper's stream has 1.
+        config: its adapt_ and midl_ options.
+        step: of TEST_TIME.
+        batch_size: segments a step; MiDl's stream has 1.
 
     Raises:
-        ConfigError: the run has a single modality, or no LayerNorm to adapt.
+        ConfigError: the step is unknown, or the run has a single modality or no LayerNorm to adapt.
     """
+    if step not in TEST_TIME:
+        raise ConfigError(unknown_name("test-time step", step, TEST_TIME))
     ids = store.segments["id"].to_numpy()
     whole = Inputs(model, store, rows, config.k, device, None)
     occurring = np.asarray(whole.present.any(axis=0))
@@ -54,14 +59,17 @@ def adapted_rates(
     rank = missing_ranks(n, seed)
     stream = np.random.default_rng((seed, n, 1)).permutation(n)
     inputs = Inputs(model, store, complete[stream], config.k, device, None)
+    fresh = Adapter(model, TEST_TIME[step], config)
+    if config.adapt_first:
+        train = store.rows("train", whole.stored)
+        fresh.adapt(_Stream(Inputs(model, store, train, config.k, device, None), batch_size))
     out: dict[str, Any] = {}
     for name in [name for name, there in zip(inputs.names, occurring.tolist(), strict=True) if there]:
         for rate in RATES:
             lacking = torch.from_numpy((rank < round(rate * n / 100))[stream])
-            batches = _Stream(inputs, inputs.names.index(name), lacking, batch_size)
-            seen = list(batches) if config.midl_mode == "two_phase" else iter(batches)
+            batches = _Stream(inputs, batch_size, inputs.names.index(name), lacking)
             right: dict[str, list[NDArray[np.int8]]] = {}
-            for logits, labels in zip(adapt(model, seen, config), batches.labels(store), strict=True):
+            for logits, labels in zip(fresh.copy().predict(batches), batches.labels(store), strict=True):
                 for task, hits in right_or_wrong({t: v.cpu() for t, v in logits.items()}, labels).items():
                     right.setdefault(task, []).append(hits)
             for task, parts in right.items():
@@ -73,18 +81,19 @@ def adapted_rates(
 
 @dataclasses.dataclass(frozen=True)
 class _Stream:
-    """The segments in the order of the stream, some of them without one modality."""
+    """The segments in the order given, those of `lacking` without the modality in `column`; again as often as asked."""
 
     inputs: Inputs
-    column: int
-    lacking: torch.Tensor  # (n,) bool
     size: int
+    column: int = 0
+    lacking: torch.Tensor | None = None  # (n,) bool; None = nothing is taken
 
     def __iter__(self) -> Iterator[Seen]:
         start = 0
         for batch in self.inputs.batches(self.size):
             present = batch.present.clone()
-            present[:, self.column] &= ~self.lacking[start : start + len(present)].to(present.device)
+            if self.lacking is not None:
+                present[:, self.column] &= ~self.lacking[start : start + len(present)].to(present.device)
             start += len(present)
             yield Seen(batch.tokens, present, batch.lengths)
 

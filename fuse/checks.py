@@ -22,13 +22,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "rec_end": ("none", "linear"),
     "prompt_kind": ("input", "attention"),
     "proxy_encoder": ("pair", "source"),
+    "auxiliary": ("kept", "all"),
     "stand_in": ("mean", "first"),
     "mad_by": ("rows", "columns"),
     "teacher_mask": ("same", "full"),
     "kd_tasks": ("sum", "mean"),
     "ensemble": ("uniform", "dataset", "sample"),
-    "test_time": ("none", "midl"),
-    "midl_mode": ("stream", "two_phase"),
+    "test_time": ("none", "midl", "tent", "shot", "eta"),
+    "adapt_mode": ("stream", "two_phase"),
 }
 _POOLED = ("sum", "concat", "mlp")  # fusions that keep no tokens
 
@@ -45,6 +46,12 @@ def _check_network(config: "FuseConfig", problems: Problems) -> None:
         problems.add(f"--width {config.width} is not a multiple of --heads {config.heads}")
     if config.head in ("per_modality", "gap") and config.fusion in _POOLED:
         problems.add(f"the head {config.head} reads tokens, and the fusion {config.fusion} keeps none: use head linear")
+    if config.fill != "token":
+        for option, given in (("replace_shares", config.replace_shares), ("freeze_tokens", config.freeze_tokens)):
+            if given:
+                problems.add(f"{option} is of the fill token; got {config.fill}")
+    elif config.replace_shares and config.target is not None:
+        problems.add("replace_shares replaces tokens of every modality: leave out --target")
     if config.fusion != "transformer":
         if config.fill == "prompt":
             problems.add(
@@ -109,7 +116,8 @@ def _check_stages(config: "FuseConfig", problems: Problems) -> None:
         or config.pool == "transformer"
         or config.fill in ("reconstruct", "proxy", "shaspec")
     )
-    if config.test_time == "midl" and not normed:
+    if config.test_time != "none" and not normed:
         problems.add(
-            f"midl adapts LayerNorms, and fusion {config.fusion} with head {config.head} has none: add head_norm"
+            f"{config.test_time} adapts LayerNorms, and fusion {config.fusion} with head {config.head} has none: "
+            "add head_norm"
         )

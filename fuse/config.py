@@ -80,6 +80,8 @@ class FuseConfig:
     class_tokens: bool = False  # MBT: the head reads one class token a modality
     cls_is_query: bool = False  # the transformer's CLS reads tokens and is read by none (MacJEPA)
     # the fills
+    replace_shares: list[Rate] = dataclasses.field(default_factory=list)  # MMT's code: of a kept modality's tokens too
+    freeze_tokens: bool = False  # MMT's missing-modality tokens stay as they were drawn, or as in start
     s_mode: str = "always"  # KARMMA's s tokens: always, or only where missing
     fill_depth: Count = 2  # ActionMAE: layers of encoder and of decoder
     fill_dropout: Share = 0.1  # of the proxy layers
@@ -94,6 +96,7 @@ class FuseConfig:
     prompt_layers: Count = 6  # the first layers that have prompts, at most `depth`
     prompt_kind: str = "input"  # or attention
     proxy_encoder: str = "pair"  # a proxy layer for each pair (COMPASS), or for each source (CMPT)
+    auxiliary: str = "kept"  # ShaSpec's losses look at what is kept, or also at zeros for the rest: all (code)
     stand_in: str = "mean"  # ShaSpec: the mean of the shared parts there are, or the first of them (code)
     # the keep masks in training
     law: str = "none"
@@ -125,6 +128,7 @@ class FuseConfig:
     mad: Weight = 0.0  # MMANet: the teacher's relations between segments
     mad_by: str = "rows"  # weighted by i, or by j: columns (code)
     mar: Weight = 0.0  # MMANet: weak combinations of modalities
+    mar_softmax: bool = False  # of histograms that are shares already (code)
     margin_share: Share = 0.05  # the first epochs, which have neither mad nor mar
     jepa: Weight = 0.0  # MacJEPA: predict a slow copy's view of everything
     momentum: Annotated[float, Field(ge=0, le=1)] = 0.996  # of the slow copy
@@ -136,15 +140,18 @@ class FuseConfig:
     kd_tasks: str = "sum"  # or mean
     ensemble: str = "uniform"  # weights of several teachers: uniform, or by their loss on a dataset or a sample
     ensemble_temperature: Positive = 1.0
+    calibrate: bool = False  # each teacher's logits to the temperature at which it is right as often as it is sure
     # where the network starts
     start: Path | None = None  # a run whose weights it starts from; None = train the strategy's own, if it has one
     freeze: bool = False  # of these weights; fill and head are then all that is trained
     # at test
-    test_time: str = "none"  # or midl
-    midl_mode: str = "stream"  # adapt while predicting, or first on all complete segments: two_phase (code)
-    midl_lr: Weight = 2.5e-4
+    test_time: str = "none"  # or a step that adapts: midl, tent, shot, eta
+    adapt_mode: str = "stream"  # adapt while predicting; or two_phase: incomplete segments after all steps (code)
+    adapt_lr: Weight = 2.5e-4
+    adapt_first: bool = False  # to the training segments, without labels, before the test (MiDl-LTA)
     midl_information: Weight = 3.0  # weight of the mutual information between modality and prediction
     midl_distance: Weight = 3.0  # weight of the KL to the model before adaptation
+    midl_eps: Share = 0.0  # added within its logarithms: 1e-5 (code)
     # the optimiser
     epochs: Count = 100
     batch_size: Count = 32

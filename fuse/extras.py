@@ -25,18 +25,18 @@ class Wanted:
 
     Attributes:
         windows: how many windows to cut a segment's tokens into; None = no window-level missingness.
-        test_time: adapt while testing, as the run's options say.
+        test_time: a step of TEST_TIME: adapt while testing, with the run's options.
     """
 
     cost: bool = False
     few_shot: bool = False
     noise: bool = False
     windows: int | None = None
-    test_time: bool = False
+    test_time: str | None = None
 
     @property
     def runs_model(self) -> bool:
-        return self.few_shot or self.noise or self.test_time or self.windows is not None
+        return self.few_shot or self.noise or self.test_time is not None or self.windows is not None
 
 
 def extras(
@@ -78,14 +78,14 @@ def extras(
     k, split = config_of(saved).k, result["split"]
     if wanted.few_shot:
         out["few_shot"] = few_shot(model, opened, split, k, device)
-    if wanted.noise or wanted.test_time or wanted.windows is not None:
+    if wanted.noise or wanted.test_time is not None or wanted.windows is not None:
         rows = evaluated_rows(opened, split, list(stored_sources(model, opened).values()))
         if wanted.noise:
             out["noise"] = noise_curves(model, opened, rows, k, device)
         if wanted.windows is not None:
             out["windows"] = window_curves(model, opened, rows, k, wanted.windows, device)
-        if wanted.test_time:
-            out["adapted"] = adapted_rates(model, opened, rows, config_of(saved), device)
+        if wanted.test_time is not None:
+            out["adapted"] = adapted_rates(model, opened, rows, config_of(saved), wanted.test_time, device)
     return out
 
 

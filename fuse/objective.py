@@ -94,7 +94,9 @@ class Objective(nn.Module):
         self.names = model.spec.names
         self.anchor = self.names.index(config.anchor or ("rgb" if "rgb" in self.names else self.names[0]))
         classes = {task: len(labels) for task, labels in model.spec.tasks.items()}
-        self.weak = WeakCombinations(self.names, classes, model.head.features) if config.mar > 0 else None
+        self.weak = (
+            WeakCombinations(self.names, classes, model.head.features, config.mar_softmax) if config.mar > 0 else None
+        )
         self.jepa = Jepa(model, config.width, config.momentum) if config.jepa > 0 else None
 
     def forward(

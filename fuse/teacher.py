@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmcache.fuse.calibration import best_temperature
 from mmcache.fuse.evaluation import model_sources
 from mmcache.fuse.masks import subset_index, subset_name, subsets
 from mmcache.fuse.model import WEIGHTS_FILE, Model, config_of, read_run_config, spec_of
@@ -106,6 +107,20 @@ class TeacherAnswers:
             if name in modalities:
                 seen[:, j] = kept[:, modalities.index(name)]
         return subset_index(seen)
+
+    def calibrated(self, labels: Mapping[str, NDArray[np.int64]], held_out: NDArray[np.int64]) -> "TeacherAnswers":
+        """The same answers at a temperature for each task: the best one on held-out rows, with all it has of them.
+
+        Args:
+            labels: task -> (N,) int64, -1 where unlabelled.
+            held_out: rows of train that it did not learn from.
+        """
+        answers, known = self.look_up(held_out, None, self.modalities)
+        able = known.numpy()
+        at = {task: best_temperature(x.numpy()[able], labels[task][held_out][able]) for task, x in answers.items()}
+        return TeacherAnswers(
+            self.modalities, {task: (x / np.float16(at[task])).astype(np.float16) for task, x in self.logits.items()}
+        )
 
     @functools.cached_property
     def _fullest(self) -> NDArray[np.int64]:

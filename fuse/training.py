@@ -213,9 +213,11 @@ def make_training(request: RunRequest, folder: RunFolder, progress: Progress, lo
             report = functools.partial(progress.advance, unit="blocks")
             answers.append(cached_answers(run, store, device, report))
         features = teacher_features(teachers[0], store, rows, device, seen) if config.mad > 0 else None
+        labels = {task: store.labels(task) for task in store.tasks}
+        if config.calibrate:
+            answers = [answer.calibrated(labels, held_out) for answer in answers]
         if len(answers) == 1:
             return Teaching(answers[0], features)
-        labels = {task: store.labels(task) for task in store.tasks}
         ensemble = Ensemble(answers, config.ensemble, config.ensemble_temperature, labels, held_out)
         return Teaching(ensemble, features)
 

@@ -15,14 +15,15 @@ class ShaSpecFill(Fill):
 
     A kept modality becomes f_m = s_m + Proj([s_m, e_m]); a missing one has one token, a stand-in made of the means
     of the shared parts that are there: their mean (`stand_in` mean; the paper is UNSURE for several) or the
-    first of them (`stand_in` first, the official code). S and E_m are transformer blocks over frozen tokens.
+    first of them (`stand_in` first, the official code). S and E_m are transformer blocks over frozen tokens. The two
+    losses look at what is kept, or, with `auxiliary` all (the official code), at the zeros of the rest too.
     """
 
     def __init__(self, tokens: list[int], config: FuseConfig) -> None:
         super().__init__(tokens, config)
         width = config.width
         shape = (width, config.heads, config.ffn_ratio, config.dropout, config.attention_dropout)
-        self.first = config.stand_in == "first"
+        self.first, self.all = config.stand_in == "first", config.auxiliary == "all"
         self.shared = Block(*shape)
         self.specific = nn.ModuleList([Block(*shape) for _ in tokens])
         self.join = nn.Linear(2 * width, width)
@@ -44,8 +45,16 @@ class ShaSpecFill(Fill):
             out_masks.append(mask)
         losses = {}
         if targets is not None:
-            means = torch.stack([masked_mean(x, mask) for x, mask in zip(specific, masks, strict=True)], dim=1)
-            losses = {"shared": shared_loss(shared_means, kept), "specific": specific_loss(self.which(means), kept)}
+            looked_at = attended if self.all else masks
+            means, shared_means = (
+                torch.stack([masked_mean(x, mask) for x, mask in zip(parts, looked_at, strict=True)], dim=1)
+                for parts in (specific, shared)
+            )
+            counted = torch.ones_like(kept) if self.all else kept
+            losses = {
+                "shared": shared_loss(shared_means, counted),
+                "specific": specific_loss(self.which(means), counted),
+            }
         return Filled(out, out_masks, losses)
 
     def _stand_in(self, means: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:

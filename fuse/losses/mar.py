@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
+from scipy import special
 from torch import nn
 from torch.nn import functional
 
@@ -14,15 +16,16 @@ class WeakCombinations(nn.Module):
 
     Before training epoch `begin`, the predictions on the held-out part of train are gathered for each proper
     combination: how far (KL) the histogram of its predicted labels is from that of all modalities. The furthest and
-    its single modalities are weak from then on. The official code looks at the test set for this, and applies
-    softmax to the histograms; here neither.
+    its single modalities are weak from then on. The official code looks at the test set for this, which is not
+    done here, and applies softmax to the histograms, which `softmax` does.
     """
 
     divergence: torch.Tensor
     weak: torch.Tensor
 
-    def __init__(self, modalities: list[str], classes: dict[str, int], features: int) -> None:
+    def __init__(self, modalities: list[str], classes: dict[str, int], features: int, softmax: bool = False) -> None:
         super().__init__()
+        self.softmax = softmax
         self.modalities, self.classes = modalities, classes
         self.head = nn.ModuleDict({task: nn.Linear(features, count) for task, count in classes.items()})
         self.register_buffer("divergence", torch.zeros(2 ** len(modalities) - 1))
@@ -38,12 +41,16 @@ class WeakCombinations(nn.Module):
             full = histograms.get(names[-1])
             for i, name in enumerate(names[:-1]):
                 if full is not None and name in histograms:
-                    p, q = histograms[name] / histograms[name].sum(), full / full.sum()
+                    p, q = self._shares(histograms[name]), self._shares(full)
                     self.divergence[i] += float((p * np.log(p / q)).sum())
         worst = masks[int(self.divergence[:-1].argmax())] if len(masks) > 1 else masks[0]
         inside = (masks.sum(axis=1) == 1) & (masks & worst).any(axis=1) | (masks == worst).all(axis=1)
         inside[-1] = False  # everything there is is never weak
         self.weak.copy_(torch.from_numpy(inside))
+
+    def _shares(self, histogram: NDArray[np.float64]) -> NDArray[np.float64]:
+        shares = histogram / histogram.sum()
+        return special.softmax(shares) if self.softmax else shares
 
     def forward(self, features: torch.Tensor, labels: dict[str, torch.Tensor], kept: torch.Tensor) -> torch.Tensor:
         """The auxiliary head's cross-entropy on weak segments, summed over tasks, divided by the batch size.

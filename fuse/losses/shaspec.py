@@ -9,7 +9,7 @@ def shared_loss(means: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
 
     Args:
         means: (B, M, d).
-        kept: (B, M) bool. (The official code counts zero-filled missing ones too; here they count for nothing.)
+        kept: (B, M) bool, those that count.
     """
     if means.shape[1] < 2:
         return means.new_zeros(())

@@ -1,6 +1,6 @@
 """midl: plain training on complete segments, and adaptation at test (MiDl, ICLR 2025; test_time/midl.py).
 
-The step works on any trained model: `--set test_time=midl` adds it to another strategy.
+The step works on any trained model: `mmcache evaluate RUN --test-time midl`; tent, shot and eta are its baselines.
 """
 
 from mmcache.fuse.strategies.base import Strategy

@@ -6,7 +6,7 @@ penultimate features, weighted by the teacher's uncertainty; MAR gives more weig
 after training, to segments seen through the combinations whose predictions stray most (losses/mad.py, losses/mar.py).
 
 The official code finds the weak combinations on the test set and ties the branches to one pair; here they are found on
-the held-out part of train. It trains with SGD, here AdamW.
+the held-out part of train. Its softmax of their histograms is `mar_softmax`. It trains with SGD, here AdamW.
 """
 
 from mmcache.fuse.strategies.base import Strategy

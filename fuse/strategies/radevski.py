@@ -7,8 +7,9 @@ of the others are scaled up to 1 (ours). The student minimises lam T^2 KL(softma
 over tasks, plus lam_gt CE: `alpha` is lam_gt / (lam + lam_gt), 0 as in the paper.
 
 The paper's student has one modality: --modalities rgb, with `teacher_modalities` naming the teachers'. Weights are
-per task, which is UNSURE in the paper. Its calibration of the teachers' temperatures is not here. Its learning rate
-falls linearly, with 16 clips or 128 layouts a batch; here along a cosine, with 32.
+per task, which is UNSURE in the paper. `calibrate` brings each teacher to the temperature that suits it best on the
+held-out part of train first. The paper's learning rate falls linearly, with 16 clips or 128 layouts a batch; here along
+a cosine, with 32.
 """
 
 from mmcache.fuse.strategies.base import Strategy

@@ -6,8 +6,8 @@ of telling the modality from its specific part. After a warm-up with everything,
 batch.
 
 UNSURE in the paper: the stand-in when several are there (`stand_in` first is the code's). The code's auxiliary losses
-count zero-filled missing inputs too; here only what is kept. The paper segments images with SGD; here the encoders are
-transformer blocks over frozen tokens, and AdamW trains them.
+count zero-filled missing inputs too (`auxiliary` all); by default only what is kept. The paper segments images with
+SGD; here the encoders are transformer blocks over frozen tokens, and AdamW trains them.
 """
 
 from mmcache.fuse.strategies.base import Strategy

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import special
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from mmcache.fuse.bootstrap import intervals, resampled
-from mmcache.fuse.calibration import BINS, calibration_error
+from mmcache.fuse.calibration import BINS, best_temperature, calibration_error
 
 
 def by_loop(confidence: np.ndarray, correct: np.ndarray) -> float:
@@ -62,3 +63,19 @@ def test_a_draw_from_zero_has_no_relative_drop() -> None:
     assert "avg_rel_drop" not in found
     assert found["subsets"]["a"] == [100.0, 100.0]
     assert set(intervals({"a": np.ones(5, bool)})) == {"level", "subsets", "avg_acc"}
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 6.0])
+def test_the_best_temperature_undoes_a_scale(scale: float) -> None:
+    """Labels drawn from softmax(logits): scaled logits are best at that temperature, and calibrated there."""
+    rng = np.random.default_rng(0)
+    logits = 2 * rng.standard_normal((20_000, 5))
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    found = best_temperature(scale * logits, labels)
+    assert found == pytest.approx(scale, rel=0.03)
+    at_best = special.softmax(scale * logits / found, axis=1)
+    assert calibration_error(at_best.max(axis=1), at_best.argmax(axis=1) == labels) < 1.5
+
+
+def test_without_labels_the_temperature_stays() -> None:
+    assert best_temperature(np.ones((3, 2)), np.full(3, -1)) == 1.0

@@ -12,7 +12,7 @@ from mmcache.fuse.fusion.transformer import Block
 from mmcache.fuse.model import Model
 from mmcache.fuse.objective import Objective
 from mmcache.fuse.strategies import STRATEGIES
-from mmcache.fuse.test_time.midl import Seen, adapt
+from mmcache.fuse.test_time import TEST_TIME, Adapter, Seen
 from mmcache.store.loader import Batch
 
 NAMES = ["audio", "imu", "rgb"]
@@ -105,10 +105,12 @@ def test_absent_tokens_change_no_bit_of_what_is_averaged_or_adapted(
     others = {n: torch.where(present[:, m], lengths[n], 1) for m, n in enumerate(NAMES)}
     expected, got = model(longer, present, lengths=lengths), model(dirty, present, lengths=others)
     assert all(torch.equal(values, got[task]) for task, values in expected.items())
-    config = small_config("midl", midl_lr=0.05)
+    config = small_config("midl", adapt_lr=0.05)
     clean, dirtied = ([Seen(t, present), Seen(t, present)] for t in (longer, dirty))
-    for one, other in zip(adapt(model, clean, config), adapt(model, dirtied, config), strict=True):
-        assert all(torch.equal(values, other[task]) for task, values in one.items())
+    for loss in TEST_TIME.values():
+        answers = (Adapter(model, loss, config).predict(batches) for batches in (clean, dirtied))
+        for one, other in zip(*answers, strict=True):
+            assert all(torch.equal(values, other[task]) for task, values in one.items())
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

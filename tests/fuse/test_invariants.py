@@ -25,6 +25,7 @@ OWN = "fuse/strategies/"
 LOSSES = "fuse/losses/test_between_modalities.py::"
 LABELS = "fuse/losses/test_labels.py::"
 MIDL = "fuse/test_time/test_midl.py::"
+ADAPTER = "fuse/test_time/test_adapter.py::"
 MBT = "fuse/fusion/test_mbt.py::"
 POOLED = "fuse/fusion/test_pooled.py::"
 
@@ -232,11 +233,12 @@ STRATEGY: dict[str, dict[str, tuple[str, ...]]] = {
             MIDL + "test_at_the_start_the_divergence_is_zero_and_so_is_its_gradient",
         ),
         "3.6: r_test = 100 % or lr = 0: no adaptation": (
-            MIDL + "test_it_is_no_adaptation_without_a_rate_or_without_complete_segments",
+            ADAPTER + "test_it_is_no_adaptation_without_a_rate",
+            MIDL + "test_it_is_no_adaptation_without_complete_segments",
             "fuse/evaluation/test_adapted.py::test_with_everything_missing_nothing_adapts",
         ),
-        "3.6: all but LayerNorms stay, bitwise": (MIDL + "test_only_layer_norms_move",),
-        "3.6: on any trained model": (MIDL + "test_any_model_adapts_and_stays_as_it_is",),
+        "3.6: all but LayerNorms stay, bitwise": (ADAPTER + "test_only_layer_norms_move",),
+        "3.6: on any trained model": (ADAPTER + "test_any_model_adapts_and_stays_as_it_is",),
     },
 }
 

@@ -118,8 +118,8 @@ def test_it_adapts_without_the_sensor_that_is_nowhere(
 ) -> None:
     model, store = Model.load(trained(strategy).path), FeatureStore.open(no_imu)
     rows = evaluated_rows(store, "validation", store.modalities)
-    config = dataclasses.replace(make_config("midl", {"test": {"midl_lr": 0.05}}), k=4)
-    curves = adapted_rates(model, store, rows, config)
+    config = dataclasses.replace(make_config("midl", {"test": {"adapt_lr": 0.05}}), k=4)
+    curves = adapted_rates(model, store, rows, config, "midl")
     assert set(curves) == {"audio", "rgb"}
     assert all(0 <= value <= 100 for tasks in curves.values() for curve in tasks.values() for value in curve.values())
 

@@ -55,11 +55,17 @@ def assert_same_run(alone: Path, packed: Path, tolerance: float = 1e-4) -> None:
 
 
 @pytest.mark.parametrize(
-    "strategy", [name if name in SHOWN else pytest.param(name, marks=pytest.mark.slow) for name in STRATEGIES]
+    ("strategy", "options"),
+    [
+        *(pytest.param(name, {}, marks=() if name in SHOWN else pytest.mark.slow, id=name) for name in STRATEGIES),
+        pytest.param("mmt", {"replace_shares": [0.0, 0.25, 1.0]}, marks=pytest.mark.slow),
+        pytest.param("shaspec", {"auxiliary": "all"}, marks=pytest.mark.slow),
+    ],
 )
-def test_packed_equals_single(strategy: str, store_copy: Path, tmp_path: Path) -> None:
-    alone = [train_run(request, Silent()) for request in requests(strategy, store_copy, tmp_path / "alone", VARIANTS)]
-    packed = train_pack(requests(strategy, store_copy, tmp_path / "packed", VARIANTS), [Silent()] * len(VARIANTS))
+def test_packed_equals_single(strategy: str, options: dict[str, Any], store_copy: Path, tmp_path: Path) -> None:
+    variants = [{**variant, **options} for variant in VARIANTS]
+    alone = [train_run(request, Silent()) for request in requests(strategy, store_copy, tmp_path / "alone", variants)]
+    packed = train_pack(requests(strategy, store_copy, tmp_path / "packed", variants), [Silent()] * len(variants))
     for one, other in zip(alone, packed, strict=True):
         assert isinstance(other, TrainedRun), other
         assert_same_run(one.path, other.path)

@@ -87,3 +87,21 @@ def test_margins_begin_after_the_first_share_of_the_run(
     objective = small_objective("mmanet", model)
     parts = [set(objective(model, random_batch.batch(), random_batch.present.numpy(), e)) for e in (0, 1)]
     assert parts == [{"loss"}, {"loss", "ce", "mad", "mar"}]
+
+
+def test_histograms_may_go_through_a_softmax_as_in_the_code() -> None:
+    """They are shares already: a softmax makes them nearly alike, and the divergence small."""
+    table = pd.DataFrame(
+        [
+            {"subset": subset_name(mask.numpy(), NAMES), "verb_pred": 2 if i == 3 else 0}
+            for i, mask in enumerate(MASKS)
+            for _ in range(12)
+        ]
+    )
+    plain, code = (WeakCombinations(NAMES, {"verb": 3}, 5, softmax) for softmax in (False, True))
+    plain.gather(table)
+    code.gather(table)
+    p, q = (torch.tensor(x).softmax(dim=0) for x in ([0.0, 0.0, 1.0], [1.0, 0.0, 0.0]))
+    assert float(code.divergence[3]) == pytest.approx(float((p * (p / q).log()).sum()), abs=1e-5)
+    assert float(plain.divergence[3]) > 10
+    assert torch.equal(plain.weak, code.weak)

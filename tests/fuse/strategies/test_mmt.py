@@ -5,8 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from mmcache.fuse.config import make_config
 from mmcache.fuse.losses import cross_entropy
 from mmcache.fuse.model import Model
+from mmcache.store import ConfigError
 
 FUSIONS = [{}, {"fusion": "mbt", "fusion_layer": 0}]
 
@@ -60,3 +62,44 @@ def test_zeros_with_an_unbiased_projector_are_mmt_with_zero_tokens(
             token.zero_()
     for task, expected in zeros(random_batch.tokens, random_batch.present).items():
         torch.testing.assert_close(expected, mmt(random_batch.tokens, random_batch.present)[task])
+
+
+def test_a_share_of_the_tokens_is_replaced_in_training_alone(small_model: Callable, random_batch) -> None:
+    """The second mode of the code: each share of the list as often, rounded, in every modality by itself."""
+    model = small_model("mmt", replace_shares=[0.0, 0.0, 0.25, 1.0])
+    fill, many = model.fill.train(), 4000
+    x, mask = torch.ones(many, 7, 16), torch.ones(many, 7, dtype=torch.bool)
+    mask[:, 6] = False  # shorter by one
+    kept = torch.ones(many, 3, dtype=torch.bool)
+    parts, masks = [x] * 3, [mask] * 3
+    torch.manual_seed(0)
+    filled = fill(parts, masks, kept)
+    replaced = (filled.tokens[0] != 1).any(dim=-1)
+    assert not replaced[:, 6].any()
+    counts = replaced.sum(dim=1).bincount(minlength=7) / many
+    assert counts.tolist() == pytest.approx([0.5, 0, 0.25, 0, 0, 0, 0.25], abs=0.03)  # 0.25 of 6, rounded, is 2
+    assert torch.equal(filled.tokens[0][replaced][0], fill.missing[0])
+    assert torch.equal(filled.masks[0], mask)
+    places = replaced[replaced.sum(dim=1) == 2].float().mean(dim=0)[:6]
+    assert places.tolist() == pytest.approx([1 / 3] * 6, abs=0.05)
+    assert torch.equal(fill.eval()(parts, masks, kept).tokens[0], x)
+
+
+def test_frozen_tokens_stay_as_they_are(small_model: Callable, random_batch) -> None:
+    model = small_model("mmt", freeze_tokens=True)
+    gradients(model, random_batch.tokens, random_batch.present, random_batch.labels)
+    assert all(token.grad is None for token in model.fill.missing)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"fill": "skip", "freeze_tokens": True}, "freeze_tokens is of the fill token; got skip"),
+        ({"fill": "zeros", "replace_shares": [0.5]}, "replace_shares is of the fill token; got zeros"),
+        ({"target": "rgb", "replace_shares": [0.5]}, "leave out --target"),
+        ({"replace_shares": [1.5]}, "replace_shares"),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused(options: dict, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        make_config("mmt", {"test": options})

@@ -47,7 +47,7 @@ PUBLISHED = {
     },
     "mmanet": {"law": "uniform_subset", "mad": 30.0, "mar": 0.5, "margin_share": 0.05, "mad_by": "rows", "epochs": 100},
     "mmg": {"align": 1.0, "align_temperature": 0.07, "ways": 5, "shots": 5, "law": "bernoulli_keep_one", "drop": 0.5},
-    "midl": {"midl_lr": 2.5e-4, "midl_information": 3.0, "midl_distance": 3.0, "midl_mode": "stream"},
+    "midl": {"adapt_lr": 2.5e-4, "midl_information": 3.0, "midl_distance": 3.0, "adapt_mode": "stream"},
 }  # fmt: skip
 
 

@@ -131,3 +131,25 @@ def test_a_student_of_one_modality_has_teachers_of_several(kind: str, store_copy
     assert list(trained.result["subsets"]) == ["imu"]
     # It hears its teachers although it has none of what they look at.
     assert json.loads((trained.path / "metrics.jsonl").read_text().splitlines()[0])["kd"] > 1e-4
+
+
+def test_a_teacher_that_is_too_sure_is_brought_to_its_temperature() -> None:
+    """Each task by itself, on held-out rows alone; no answer changes its rank."""
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((4000, 1, 1, 5))
+    labels = (logits[:, 0, 0] + rng.gumbel(size=(4000, 5))).argmax(axis=1)
+    sure = TeacherAnswers(["rgb"], {"verb": (5 * logits).astype(np.float16), "noun": logits.astype(np.float16)})
+    labels[2000:] = 0  # not held out: must not be looked at
+    calibrated = sure.calibrated({"verb": labels, "noun": labels}, np.arange(2000))
+    for task in ("verb", "noun"):
+        np.testing.assert_allclose(calibrated.logits[task], logits, rtol=0.15, atol=0.01)
+        assert (calibrated.logits[task].argmax(-1) == sure.logits[task].argmax(-1)).mean() > 0.999
+
+
+def test_teachers_are_calibrated_where_asked(store_copy: Path, tmp_path: Path) -> None:
+    given = {**QUICK, "store": store_copy}
+    first = train("radevski", {**given, "out": tmp_path / "plain"})
+    given["teacher"] = [run.path for run in first.teachers]
+    again = train("radevski", {**given, "calibrate": True, "out": tmp_path / "calibrated"})
+    kd = [json.loads((run.path / "metrics.jsonl").read_text().splitlines()[0])["kd"] for run in (first, again)]
+    assert abs(kd[0] - kd[1]) > 1e-4

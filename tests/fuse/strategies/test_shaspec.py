@@ -51,3 +51,20 @@ def test_there_are_two_losses_in_training_and_none_at_test(small_model: Callable
         "specific",
     }
     assert not model.trace(random_batch.tokens, None, random_batch.present).losses
+
+
+def test_its_losses_may_look_at_zeros_for_what_is_missing(small_model: Callable, random_batch) -> None:
+    """As in the official code; where nothing is missing both ways are one."""
+    kept, code = (small_model("shaspec", auxiliary=which) for which in ("kept", "all"))
+    everything = torch.ones_like(random_batch.present)
+
+    def losses(model, present: torch.Tensor) -> list[float]:
+        return [float(x) for x in model.trace(random_batch.tokens, None, present, present).losses.values()]
+
+    with torch.no_grad():
+        assert losses(kept, everything) == pytest.approx(losses(code, everything), rel=1e-5)
+        one, other = losses(kept, random_batch.present), losses(code, random_batch.present)
+    assert all(abs(a - b) > 1e-3 for a, b in zip(one, other, strict=True))
+    present = random_batch.present
+    for task, values in kept(random_batch.tokens, present).items():  # nothing of it is in the prediction
+        assert torch.equal(values, code(random_batch.tokens, present)[task])
