@@ -1,5 +1,7 @@
 """mar: more weight for segments seen through the weakest combination of modalities (MMANet)."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -48,7 +50,7 @@ class WeakCombinations(nn.Module):
         inside[-1] = False  # everything there is is never weak
         self.weak.copy_(torch.from_numpy(inside))
 
-    def _shares(self, histogram: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shares(self, histogram: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         shares = histogram / histogram.sum()
         return special.softmax(shares) if self.softmax else shares
 
