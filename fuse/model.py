@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 import yaml
+from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -203,11 +205,15 @@ class Model(nn.Module):
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu") -> "Model":
-        """The trained model of a run folder, in eval mode. Raises ConfigError when there is none."""
+        """The trained model of a run folder, in eval mode. Raises ConfigError when there is none, or a damaged one."""
         run = Path(run)
         saved = read_run_config(run)
         model = cls(spec_of(saved), config_of(saved))
-        model.load_state_dict(load_file(run / WEIGHTS_FILE))
+        try:
+            model.load_state_dict(load_file(run / WEIGHTS_FILE))
+        except (SafetensorError, RuntimeError) as error:  # torch's, where names or shapes are others
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"{run / WEIGHTS_FILE} is damaged or of another model ({reason}): train again") from None
         return model.to(device).eval()
 
 
@@ -230,11 +236,28 @@ def read_run_config(run: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{run} is not a finished run ({where}). `mmcache fuse` makes one, under runs/ by default."
             )
-    return yaml.safe_load((run / CONFIG_FILE).read_text())
+    try:
+        saved = yaml.safe_load((run / CONFIG_FILE).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{run / CONFIG_FILE} is damaged ({' '.join(str(error).split())}): train again") from None
+    if not isinstance(saved, dict) or not {"options", "model"} <= set(saved):
+        raise ConfigError(f"{run / CONFIG_FILE} is not what `mmcache fuse` writes: options or model are not in it")
+    return saved
 
 
 def config_of(saved: Mapping[str, Any]) -> FuseConfig:
-    return FuseConfig(**saved["options"])
+    """The options of a run. Raises ConfigError where they are not of this version of mmcache."""
+    unknown = sorted(set(saved["options"]) - {field.name for field in dataclasses.fields(FuseConfig)})
+    if unknown:
+        raise ConfigError(
+            f"the run's {CONFIG_FILE} has options that this mmcache does not know: {', '.join(unknown)}. "
+            "Another version made it: use that one, or train again"
+        )
+    try:
+        return FuseConfig(**saved["options"])
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"the run's {CONFIG_FILE} has values that this mmcache does not take: {wrong}") from None
 
 
 def spec_of(saved: Mapping[str, Any]) -> ModelSpec:

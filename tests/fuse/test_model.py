@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from mmcache.fuse.model import ModelSpec
-from mmcache.store import k_average
+from mmcache.fuse.model import Model, ModelSpec, to_yaml
+from mmcache.store import ConfigError, k_average
 
 
 def test_a_mask_of_the_wrong_shape_is_refused(small_model: Callable, random_batch) -> None:
@@ -35,3 +37,43 @@ def test_longer_tokens_are_averaged_as_in_training(small_model: Callable, random
     averaged = {**longer, "rgb": torch.from_numpy(k_average(longer["rgb"].numpy(), 7)[0])}
     for task, expected in model(averaged, present).items():
         assert torch.equal(expected, model(longer, present)[task])
+
+
+@pytest.fixture
+def saved_run(small_config: Callable, small_model: Callable, spec: ModelSpec, tmp_path: Path) -> Path:
+    """A run folder with what `Model.load` reads."""
+    (tmp_path / "config.yaml").write_text(to_yaml(small_config("mmt"), spec, {}))
+    save_file(small_model("mmt").state_dict(), tmp_path / "model.safetensors")
+    return tmp_path
+
+
+def test_a_saved_model_says_the_same(saved_run: Path, small_model: Callable, random_batch) -> None:
+    expected = small_model("mmt")(random_batch.tokens, random_batch.present)
+    for task, values in Model.load(saved_run)(random_batch.tokens, random_batch.present).items():
+        assert torch.equal(values, expected[task])
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda text: text.replace("  width:", "  breadth:"), "does not know: breadth"),
+        (lambda text: text.replace("  width: 16", "  width: wide"), "does not take: width: Input should be"),
+        (lambda text: "strategy: mmt\n", "options or model are not in it"),
+        (lambda text: "a: [1, 2", r"config\.yaml is damaged"),
+        (lambda text: text.replace("  width: 16", "  width: 32"), "damaged or of another model"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_named_with_the_reason(
+    damage: Callable[[str], str], reason: str, saved_run: Path
+) -> None:
+    config = saved_run / "config.yaml"
+    config.write_text(damage(config.read_text()))
+    with pytest.raises(ConfigError, match=reason):
+        Model.load(saved_run)
+
+
+def test_damaged_weights_are_named(saved_run: Path) -> None:
+    weights = saved_run / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match=r"model\.safetensors is damaged"):
+        Model.load(saved_run)
