@@ -41,12 +41,15 @@ def print_json(value: Any) -> None:
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], text_columns: int = 1, gap: int = 2
 ) -> Table:
-    """A table whose first `text_columns` columns are text and the others numbers, `gap` spaces apart."""
+    """A table whose first `text_columns` columns are text and the others numbers, `gap` spaces apart.
+
+    Where it is too wide text is folded, never a number cut.
+    """
     built = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
     built.padding = (0, gap - 1, 0, 0)
     for i, column in enumerate(columns):
         text = i < text_columns
-        built.add_column(column, justify="left" if text else "right", no_wrap=text_columns == 1 or not text)
+        built.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for row in rows:
         built.add_row(*(escape(str(cell)) for cell in row))
     return built

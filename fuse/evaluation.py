@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmcache.fuse import groups, protocols
@@ -13,6 +14,7 @@ from mmcache.fuse.bootstrap import intervals
 from mmcache.fuse.calibration import calibration_error
 from mmcache.fuse.model import Model, config_of, read_run_config
 from mmcache.fuse.scoring import NATURAL, evaluated_rows, model_sources, score, stored_sources
+from mmcache.store.atomic import atomic_file, atomic_write
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 
@@ -32,6 +34,7 @@ __all__ = [
     "subsets_table",
     "task_names",
     "write_summary",
+    "write_table",
 ]
 
 
@@ -73,14 +76,17 @@ def subsets_table(
     own_split, own_protocol = saved["eval_split"], saved["options"].get("protocol")
     is_own = store is None and split in (None, own_split) and protocol in (None, own_protocol)
     if not fresh and is_own and (run / SUBSETS_FILE).exists():
-        return pd.read_parquet(run / SUBSETS_FILE), own_split
+        try:
+            return pd.read_parquet(run / SUBSETS_FILE), own_split
+        except (pa.ArrowException, OSError) as error:
+            raise ConfigError(f"{run / SUBSETS_FILE} is damaged ({error}): --fresh makes it again") from None
     opened = FeatureStore.open(store or saved["store"], protocol=protocol or own_protocol)
     split = split or (own_split if protocol in (None, own_protocol) else opened.meta.eval_split)
     model = Model.load(run, device)
     rows = evaluated_rows(opened, split, list(stored_sources(model, opened).values()))
     table = score(model, opened, rows, config_of(saved).k, device)
     if is_own:
-        table.to_parquet(run / SUBSETS_FILE, index=False)
+        write_table(run, table)
     return table, split
 
 
@@ -192,5 +198,12 @@ def natural_accuracy(table: pd.DataFrame) -> dict[str, Any]:
     return out
 
 
+def write_table(run: Path, table: pd.DataFrame) -> None:
+    """subsets.parquet, whole or not at all."""
+    with atomic_file(run / SUBSETS_FILE) as file:
+        table.to_parquet(file, index=False)
+
+
 def write_summary(run: Path, result: dict[str, Any], extra: dict[str, Any]) -> None:
-    (run / SUMMARY_FILE).write_text(json.dumps({**result, **extra}, indent=1) + "\n")
+    """summary.json, whole or not at all: a run that has one is finished."""
+    atomic_write(run / SUMMARY_FILE, (json.dumps({**result, **extra}, indent=1) + "\n").encode())

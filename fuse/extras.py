@@ -15,7 +15,7 @@ from mmcache.fuse.noise import noise_curves
 from mmcache.fuse.reference import bayes_accuracy
 from mmcache.fuse.scoring import evaluated_rows, stored_sources
 from mmcache.fuse.windows import window_curves
-from mmcache.store.errors import StoreError
+from mmcache.store.errors import ConfigError, StoreError
 from mmcache.store.feature_store import FeatureStore
 
 
@@ -102,4 +102,7 @@ def _zero_shot(result: dict[str, Any], trained_on: list[str]) -> dict[str, Any]:
 
 def _saved_cost(run: Path) -> dict[str, Any] | None:
     path = run / SUMMARY_FILE
-    return json.loads(path.read_text()).get("cost") if path.exists() else None
+    try:
+        return json.loads(path.read_text()).get("cost") if path.exists() else None
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}): remove it, and `mmcache fuse` makes it again") from None

@@ -18,7 +18,6 @@ from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.cost import costs
 from mmcache.fuse.episodes import draw_episodes, episode_masks
 from mmcache.fuse.evaluation import (
-    SUBSETS_FILE,
     correctness,
     evaluated_rows,
     natural_accuracy,
@@ -26,6 +25,7 @@ from mmcache.fuse.evaluation import (
     score,
     task_names,
     write_summary,
+    write_table,
 )
 from mmcache.fuse.holdout import split_holdout
 from mmcache.fuse.logs import CURVES_FILE, EventLog, plot_curves
@@ -326,7 +326,7 @@ class Training:
             "tokens": token_origins(self.store, dict(zip(self.names, self.sources, strict=True))),
         }
         atomic_write(path / CONFIG_FILE, to_yaml(self.config, self.spec, origin).encode())
-        table.to_parquet(path / SUBSETS_FILE, index=False)
+        write_table(path, table)
         parameters = sum(p.numel() for p in self.model.parameters())
         seconds = round(sum(line["seconds"] for line in self.folder.metrics()), 2)
         metrics = self.folder.metrics()

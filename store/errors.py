@@ -77,9 +77,14 @@ class Problems:
             raise ConfigError(f"{len(self.messages)} things to put right:\n{lines}")
 
 
+_MANY = 40  # names, which would bury the one that was meant
+
+
 def unknown_name(what: str, name: str, allowed: Iterable[str]) -> str:
-    """The message for a name nobody knows, with a did-you-mean where one is near."""
+    """The message for a name nobody knows: the nearest one, and all there are unless these are many."""
     allowed = sorted(allowed)
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
+    if near and len(allowed) > _MANY:
+        return f"unknown {what} '{name}'.{hint}"
     return f"unknown {what} '{name}'.{hint} Known: {', '.join(allowed) or 'none'}."

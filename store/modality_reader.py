@@ -53,17 +53,21 @@ class ModalityReader:
         return views % self.n_views
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> list[torch.Tensor]:
-        """The parts of (B,) rows, each in one of this modality's own views; zero where a segment is not cached."""
+        """The parts of (B,) rows, each in one of this modality's own views; zero where a segment is not cached.
+
+        Checksums are compared when a chunk is read for the first time since the store was opened.
+        """
+        check = not self._array.sound[rows, views].all()
         if self._averages:
             tokens = self._take(len(rows), self._array.shape[2:], self._array.float_dtype)
-            self._array.read_float(rows, views, out=tokens.numpy(), expected=self._cached[rows])
+            self._array.read_float(rows, views, out=tokens.numpy(), check=check, expected=self._cached[rows])
             lengths = None if self._stored_lengths is None else self._stored_lengths[rows, views]
             parts = [torch.from_numpy(k_average(tokens.numpy(), self.n_tokens, lengths)[0])]
         else:
             arrays = [self._array, *([] if self._array.scale is None else [self._array.scale])]
             parts = [self._take(len(rows), array.shape[2:], array.dtype) for array in arrays]
             for array, part in zip(arrays, parts, strict=True):
-                array.read(rows, views, out=part.numpy(), expected=self._cached[rows])
+                array.read(rows, views, out=part.numpy(), check=check, expected=self._cached[rows])
         absent = ~self._cached[rows]
         if absent.any():  # a killed run may have left tokens that its presence does not vouch for
             parts[0][torch.from_numpy(absent)] = 0

@@ -21,6 +21,7 @@ class ShardedArray:
         shape: (N, V, T, D) segments, views, tokens, width.
         dtype: the stored dtype.
         is_direct: whether chunks are read by their offsets, not through zarr.
+        sound: (N, V) bool, chunks whose checksum was right when it was compared, since this was opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,6 +37,7 @@ class ShardedArray:
         self.dtype = np.dtype(array.dtype)
         self.grid = ShardGrid(self.shape[0], (array.shards or array.chunks)[0], self.shape[1])
         self.is_direct = _is_direct(array)
+        self.sound = np.zeros(self.shape[:2], bool)
         self._reader: Reader
         if self.is_direct:
             make = RangeReader if is_remote(path) else LocalReader
@@ -71,7 +73,7 @@ class ShardedArray:
             rows: (n,) row numbers, in any order, repeated or negative ones allowed.
             view: which cached view, of all rows or (n,) of each; 0 is the centre view.
             out: (n, T, D) buffer of the stored dtype, filled in place and returned.
-            check: for tokens that will be written elsewhere: every row must have a chunk, and checksums are compared.
+            check: compare the checksums of the rows expected, which are then all rows unless `expected` is given.
             expected: (n,) the rows that must have a chunk, those that presence says are cached.
 
         Returns:
@@ -95,11 +97,16 @@ class ShardedArray:
                 f"out must be a C-contiguous {self.dtype} array of shape {shape}, got {out.dtype} {out.shape}"
             )
         if len(rows):
-            self._reader.read(rows, views, out, check, np.ones(len(rows), bool) if check else expected)
+            if check and expected is None:
+                expected = np.ones(len(rows), bool)
+            self._reader.read(rows, views, out, check, expected)
+            if check:
+                self.sound[rows, views] = True
         return out
 
     def close(self) -> None:
         """Close the shard files; the next read opens them again, and sees shards rewritten since."""
+        self.sound[:] = False
         self._reader.close()
 
     def __del__(self) -> None:

@@ -46,6 +46,9 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
 
 
 def test_a_name_near_to_nothing_gets_no_suggestion() -> None:
+    many = [f"option{i}" for i in range(100)]
+    assert unknown_name("option", "option_7", many) == "unknown option 'option_7'. Did you mean 'option7'?"
+    assert "option99" in unknown_name("option", "xyz", many)
     assert unknown_name("split", "xyz", ["train", "test"]) == "unknown split 'xyz'. Known: test, train."
     assert unknown_name("split", "train", []) == "unknown split 'train'. Known: none."
 

@@ -278,3 +278,30 @@ def test_the_choice_of_a_place_is_told_in_words(store: FeatureStore) -> None:
     rows = store.rows()
     assert Loader(store, None, rows, resident="disk").residency.startswith("disk, as asked for: 0.00 GB of tokens")
     assert Loader(store, None, rows, resident="auto").residency.startswith("ram: 0.00 GB of tokens, ")
+
+
+@pytest.mark.parametrize("k", [None, 2])
+@pytest.mark.parametrize("resident", ["ram", "disk"])
+def test_damaged_tokens_stop_the_epoch_that_reads_them_first(
+    resident: str, k: int | None, make_store: Callable[..., Path], random_tokens: Callable[..., NDArray[np.floating]]
+) -> None:
+    """Where presence does not vouch for them, they hurt nobody."""
+    root = make_store({"m": random_tokens(8, 1, 5, 4), "n": random_tokens(8, 1, 5, 4)}, 4)
+    store = FeatureStore.open(root)
+    sound = list(Loader(store, None, np.arange(8), k=k, resident=resident).in_order(batch_size=3))
+    shard = root / "tokens/m/enc/c/1/0/0/0"
+    data = bytearray(shard.read_bytes())
+    data[0] ^= 1  # of row 4
+    shard.write_bytes(data)
+    Loader(store, ["m"], np.arange(8), k=k, resident=resident)
+    again = list(Loader(store, None, np.arange(8), k=k, resident=resident).in_order(batch_size=3))
+    assert all(batch.rows.tolist() == other.rows.tolist() for batch, other in zip(sound, again, strict=True))
+    store.close()
+    with pytest.raises(StoreError, match="fail their checksum; run `mmcache store verify`"):
+        list(Loader(store, None, np.arange(8), k=k, resident=resident).in_order(batch_size=3))
+    (other,) = Loader(store, None, np.array([3, 5]), k=k, resident=resident).in_order(batch_size=3)
+    assert other.present.all()
+    write_chunk(root / "present/m/enc/c/1", np.array([Presence.FAILED, *[Presence.CACHED] * 3], np.uint8))
+    mended = list(Loader(FeatureStore.open(root), None, np.arange(8), k=k, resident=resident).in_order(batch_size=3))
+    assert not mended[1].tokens["m"][1].any()
+    assert mended[1].present[1].tolist() == [False, True]

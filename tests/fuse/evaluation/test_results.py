@@ -12,6 +12,7 @@ import torch
 
 from mmcache.fuse import Model, evaluate, train
 from mmcache.fuse.evaluation import correctness, natural_accuracy, results, subsets_table
+from mmcache.fuse.extras import Wanted, extras
 from mmcache.fuse.groups import prune
 from mmcache.fuse.scoring import NATURAL, Inputs, evaluated_rows, score, stored_sources
 from mmcache.store import ConfigError, FeatureStore
@@ -168,3 +169,15 @@ def test_no_complete_segment_is_an_error_with_advice() -> None:
     table = hand_made()
     with pytest.raises(ConfigError, match="no segment of split 'x' has all modalities"):
         results(table[table["subset"] == NATURAL], "r", "x")
+
+
+@pytest.mark.parametrize(("name", "remedy"), [("subsets.parquet", "--fresh"), ("summary.json", "remove it")])
+def test_damaged_results_of_a_run_are_named_with_what_to_do(name: str, remedy: str, run: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(run, tmp_path / "damaged"))
+    whole = (damaged / name).read_bytes()
+    (damaged / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match=f"{name} is damaged .*{remedy}"):
+        extras(damaged, evaluate(damaged), Wanted())
+    if name == "subsets.parquet":
+        assert evaluate(damaged, fresh=True)["subsets"] == evaluate(run)["subsets"]
+        assert evaluate(damaged)["subsets"] == evaluate(run)["subsets"]
