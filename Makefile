@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format typecheck install bench-extract bench-epoch bench-step bench-store bench-sweep clean
+.PHONY: demo test test-slow lint format typecheck install bench-extract bench-epoch bench-fuse bench-step bench-store bench-sweep clean
 
 install: $(STAMP)
 
@@ -16,6 +16,9 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
+	$(BIN)/mmcache demo
+
+demo/cache/epic.zarr/zarr.json: | $(STAMP)
 	$(BIN)/mmcache demo
 
 test: lint typecheck
@@ -53,8 +56,9 @@ bench-store: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/bench_store.py
 
-bench-sweep: $(STAMP)
+bench-sweep: $(STAMP) demo/cache/epic.zarr/zarr.json
 	$(BIN)/python benchmarks/bench_sweep.py --separate
+	$(BIN)/python benchmarks/bench_sweep.py --separate --k 4
 	$(BIN)/python benchmarks/bench_sweep.py --shared
 
 clean:

@@ -126,13 +126,13 @@ def _subsets_block(section: Section, found: TaskFigures) -> Block:
     )
     text = "Accuracy when these modalities are there and all others are missing."
     if found.possible is not None and not found.exceeds:
-        text += " No run is above the best possible by more than chance gives (3 standard errors)."
+        text += " No run is above the best possible by more than chance gives (1 % for the whole table)."
     return Block("Every subset of the modalities", text, (table,))
 
 
 def _beyond_note(n: int) -> str:
     return (
-        f"† a run is above the best possible by more than 3 standard errors of an accuracy on {n} segments: "
+        f"† a run is above the best possible by more than chance gives on {n} segments (1 % for the whole table): "
         "something is wrong with it, or with the data."
     )
 

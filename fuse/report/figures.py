@@ -112,10 +112,11 @@ def _wins(means: Mapping[str, Mapping[str, float]]) -> dict[str, int]:
 def _exceeds(section: Section, task: str, order: list[str]) -> frozenset[tuple[str, str]]:
     if section.possible is None:
         return frozenset()
+    among = len(order) * sum(len(method.runs) for method in section.methods)
     return frozenset(
         (method.label, name)
         for method in section.methods
         for run in method.runs
         for name in order
-        if section.possible.exceeded(name, run.result["subsets"][name][task]["top1"], section.n)
+        if section.possible.exceeded(name, run.result["subsets"][name][task]["top1"], section.n, among)
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from mmcache.fuse.model import Model, config_of, spec_of
 from mmcache.fuse.reference import bayes_accuracy
@@ -17,7 +18,7 @@ from mmcache.store.errors import MmcacheError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.oracle import FACTORS, NAME, class_of
 
-_ERRORS = 3.0  # standard errors that are still noise
+_FALSE_ALARM = 0.01  # the chance that any figure of a table is called too good when none is
 _BAYES_ERROR = 0.1  # of the Monte Carlo estimate, in points; see Oracle.bayes_accuracy
 _LEAST_ROOM = 1.0  # points between chance and the best possible, below which a share of them says nothing
 
@@ -39,11 +40,15 @@ class Possible:
         room = self.best[subset] - self.chance
         return 100.0 * (accuracy - self.chance) / room if room >= _LEAST_ROOM else None
 
-    def exceeded(self, subset: str, accuracy: float, n: int) -> bool:
-        """Whether an accuracy on n segments is above the best possible by more than chance gives."""
+    def exceeded(self, subset: str, accuracy: float, n: int, among: int = 1) -> bool:
+        """Whether an accuracy on n segments is above the best possible by more than chance gives.
+
+        Args:
+            among: how many accuracies are looked at: the largest of many is higher by chance (Bonferroni).
+        """
         best = self.best[subset]
         error = (best * (100.0 - best) / n + _BAYES_ERROR**2) ** 0.5
-        return accuracy > best + _ERRORS * error
+        return accuracy > best + stats.norm.isf(_FALSE_ALARM / among) * error
 
     def rate_curve(self, modality: str, rates: list[str]) -> dict[str, float]:
         """The best possible when so many percent of the segments lack a modality: a mean of two."""

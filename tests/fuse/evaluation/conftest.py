@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmcache.fuse import train
+from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store.create import create_store
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import StoreMeta
@@ -105,6 +106,19 @@ def make_run(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
         return train(strategy, {**QUICK, "store": store_path, "out": out, **options}).path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def base_of() -> Callable[[str], tuple[str, str] | None]:
+    """What a strategy builds on, as option and strategy: trained small, not at the size it would be by itself."""
+
+    def find(strategy: str) -> tuple[str, str] | None:
+        preset = STRATEGIES[strategy]
+        if preset.teacher is not None and not preset.teacher_each:
+            return "teacher", preset.teacher
+        return None if preset.start is None else ("start", preset.start)
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -25,16 +25,10 @@ QUICK = {
     "width": 16, "depth": 2, "heads": 2, "k": 4, "epochs": 1, "warmup": 0.0, "batch_size": 16, "lr": 0.01,
     "device": "cpu",
 }  # fmt: skip
-# What a strategy builds on, trained small rather than at the size it would be by itself: option and strategy.
-BASE = {
-    "karmma": ("teacher", "karmma-teacher"),
-    "mmanet": ("teacher", "zeros"),
-    "map": ("start", "zeros"),
-    "map-attention": ("start", "zeros"),
-}
 # Several trainings each: half a minute for all of them.
 ONCE_A_STAGE = [
-    pytest.param(name, marks=pytest.mark.slow) if name in BASE or name == "radevski" else name for name in STRATEGIES
+    pytest.param(name, marks=pytest.mark.slow) if preset.teacher or preset.start else name
+    for name, preset in STRATEGIES.items()
 ]
 WITHOUT_IMU = {"audio", "rgb", "audio+rgb"}
 Runs = Callable[..., TrainedRun]
@@ -56,7 +50,7 @@ def no_imu(write_store: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run_of(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def run_of(base_of: Callable, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Train a strategy on a store, on top of a small run of what it builds on; what was trained once is found."""
 
     @functools.cache
@@ -64,9 +58,9 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         options: dict[str, Any] = {**QUICK, "store": store, "modalities": modalities and list(modalities)}
         if missing:
             options["train_missing"] = {"audio": missing}
-        if strategy in BASE:
-            option, base = BASE[strategy]
-            options[option] = make(base, store, missing, modalities).path
+        base = base_of(strategy)
+        if base is not None:
+            options[base[0]] = make(base[1], store, missing, modalities).path
         return train(strategy, {**options, "out": tmp_path_factory.mktemp("runs") / strategy})
 
     return make

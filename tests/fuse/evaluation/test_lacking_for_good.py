@@ -23,12 +23,6 @@ QUICK = {
     "width": 16, "depth": 2, "heads": 2, "k": 8, "epochs": 2, "warmup": 0.0, "batch_size": 16, "device": "cpu",
     "train_missing": MISSING,
 }  # fmt: skip
-BASE = {
-    "karmma": ("teacher", "karmma-teacher"),
-    "mmanet": ("teacher", "zeros"),
-    "map": ("start", "zeros"),
-    "map-attention": ("start", "zeros"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +57,14 @@ def stores(write_store: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_other_tokens_in_what_is_lacking_change_no_loss(
-    strategy: str, stores: tuple[Path, Path], tmp_path: Path
+    strategy: str, stores: tuple[Path, Path], base_of: Callable, tmp_path: Path
 ) -> None:
     losses = []
     for i, store in enumerate(stores):
         options: dict[str, Any] = {**QUICK, "store": store}
-        if strategy in BASE:
-            option, base = BASE[strategy]
-            options[option] = train(base, {**options, "out": tmp_path / f"base{i}"}).path
+        base = base_of(strategy)
+        if base is not None:
+            options[base[0]] = train(base[1], {**options, "out": tmp_path / f"base{i}"}).path
         run = train(strategy, {**options, "out": tmp_path / f"run{i}"})
         lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
         losses.append([line["loss"] for line in lines])

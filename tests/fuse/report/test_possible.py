@@ -46,8 +46,9 @@ def test_where_chance_is_the_best_there_is_no_share() -> None:
 
 def test_more_than_possible_is_flagged_beyond_noise_alone(oracle_runs: Path, tmp_path: Path) -> None:
     possible = Possible({"a": 50.0}, 10.0)
-    assert not possible.exceeded("a", 55.0, 600)  # two and a half standard errors
-    assert possible.exceeded("a", 57.0, 600)
+    assert not possible.exceeded("a", 54.5, 600)  # two standard errors
+    assert possible.exceeded("a", 57.0, 600)  # three and a half
+    assert not possible.exceeded("a", 57.0, 600, among=100)
     assert not possible.exceeded("a", 57.0, 100)
     assert "†" not in render(make_report([oracle_runs]), "md")
     runs = Path(shutil.copytree(oracle_runs, tmp_path / "runs"))

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,14 @@ class Command:
         """How many epochs have been trained in all runs."""
         return sum(path.read_text().count("\n") for path in self.out.glob("runs/*/metrics.jsonl"))
 
+    def wait_for_epochs(self, count: int) -> None:
+        """Until so many have been trained in all runs."""
+        until = time.monotonic() + 200
+        while self.epochs() < count:
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
     def end(self) -> tuple[int, dict[str, Any], str]:
         out, errors = self.process.communicate(timeout=500)
         return self.process.returncode, json.loads(out) if out.strip() else {}, errors
@@ -81,14 +90,33 @@ def tiny() -> dict[str, Any]:
     return dict(TINY)
 
 
-@pytest.fixture
-def weights_of() -> Callable[[Path], dict[str, bytes]]:
-    """Run -> the bytes of its model, of a sweep's folder."""
+Outcome = tuple[list[dict[str, Any]], dict[str, bytes]]
 
-    def read(out: Path) -> dict[str, bytes]:
-        return {path.parent.name: path.read_bytes() for path in out.glob("runs/*/model.safetensors")}
+
+@pytest.fixture
+def outcome() -> Callable[[dict[str, Any], Path], Outcome]:
+    """What a sweep comes to: methods and their figures, and run -> the bytes of its model; not where they lie."""
+
+    def read(result: dict[str, Any], out: Path) -> Outcome:
+        table = [{name: value for name, value in row.items() if name != "store"} for row in result["methods"]]
+        return table, {path.parent.name: path.read_bytes() for path in out.glob("runs/*/model.safetensors")}
 
     return read
+
+
+@pytest.fixture
+def undisturbed(
+    fresh_copy: Callable[[str], Path], outcome: Callable[..., Outcome], tmp_path: Path
+) -> Callable[..., Outcome]:
+    """The outcome of a sweep, given by its store, that nobody disturbs."""
+
+    def run(content: Callable[[Path], dict[str, Any]]) -> Outcome:
+        out = tmp_path / "undisturbed"
+        code, result, errors = Command(content(fresh_copy("whole")), out).end()
+        assert code == 0, errors
+        return outcome(result, out)
+
+    return run
 
 
 @pytest.fixture

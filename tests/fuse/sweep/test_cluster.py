@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,28 +19,22 @@ def content(store: Path, tiny: dict[str, Any]) -> dict[str, Any]:
 def test_a_node_that_is_killed_costs_nothing_but_time(
     nodes: Any,
     command: Any,
+    undisturbed: Any,
+    outcome: Any,
     fresh_copy: Callable[[str], Path],
     tiny: dict[str, Any],
     tmp_path: Path,
-    weights_of: Callable[[Path], dict[str, bytes]],
 ) -> None:
-    code, whole, errors = command(content(fresh_copy("whole"), tiny), tmp_path / "alone").end()
-    assert code == 0, errors
-    sweep = content(fresh_copy("cluster"), tiny)
-    run = command(sweep, tmp_path / "out", "--address", nodes.address, environment=nodes.environment)
-    until = time.monotonic() + 200
-    while run.epochs() < 8:
-        assert run.process.poll() is None, run.process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    expected = undisturbed(lambda store: content(store, tiny))
+    sweep, out = content(fresh_copy("cluster"), tiny), tmp_path / "out"
+    run = command(sweep, out, "--address", nodes.address, environment=nodes.environment)
+    run.wait_for_epochs(8)
     nodes.kill_one()
     assert run.process.poll() is None, "it had finished before the node was killed"
     code, result, errors = run.end()
     assert code == 0, errors
     assert result["counts"]["finished"] == 8
-    for mine, theirs in zip(result["methods"], whole["methods"], strict=True):
-        assert mine["subsets"] == theirs["subsets"]
-    assert weights_of(tmp_path / "out") == weights_of(tmp_path / "alone")
+    assert outcome(result, out) == expected
 
 
 @pytest.mark.slow
