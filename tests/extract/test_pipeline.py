@@ -306,6 +306,7 @@ def test_weights_of_another_seed_are_refused(
     assert no_ray_of_ours()
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_told_as_such(epic_root: Path, tmp_path: Path, watcher: Any) -> None:
     """An error of ours that a worker raises arrives as it was raised."""
     state = build_encoder("imu_demo", "random").model.state_dict()

@@ -13,7 +13,7 @@ from mmcache.fuse.losses.cross_entropy import class_weights
 from mmcache.fuse.progress import Silent
 from mmcache.fuse.training import TrainedRun, train_layers
 from mmcache.store import ConfigError, FeatureStore, Presence
-from mmcache.store.shard_file import read_index
+from mmcache.store.shard_file import crc32c, read_index
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
 
@@ -40,7 +40,8 @@ def poison(path: Path, modality: str, encoder: str, split: str) -> None:
         assert index is not None
         with open(array.shard_path(shard), "r+b") as file:
             file.seek(int(index[slot, 0]))
-            file.write(b"\xff" * array.chunk_bytes)  # 0xffff is NaN
+            values = b"\xff" * array.chunk_bytes  # 0xffff is NaN
+            file.write(values + crc32c(values))
 
 
 def test_two_half_batches_are_a_whole_one(store_copy: Path, tmp_path: Path) -> None:

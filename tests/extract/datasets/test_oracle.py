@@ -39,6 +39,7 @@ def test_levels_are_priors_of_p_and_q() -> None:
     assert OracleDataset(Path(), skew=0.1, noise=2).world == Oracle(2.0, 0.1)
 
 
+@pytest.mark.slow
 def test_tokens_come_through_the_pipeline_as_drawn(tmp_path: Path) -> None:
     summary = run_extract(make_plan(config(tmp_path, noise=1.5)), NoProgress())
     assert {m: c["cached"] for m, c in summary.counts.items()} == {"a": 42, "b": 42, "c": 42}

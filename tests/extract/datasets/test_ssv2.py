@@ -99,6 +99,7 @@ def test_files_of_another_form_are_refused(tmp_path: Path) -> None:
         SomethingSomethingV2(tmp_path)
 
 
+@pytest.mark.slow
 def test_webm_videos_of_any_length_are_extracted_whole(write_video: Callable[..., Path], tmp_path: Path) -> None:
     from mmcache.extract.pipeline import NoProgress, run_extract
     from mmcache.extract.plan import make_plan
