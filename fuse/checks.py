@@ -116,6 +116,8 @@ def _check_stages(config: "FuseConfig", problems: Problems) -> None:
         or config.pool == "transformer"
         or config.fill in ("reconstruct", "proxy", "shaspec")
     )
+    if config.adapt_first and config.train_missing:
+        problems.add("adapt_first would show the model what train_missing takes from it: leave one of them out")
     if config.test_time != "none" and not normed:
         problems.add(
             f"{config.test_time} adapts LayerNorms, and fusion {config.fusion} with head {config.head} has none: "

@@ -98,7 +98,7 @@ class LocalReader:
                     if check:
                         self._check(targets[part], files, offsets[part].tolist(), doubted[part])
             except StoreError as error:
-                raise StoreError(f"a shard of {self._path} {error}; run `mmcache store verify`") from None
+                raise StoreError(f"a shard of {self._path} {error}; run `mmcache store verify --repair`") from None
 
     def _parts(self, shards: NDArray[np.int64]) -> Iterator[slice]:
         """Open the files of `shards` and yield what may be open at a time: mostly one slice, of all."""

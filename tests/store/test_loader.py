@@ -297,7 +297,7 @@ def test_damaged_tokens_stop_the_epoch_that_reads_them_first(
     again = list(Loader(store, None, np.arange(8), k=k, resident=resident).in_order(batch_size=3))
     assert all(batch.rows.tolist() == other.rows.tolist() for batch, other in zip(sound, again, strict=True))
     store.close()
-    with pytest.raises(StoreError, match="fail their checksum; run `mmcache store verify`"):
+    with pytest.raises(StoreError, match="fail their checksum; run `mmcache store verify --repair`"):
         list(Loader(store, None, np.arange(8), k=k, resident=resident).in_order(batch_size=3))
     (other,) = Loader(store, None, np.array([3, 5]), k=k, resident=resident).in_order(batch_size=3)
     assert other.present.all()

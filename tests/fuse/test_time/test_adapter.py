@@ -92,6 +92,11 @@ def test_it_may_adapt_to_training_segments_first(
     assert same(ready.copy().predict(then), expected)
 
 
+def test_what_training_lacks_for_good_is_not_shown_at_test() -> None:
+    with pytest.raises(ConfigError, match="what train_missing takes from it"):
+        make_config("midl", {"test": {"adapt_first": True, "train_missing": {"rgb": 0.5}}})
+
+
 def test_what_cannot_be_adapted_is_refused(small_model: Callable, adapter: Callable, stream, random_batch) -> None:
     with pytest.raises(ConfigError, match="has none: train one with head_norm"):
         adapter(small_model("zeros", fusion="sum", head="linear"))
