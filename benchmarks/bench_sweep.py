@@ -38,25 +38,23 @@ def command(*arguments: object) -> float:
     return time.perf_counter() - began
 
 
-def sweep_seconds(store: Path, out: Path, epochs: int, k: int, pack: str) -> float:
+def sweep_seconds(store: Path, out: Path, options: tuple[object, ...], pack: str) -> float:
     names, seeds = ",".join(STRATEGIES), ",".join(map(str, SEEDS))
     axis = "drop=" + ",".join(map(str, DROPS))
     return command(
         "sweep", "--strategies", names, "--seeds", seeds, "--axis", axis, "--store", store, "--out", out,
-        "--epochs", epochs, "--k", k, "--device", "cpu", "--pack", pack,
+        "--pack", pack, *options,
     )  # fmt: skip
 
 
-def separate_seconds(store: Path, out: Path, epochs: int, k: int) -> dict[str, float]:
+def separate_seconds(store: Path, out: Path, options: tuple[object, ...]) -> dict[str, float]:
     """One command for each strategy, times how often the sweep has them: as typed, and with teachers given.
 
     As typed, each `mmcache fuse --strategy karmma` trains a teacher; a careful script trains one a seed and gives it.
     """
 
     def run(strategy: str, *more: object) -> float:
-        seconds = command(
-            "fuse", "--strategy", strategy, "--store", store, "--epochs", epochs, "--k", k, "--device", "cpu", *more
-        )
+        seconds = command("fuse", "--strategy", strategy, "--store", store, *options, *more)
         print(f"  one `mmcache fuse --strategy {strategy}`: {seconds:.1f} s", flush=True)
         return seconds
 
@@ -161,6 +159,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("demo/cache/epic.zarr"), help="of `mmcache demo`")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--k", type=int, default=24, help="tokens a modality; 24 is what the demo trains on")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--pack", default="auto")
     parser.add_argument("--separate", action="store_true", help="measure separate commands too, on a sample")
     parser.add_argument("--shared", action="store_true", help="measure shared memory instead")
@@ -172,19 +171,20 @@ def main() -> None:
         if arguments.shared:
             rows = shared_rows(folder)
         else:
-            options = (arguments.epochs, arguments.k)
-            seconds = sweep_seconds(arguments.store, folder / "sweep", *options, arguments.pack)
+            given = {"epochs": arguments.epochs, "k": arguments.k, "precision": arguments.precision, "device": "cpu"}
+            options = tuple(word for name, value in given.items() for word in (f"--{name}", value))
+            seconds = sweep_seconds(arguments.store, folder / "sweep", options, arguments.pack)
             row: dict[str, Any] = {"name": f"{TRIALS} trials, one sweep", "pack": arguments.pack, "seconds": seconds}
             print(f"one sweep of {TRIALS} trials and 3 teachers, k = {arguments.k}: {seconds:.1f} s", flush=True)
             if arguments.separate:
-                apart = separate_seconds(arguments.store, folder / "apart", *options)
+                apart = separate_seconds(arguments.store, folder / "apart", options)
                 faster = {name.replace("_s", "_times"): value / seconds for name, value in apart.items()}
                 row |= {**apart, **faster}
                 print(
                     "separate commands, from one of each:",
                     ", ".join(f"{n} {v:.2f}" for n, v in row.items() if n in {**apart, **faster}),
                 )
-            rows = [{**row, "epochs": arguments.epochs, "k": arguments.k, "load": psutil.getloadavg()[0]}]
+            rows = [{**row, **given, "load": psutil.getloadavg()[0]}]
     print(f"Rows: {record('sweep', rows)}")
 
 

@@ -293,7 +293,8 @@ class Training:
     def _holdout_accuracy(self, epoch: int) -> dict[str, float]:
         """Task -> accuracy on the held-out part of train, averaged over the subsets that labels are learned from."""
         self.model.eval()
-        table = score(self.model, self.store, self.holdout_rows, self.config.k, self.device, self.loader)
+        rows, k = self.holdout_rows, self.config.k
+        table = score(self.model, self.store, rows, k, self.device, self.loader, autocast=self.autocast)
         self.objective.epoch_done(epoch, table)
         out = {}
         learned = {name for name, chosen in zip(self.names, self.labels_from, strict=True) if chosen}

@@ -106,6 +106,7 @@ def score(
     device: str = "cpu",
     loader: Loader | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    autocast: bool = False,
 ) -> pd.DataFrame:
     """Run every subset of every segment once.
 
@@ -115,6 +116,7 @@ def score(
     Args:
         rows: of the store, labelled.
         loader: see Inputs.
+        autocast: in bfloat16 where training is, for figures that only choose between epochs.
 
     Returns:
         One row a segment and subset: id, subset, and for each task <task>_label, _pred, _top1, _top5, _confidence;
@@ -135,12 +137,13 @@ def score(
         for name, mask, chosen in runs:
             index = chosen.nonzero().squeeze(1)
             if len(index):
-                logits = model(
-                    {m: value[index] for m, value in batch.tokens.items()},
-                    batch.present[index],
-                    mask.expand(len(index), -1),
-                    {m: value[index] for m, value in batch.lengths.items()},
-                )
+                with torch.autocast(batch.present.device.type, torch.bfloat16, enabled=autocast):
+                    logits = model(
+                        {m: value[index] for m, value in batch.tokens.items()},
+                        batch.present[index],
+                        mask.expand(len(index), -1),
+                        {m: value[index] for m, value in batch.lengths.items()},
+                    )
                 here = batch.rows[index.cpu().numpy()]
                 piece = {"row": here, "subset": np.full(len(here), name, object), **_correctness(logits, batch, index)}
                 for column, values in piece.items():
