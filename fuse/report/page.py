@@ -39,7 +39,7 @@ def _breakable(text: str) -> Markup:
     out = Markup("")
     for character in text:
         out += character
-        if character in "+=,/_":
+        if character in "+,/_":
             out += Markup("<wbr>")
     return out
 
