@@ -59,6 +59,8 @@ bench-store: $(STAMP)
 bench-sweep: $(STAMP) demo/cache/epic.zarr/zarr.json
 	$(BIN)/python benchmarks/bench_sweep.py --separate
 	$(BIN)/python benchmarks/bench_sweep.py --separate --k 4
+	$(BIN)/python benchmarks/bench_sweep.py --separate --precision bf16
+	$(BIN)/python benchmarks/bench_sweep.py --separate --precision bf16 --k 4
 	$(BIN)/python benchmarks/bench_sweep.py --shared
 
 clean:
