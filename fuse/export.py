@@ -128,7 +128,8 @@ def _format(given: str | None, out: Path | None) -> str:
     if given not in SUFFIXES:
         raise ConfigError(f"--format {given}: allowed are {', '.join(SUFFIXES)}")
     if out is not None and out.suffix != SUFFIXES[given]:
-        raise ConfigError(f"--out {out}: a file of {given} ends in {SUFFIXES[given]}")
+        others = ", ".join(f"of {name} in {suffix}" for name, suffix in SUFFIXES.items() if name != given)
+        raise ConfigError(f"--out {out}: a file of {given} ends in {SUFFIXES[given]}, {others}")
     return given
 
 

@@ -66,6 +66,8 @@ def resolve(config: type[Config], layers: Mapping[str, Mapping[str, Any]]) -> Co
         for fault in error.errors(include_url=False):
             name = str(fault["loc"][0]) if fault["loc"] else ""
             detail = fault["msg"].removeprefix("Value error, ")
+            if fault["type"] in ("list_type", "tuple_type"):
+                detail += ", such as [1,2]"
             given = f"{origin[name]}: {name} = {fault['input']!r}" if name in origin else name
             problems.add(f"{given}: {detail}")
         problems.raise_if_any()

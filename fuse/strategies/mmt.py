@@ -5,7 +5,7 @@ so the number of tokens never changes. In training m is missing at random (rando
 own head; the loss is the sum of theirs, the prediction their mean, the missing one's included.
 
 The code can also replace a share of a kept modality's tokens, drawn for each segment from a list: `replace_shares`, as
-0,0,0.25,1 for nothing half of the time. `freeze_tokens` leaves e_m as it was drawn.
+[0,0,0.25,1] for nothing half of the time. `freeze_tokens` leaves e_m as it was drawn.
 
 Ours: with --target M only M is ever replaced (law target_only), as in the paper; without it every modality has a
 token and may be replaced (law bernoulli_keep_one). The paper's fusion is a bottleneck transformer fine-tuned end

@@ -207,7 +207,7 @@ def parts_of_one_table(draw: st.DrawFn) -> list[tuple[list[int], dict[str, list[
     return [(list(range(N)), {m: draw(presence) for m in ("audio", "rgb")}, rows_per_shard) for _ in range(n_parts)]
 
 
-@settings(max_examples=20)
+@settings(max_examples=40)
 @given(st.one_of(any_parts(), parts_of_one_table()))
 def test_every_row_reads_as_in_the_part_that_knows_most_of_it(
     make_part: MakePart,

@@ -150,7 +150,7 @@ def test_a_key_that_is_no_text_is_an_unknown_option(key: object, tmp_path: Path)
         ("epochs", 0, "greater than or equal to 1"),
         ("epochs", 2.5, "valid integer"),
         ("drop", 1.5, "less than or equal to 1"),
-        ("modalities", "rgb", "valid list"),
+        ("modalities", "rgb", r"valid list, such as \[1,2\]"),
         ("strategy", 3, "valid string"),
         ("encoder", {"rgb": 3}, "valid string"),
     ],

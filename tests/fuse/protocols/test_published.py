@@ -82,7 +82,8 @@ def test_rates_between_the_ends_are_the_published_ones(table: Published, method:
     assert curve["100"] == pytest.approx(without, abs=0.01)
     between = {rate: value for rate, value in printed.items() if rate in curve}
     bends = (table.dataset, table.missing, method) == ("epic-sounds", "audio", "MiDl-LTA")
-    assert {rate: curve[rate] for rate in between} == pytest.approx(between, abs=1.1 if bends else 0.8)
+    allowed = 1.1 if bends else 0.5 if table.dataset == "ego4d-ar" else 0.8 if table.source.startswith("MMT") else 0.6
+    assert {rate: curve[rate] for rate in between} == pytest.approx(between, abs=allowed)
 
 
 def test_drop_curve_agrees_with_drawn_masks() -> None:
