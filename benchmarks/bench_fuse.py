@@ -101,7 +101,7 @@ def trainings(network: Network, store: FeatureStore, folder: Path, device: str, 
 
 def flops_of_a_step(training: Training) -> int:
     """Of the matrix products, forwards and backwards, of one full batch."""
-    batch, kept = next(iter(training.batches(0)))
+    batch, kept = next(iter(training.batches.draw(0)))
     training.trained.train()
     counter = FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH):  # the fused attention of CPUs is not in its tables
@@ -127,7 +127,7 @@ def measure(network: Network, store: FeatureStore, folder: Path, device: str) ->
             flops, bf16 = flops_of_a_step(first), first.autocast
             rate = matmul_rate(device, torch.bfloat16 if bf16 else torch.float32)
         seconds = seconds_of(an_epoch_of(members))
-        segments = count * len(first.train_rows)
+        segments = count * len(first.rows.train)
         step = seconds / first.steps_per_epoch
         alone = alone or step
         rows.append(

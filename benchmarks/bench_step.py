@@ -56,7 +56,7 @@ def begin(store: FeatureStore, folder: Path, resident: str, precision: str, devi
 def endless(training: Training) -> Iterator[Sample]:
     """The samples of one epoch after another, as a run gets them from the store."""
     for epoch in itertools.count():
-        for batch, kept in training.batches(epoch):
+        for batch, kept in training.batches.draw(epoch):
             if len(batch.rows) == training.config.batch_size:  # the last one of an epoch is a smaller step
                 yield training.objective.sample(batch, kept, epoch)
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmcache.fuse.fills.skip import SkipFill
 from mmcache.fuse.masks import subset_name, subsets
 from mmcache.fuse.model import Model
 
@@ -53,9 +52,8 @@ def costs(model: Model) -> dict[str, Any]:
 
 def tokens_fed(model: Model, mask: NDArray[np.bool_], device: torch.device) -> dict[str, torch.Tensor]:
     """One segment of zeros as it is fed when the modalities in `mask` are there."""
-    leaves_out = isinstance(model.fill, SkipFill)
     return {
-        name: torch.zeros(1, n if kept or not leaves_out else 0, d, device=device)
+        name: torch.zeros(1, n if kept or not model.fill.leaves_out else 0, d, device=device)
         for (name, (_, n, d)), kept in zip(model.spec.modalities.items(), mask.tolist(), strict=True)
     }
 

@@ -1,10 +1,9 @@
 """One run under way: from a store and resolved options to a finished run folder."""
 
-import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmcache.fuse import phases, protocols
+from mmcache.fuse.batches import Batches
 from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.cost import costs
-from mmcache.fuse.episodes import draw_episodes, episode_masks
 from mmcache.fuse.evaluation import (
     correctness,
-    evaluated_rows,
     natural_accuracy,
     results,
     score,
@@ -27,22 +25,19 @@ from mmcache.fuse.evaluation import (
     write_summary,
     write_table,
 )
-from mmcache.fuse.holdout import split_holdout
 from mmcache.fuse.logs import CURVES_FILE, EventLog, plot_curves
 from mmcache.fuse.losses.cross_entropy import class_weights
-from mmcache.fuse.masks import draw_masks
-from mmcache.fuse.missingness import with_missing
 from mmcache.fuse.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, to_yaml
 from mmcache.fuse.objective import Lesson, Objective, Teaching
 from mmcache.fuse.origin import token_origins
 from mmcache.fuse.progress import Progress
+from mmcache.fuse.rows import choose_rows
 from mmcache.fuse.run import Optimiser, RunFolder, write_model
 from mmcache.fuse.start import start_from
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.loader import Batch, Loader
-from mmcache.store.order import id_keys
+from mmcache.store.loader import Loader
 
 _INIT_STREAM = 1 << 40  # apart from epochs, which count from 0
 _LOOK_EVERY = 64  # batches after which a GPU is waited for, to see whether the loss is still a number
@@ -75,17 +70,11 @@ class Training:
         self.names = [modality for modality, _ in resolved]
         self.sources = [f"{modality}/{encoder}" for modality, encoder in resolved]
         self.eval_split = config.eval_split or store.meta.eval_split
-        rows = store.rows("train", self.sources)
-        self.train_rows, self.holdout_rows = split_holdout(store, self._labelled(rows), config.holdout, config.seed)
-        self.keys = id_keys(store.segments["id"])
-        self.presence = self._made_incomplete(store.presence_matrix(self.sources))
-        if config.train_on == "complete":
-            self.train_rows = self._complete(self.train_rows)
-        self.align_rows = self._unlabelled_too(rows) if config.align_share > 0 else self.train_rows
-        self.labels_from = self._labels_from()
-        self.train_rows = self._learnable(self.train_rows)
-        self.eval_rows = evaluated_rows(store, self.eval_split, self.sources)
-        self.loader = loader or self._new_loader()
+        self.rows = choose_rows(config, store, dict(zip(self.names, self.sources, strict=True)), self.eval_split)
+        self.loader = loader or Loader(
+            store, self.sources, self.rows.every, k=config.k, resident=config.resident, device=device
+        )
+        self.batches = Batches(config, store, self.loader, self.rows, self.names)
         shapes = {
             modality: (encoder, self.loader.n_tokens(source), self.loader.width(source))
             for (modality, encoder), source in zip(resolved, self.sources, strict=True)
@@ -95,24 +84,25 @@ class Training:
         self.model = Model(self.spec, config)
         if start is not None:
             start_from(self.model, start, config.freeze)
-        seen = dict(zip(self.names, self.presence.T, strict=True))
-        teaching = teachers(self.train_rows, self.holdout_rows, seen) if teachers is not None else None
+        seen = dict(zip(self.names, self.rows.present.T, strict=True))
+        teaching = teachers(self.rows.train, self.rows.holdout, seen) if teachers is not None else None
         self.objective = Objective(config, self.model, teaching, self._class_weights())
         self.trained = Lesson(self.model, self.objective).to(device)
         self.optimiser = torch.optim.AdamW(
-            self._parameters(),
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            fused=self.loader.device.type == "cuda",
+            self._parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
-        self.steps_per_epoch = math.ceil(math.ceil(self._drawn() / config.batch_size) / config.accumulate)
+        self.steps_per_epoch = math.ceil(math.ceil(self.batches.drawn() / config.batch_size) / config.accumulate)
         on_gpu = self.loader.device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.autocast = config.precision == "bf16" or (config.precision == "auto" and on_gpu)
         self._best = -1.0
         self._events: EventLog | None = None
 
-    def run(self) -> dict[str, Any]:
-        """Train what is left to train, evaluate, write the folder; the results in the form of `evaluate --json`."""
+    def run(self, cost: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Train what is left to train, evaluate, write the folder; the results in the form of `evaluate --json`.
+
+        Args:
+            cost: see finish.
+        """
         self.progress.stage(f"{self.config.strategy} -> {self.folder.path}", self._details())
         for epoch in range(self.begin(self.optimiser), self.config.epochs):
             if self._is_stale():
@@ -121,7 +111,7 @@ class Training:
             losses = self._train_epoch(epoch)
             self.end_epoch(epoch, losses, self.optimiser, began)
             self.progress.advance(epoch + 1, self.config.epochs, "epochs", f"loss {losses['loss']:.3f}")
-        return self.finish()
+        return self.finish(cost)
 
     def begin(self, optimiser: Optimiser) -> int:
         """Take up what an interrupted run left in the folder; how many epochs that is."""
@@ -156,13 +146,6 @@ class Training:
         figures = [_figure(line["holdout"]) for line in self.folder.metrics()]
         return patience > 0 and len(figures) > patience and max(figures[-patience:]) <= max(figures[:-patience])
 
-    def _drawn(self) -> int:
-        """How many segments an epoch draws: those it trains on, or as many as have a label of the balanced task."""
-        task = self.config.balance
-        if task is None:
-            return len(self.train_rows)
-        return int((self.store.labels(task)[self.train_rows] >= 0).sum())  # ConfigError where there is no such task
-
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training rows; the mean of each part of the loss."""
         self.trained.train()
@@ -170,8 +153,8 @@ class Training:
         config, sums, seen = self.config, dict[str, torch.Tensor](), 0
         broken = torch.full((), -1, device=self.device)  # the first batch whose loss is no number
         step = epoch * self.steps_per_epoch
-        last = self.batches_of(epoch) - 1
-        for number, (batch, kept) in enumerate(self.batches(epoch)):
+        last = self.batches.count(epoch) - 1
+        for number, (batch, kept) in enumerate(self.batches.draw(epoch)):
             parts = self.objective(self.model, batch, kept, epoch, self.autocast)
             broken = torch.where((broken < 0) & ~parts["loss"].detach().isfinite(), number, broken)
             if number % config.accumulate == 0:
@@ -202,7 +185,7 @@ class Training:
         """Raise ConfigError, naming the batch and the modality at fault, where a loss is no number; -1 = none is."""
         if number < 0:
             return
-        batch, kept = next(itertools.islice(self.batches(epoch), number, None))
+        batch, kept = next(itertools.islice(self.batches.draw(epoch), number, None))
         seen = torch.from_numpy(kept).to(self.device)
         bad = [
             name
@@ -220,84 +203,14 @@ class Training:
             f"Epochs before it are kept in {self.folder.path}."
         )
 
-    def batches_of(self, epoch: int) -> int:
-        """How many batches an epoch has."""
-        config = self.config
-        if phases.is_meta(config, epoch):
-            return max(1, len(self.train_rows) // self._episode_size())
-        drawn = len(self.align_rows) if phases.only_aligns(config, epoch) else self._drawn()
-        return math.ceil(drawn / config.batch_size)
-
-    def _episode_size(self) -> int:
-        return self.config.ways * (self.config.shots + self.config.queries)
-
-    def tokens(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, as they come from the store; of runs that are alike in `order_key`, the same."""
-        config, aligns = self.config, phases.only_aligns(self.config, epoch)
-        return self.loader.epoch(
-            batch_size=config.batch_size,
-            seed=config.seed,
-            epoch=epoch,
-            rows=self.align_rows if aligns else self.train_rows,
-            balance=None if aligns else config.balance,
-        )
-
-    @property
-    def order_key(self) -> tuple[Any, ...]:
-        """What `tokens` depends on."""
-        config = self.config
-        rows = self.train_rows.tobytes(), self.align_rows.tobytes()
-        return config.seed, config.batch_size, config.balance, config.align_share, config.epochs, *rows
-
-    def batches(self, epoch: int, tokens: Iterator[Batch] | None = None) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
-        """The batches of an epoch, and which of their modalities (B, M) the model sees.
-
-        Args:
-            tokens: what the method of this name gives, where somebody else has it already.
-        """
-        config = self.config
-        if phases.is_meta(config, epoch):
-            yield from self._episodes(epoch)
-            return
-        aligns = phases.only_aligns(config, epoch)
-        target = self.names.index(config.target) if config.target is not None else None
-        law = "none" if phases.keeps_everything(config, epoch) else config.law
-        for step, batch in enumerate(tokens or self.tokens(epoch)):
-            present = self.presence[batch.rows]
-            if not aligns:
-                present = present & self.labels_from
-            # Draws belong to segments: one batch at a time, they are those of the whole epoch.
-            yield (
-                self._as_present(batch),
-                draw_masks(law, present, self.keys[batch.rows], config.seed, epoch, config.drop, target, step),
-            )
-
-    def _as_present(self, batch: Batch) -> Batch:
-        """The batch without what training is made to lack."""
-        if not self.config.train_missing:
-            return batch
-        present = torch.from_numpy(self.presence[batch.rows]).to(batch.present.device)
-        return dataclasses.replace(batch, present=present)
-
-    def _episodes(self, epoch: int) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
-        """As _batches: the few-shot episodes of an epoch, about as many segments as it has."""
-        config, rows = self.config, self.train_rows
-        labels = self.store.labels(config.few_shot_task or next(iter(self.store.tasks)))[rows]
-        size, count = self._episode_size(), self.batches_of(epoch)
-        episodes = draw_episodes(rows, labels, config.ways, config.shots, config.queries, count, config.seed, epoch)
-        supports = config.ways * config.shots
-        for i, batch in enumerate(self.loader.in_order(batch_size=size, rows=episodes.ravel())):
-            present = self.presence[batch.rows] & self.labels_from
-            yield self._as_present(batch), episode_masks(present, supports, config.seed, epoch, i)
-
     def _holdout_accuracy(self, epoch: int) -> dict[str, float]:
         """Task -> accuracy on the held-out part of train, averaged over the subsets that labels are learned from."""
         self.model.eval()
-        rows, k = self.holdout_rows, self.config.k
+        rows, k = self.rows.holdout, self.config.k
         table = score(self.model, self.store, rows, k, self.device, self.loader, autocast=self.autocast)
         self.objective.epoch_done(epoch, table)
         out = {}
-        learned = {name for name, chosen in zip(self.names, self.labels_from, strict=True) if chosen}
+        learned = {name for name, chosen in zip(self.names, self.rows.labels_from, strict=True) if chosen}
         for task in task_names(table):
             correct = correctness(table, task).items()
             figures = [protocols.accuracy(values) for name, values in correct if protocols.parts(name) <= learned]
@@ -316,7 +229,7 @@ class Training:
             self._events.close()
         self.folder.load_best(self.model)
         self.model.eval()
-        table = score(self.model, self.store, self.eval_rows, self.config.k, self.device, self.loader)
+        table = score(self.model, self.store, self.rows.evaluated, self.config.k, self.device, self.loader)
         path = self.folder.path
         result = results(table, run=str(path), split=self.eval_split)
         write_model(path, WEIGHTS_FILE, self.model)
@@ -357,83 +270,15 @@ class Training:
         """A torch seed for one purpose: a function of (seed, stream), never arithmetic on them."""
         return int(np.random.SeedSequence((self.config.seed, stream)).generate_state(1, np.uint64)[0] >> 1)
 
-    def _new_loader(self) -> Loader:
-        every = np.unique(np.concatenate([self.train_rows, self.align_rows]))
-        every = np.concatenate([every, self.holdout_rows, self.eval_rows])
-        return Loader(
-            self.store, self.sources, every, k=self.config.k, resident=self.config.resident, device=self.device
-        )
-
-    def _labelled(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        labelled = rows[np.any([self.store.labels(task)[rows] >= 0 for task in self.store.tasks], axis=0)]
-        if len(labelled) < 2:
-            raise ConfigError(
-                f"split 'train' of {self.store.path} has {len(labelled)} labelled segments with tokens; "
-                "at least 2 are needed"
-            )
-        return labelled
-
-    def _made_incomplete(self, presence: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(N, M) what is present, without what `train_missing` takes from the training rows; the others keep theirs.
-
-        The same segments lack the same, whichever of the store's modalities a run reads: its teachers' too.
-        """
-        config, store = self.config, self.store
-        if not config.train_missing:
-            return presence
-        own = dict(zip(self.names, self.sources, strict=True))
-        every = {name: own.get(name, f"{name}/{encoder}") for name, encoder in reversed(store.arrays)}
-        names = sorted(every)
-        rows = store.rows("train", list(every.values()))
-        left = np.ones((len(store), len(names)), bool)
-        there = store.presence_matrix([every[name] for name in names])[rows]
-        left[rows] = with_missing(there, self.keys[rows], config.seed, config.train_missing, names)
-        out, rows = presence.copy(), self.train_rows
-        out[rows] &= left[rows][:, [names.index(name) for name in self.names]]
-        self.train_rows = rows[out[rows].any(axis=1)]
-        return out
-
     def _class_weights(self) -> dict[str, torch.Tensor] | None:
         """Task -> (C,) weights of its classes in CE, or None where all count alike."""
         kind = self.config.class_weights
         if kind == "none":
             return None
-        labels = {task: torch.from_numpy(self.store.labels(task)[self.train_rows]) for task in self.store.tasks}
+        labels = {task: torch.from_numpy(self.store.labels(task)[self.rows.train]) for task in self.store.tasks}
         return {
             t: class_weights(values, len(self.store.tasks[t]), kind).to(self.device) for t, values in labels.items()
         }
-
-    def _complete(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows that lack none of the modalities that there are in train."""
-        present = self.presence[rows]
-        complete = rows[present[:, present.any(axis=0)].all(axis=1)]
-        if not len(complete):
-            raise ConfigError(
-                f"no training segment of {self.store.path} has all of {', '.join(self.names)}, and this strategy "
-                "trains on complete ones: choose fewer --modalities, or --train-on all"
-            )
-        return complete
-
-    def _unlabelled_too(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """All rows of train, without those that pick the epoch and what is of their videos."""
-        video = self.store.segments["video"].to_numpy()
-        held = np.isin(video[rows], video[self.holdout_rows]) & ~np.isin(video[rows], video[self.train_rows])
-        return rows[~held & ~np.isin(rows, self.holdout_rows)]
-
-    def _labels_from(self) -> NDArray[np.bool_]:
-        """(M,) bool: the modalities that labels are learned from."""
-        chosen = self.config.train_modalities
-        return np.array([chosen is None or name in chosen for name in self.names])
-
-    def _learnable(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows that have any of the modalities that labels are learned from."""
-        learnable = rows[(self.presence & self.labels_from)[rows].any(axis=1)]
-        if not len(learnable):
-            raise ConfigError(
-                f"no training segment of {self.store.path} has any of train_modalities "
-                f"({', '.join(self.config.train_modalities or [])}): choose others"
-            )
-        return learnable
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for p in self.trained.parameters() if p.requires_grad]
@@ -446,8 +291,8 @@ class Training:
         millions = sum(p.numel() for p in self.model.parameters()) / 1e6
         return [
             f"tokens: {tokens}",
-            f"{len(self.train_rows)} segments to train on, {len(self.holdout_rows)} to pick the epoch by, "
-            f"{len(self.eval_rows)} in '{self.eval_split}'",
+            f"{len(self.rows.train)} segments to train on, {len(self.rows.holdout)} to pick the epoch by, "
+            f"{len(self.rows.evaluated)} in '{self.eval_split}'",
             f"{millions:.2f} M parameters on {self.device}; resident: {loader.residency}",
             f"fill {config.fill}, law {config.law} p={config.drop:g}, {config.epochs} epochs, seed {config.seed}",
         ]

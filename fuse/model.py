@@ -176,7 +176,8 @@ class Model(nn.Module):
             raw = tokens.get(name)
             here.append(torch.zeros_like(kept[:, m]) if raw is None else kept[:, m])
             if raw is None:
-                raw = torch.zeros(len(kept), full, width, dtype=dtype, device=kept.device)
+                count = 0 if self.fill.leaves_out else full
+                raw = torch.zeros(len(kept), count, width, dtype=dtype, device=kept.device)
             blank = torch.zeros((), dtype=raw.dtype, device=raw.device)
             x = self.projectors[m](torch.where(here[m][:, None, None], raw, blank).to(dtype))
             mask = here[m][:, None].expand(-1, x.shape[1])

@@ -1,7 +1,7 @@
 """Run a model once on each modality subset of each segment, and keep what was right: the subsets table."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from mmcache.store.loader import Batch, Loader
 
 NATURAL = "natural"  # the "subset" of segments that lack something by nature: whatever they have
 _BATCH = 64
+_AT_ONCE, _AT_ONCE_ON_CPU = 1 << 16, 1 << 12  # tokens in one pass; a CPU's caches hold no more
 _TOP = 5
 
 
@@ -127,27 +128,25 @@ def score(
     occurring = np.flatnonzero(inputs.present.any(axis=0))
     masks = np.zeros((2 ** len(occurring) - 1, len(inputs.names)), bool)
     masks[:, occurring] = subsets(len(occurring))
-    full = torch.from_numpy(masks[-1]).to(device)
+    masks = np.concatenate([masks, masks[-1:]])  # what is incomplete, natural, comes last
+    names = np.array([*(subset_name(mask, inputs.names) for mask in masks[:-1]), NATURAL], object)
+    complete = (inputs.present | ~masks[-1]).all(axis=1)
     parts: dict[str, list[NDArray[Any]]] = {}
     done = 0
     for batch in inputs.batches():
-        complete = (batch.present | ~full).all(dim=1)
-        runs = [(subset_name(mask, inputs.names), torch.from_numpy(mask).to(device), complete) for mask in masks]
-        runs.append((NATURAL, full, ~complete))
-        for name, mask, chosen in runs:
-            index = chosen.nonzero().squeeze(1)
-            if len(index):
-                with torch.autocast(batch.present.device.type, torch.bfloat16, enabled=autocast):
-                    logits = model(
-                        {m: value[index] for m, value in batch.tokens.items()},
-                        batch.present[index],
-                        mask.expand(len(index), -1),
-                        {m: value[index] for m, value in batch.lengths.items()},
-                    )
-                here = batch.rows[index.cpu().numpy()]
-                piece = {"row": here, "subset": np.full(len(here), name, object), **_correctness(logits, batch, index)}
-                for column, values in piece.items():
-                    parts.setdefault(column, []).append(values)
+        here = complete[done : done + len(batch.rows)]
+        for segment, which in _looks(model, here, masks):
+            index, seen = torch.from_numpy(segment).to(device), torch.from_numpy(masks[which]).to(device)
+            with torch.autocast(batch.present.device.type, torch.bfloat16, enabled=autocast):
+                logits = model(
+                    _fed(model, {m: value[index] for m, value in batch.tokens.items()}, masks[which]),
+                    batch.present[index],
+                    seen,
+                    {m: value[index] for m, value in batch.lengths.items()},
+                )
+            piece = {"row": batch.rows[segment], "subset": names[which], **_correctness(logits, batch, index)}
+            for column, values in piece.items():
+                parts.setdefault(column, []).append(values)
         done += len(batch.rows)
         progress(done, len(rows))
     table = {column: np.concatenate(values) for column, values in parts.items()}
@@ -155,6 +154,34 @@ def score(
     ids = store.segments["id"].to_numpy()[row]
     extras = {name: values[row] for name, values in groups.carried(store.segments).items()}
     return pd.DataFrame({"id": ids, **table, **extras})
+
+
+def _looks(
+    model: Model, complete: NDArray[np.bool_], masks: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(P,) segments of a batch and (P,) masks to run them with, so many at once as are run well together.
+
+    Args:
+        complete: (B,), those that are run with every mask but the last, which is for the others.
+    """
+    whole, rest = np.flatnonzero(complete), np.flatnonzero(~complete)
+    segment = np.concatenate([np.tile(whole, len(masks) - 1), rest])
+    which = np.concatenate([np.repeat(np.arange(len(masks) - 1), len(whole)), np.full(len(rest), len(masks) - 1)])
+    # What is missing costs nothing where its tokens are left out, which all that are run together must agree on.
+    apart = np.flatnonzero(np.diff(which)) + 1 if model.fill.leaves_out else np.empty(0, np.int64)
+    tokens = sum(n for _, n, _ in model.spec.modalities.values())
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    size = max(1, (_AT_ONCE_ON_CPU if on_cpu else _AT_ONCE) // tokens)
+    for alike in np.split(np.arange(len(segment)), apart):
+        for start in range(0, len(alike), size):
+            chosen = alike[start : start + size]
+            yield segment[chosen], which[chosen]
+
+
+def _fed(model: Model, tokens: Mapping[str, torch.Tensor], masks: NDArray[np.bool_]) -> Mapping[str, torch.Tensor]:
+    """Tokens as the model takes them: where it can do without those of what no mask has, it gets none."""
+    seen = {name for name, column in zip(model.spec.names, masks.T, strict=True) if column.any()}
+    return {name: values for name, values in tokens.items() if name in seen or not model.fill.leaves_out}
 
 
 def _correctness(logits: dict[str, torch.Tensor], batch: Batch, index: torch.Tensor) -> dict[str, NDArray[Any]]:

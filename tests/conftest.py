@@ -3,10 +3,11 @@
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -69,6 +70,28 @@ def store_copy(epic_store: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(epic_store, tmp_path / "epic.zarr"))
 
 
+def _start_command(
+    arguments: Sequence[object], environment: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", "from mmcache.cli.main import main; main()", *map(str, arguments)],
+        env=environment,
+        cwd=cwd,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has them ignore Ctrl-C, and their children with them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+@pytest.fixture(scope="session")
+def start_command() -> Callable[..., "subprocess.Popen[str]"]:
+    """Start `mmcache` with (arguments, environment, cwd) in a process group of its own."""
+    return _start_command
+
+
 class Nodes:
     """A real Ray cluster of three nodes on this machine, in a process of its own."""
 
@@ -90,6 +113,10 @@ class Nodes:
             if line.startswith("killed") or line[0].isdigit():
                 return line.strip()
         raise AssertionError("the cluster did not start")
+
+    def start_command(self, arguments: Sequence[object], cwd: Path | None = None) -> "subprocess.Popen[str]":
+        """As the fixture of this name, on this cluster."""
+        return _start_command([*arguments, "--address", self.address], self.environment, cwd)
 
     def kill_one(self) -> None:
         assert self._process.stdin is not None

@@ -50,9 +50,11 @@ class Fill(nn.Module):
 
     Attributes:
         wants_targets: whether it learns from what is present but not kept.
+        leaves_out: whether what is missing may as well come without tokens.
     """
 
     wants_targets = False
+    leaves_out = False
 
     def __init__(self, tokens: list[int], config: FuseConfig) -> None:
         super().__init__()

@@ -8,6 +8,8 @@ from mmcache.fuse.fills.base import Fill, Filled, Targets
 class SkipFill(Fill):
     """Nothing: the tokens are left out of attention and of pooling."""
 
+    leaves_out = True
+
     def forward(
         self, tokens: list[torch.Tensor], masks: list[torch.Tensor], kept: torch.Tensor, targets: Targets | None = None
     ) -> Filled:

@@ -1,9 +1,11 @@
 """A group of runs, trained as one where there are several."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from mmcache.fuse.cost import costs
 from mmcache.fuse.device import usable_device
 from mmcache.fuse.evaluation import evaluate, evaluated_rows
 from mmcache.fuse.loop import Training
@@ -55,6 +57,7 @@ def _train(
     out: dict[int, TrainedRun | MmcacheError] = {}
     members: dict[int, Training] = {}
     loader: Loader | None = None
+    cost: dict[str, Any] | None = None
     for i, folder in folders.items():
         try:
             if loader is None and len(folders) > 1:
@@ -72,7 +75,8 @@ def _train(
         return out
     for i, member in members.items():
         try:
-            out[i] = TrainedRun(folders[i].path, member.run(), was_finished=False)
+            cost = cost or costs(member.model)  # they have one shape
+            out[i] = TrainedRun(folders[i].path, member.run(cost), was_finished=False)
         except MmcacheError as error:
             out[i] = error
     return out

@@ -127,11 +127,11 @@ class PackedTraining:
         """For each step, what the variants that have so many batches draw. Tokens that several read are read once."""
         readers: dict[tuple[Any, ...], list[int]] = {}
         for i in active:
-            readers.setdefault(self.members[i].order_key, []).append(i)
+            readers.setdefault(self.members[i].batches.order_key, []).append(i)
         streams: dict[int, Iterator[_Drawn]] = {}
         for alike in readers.values():
-            copies = itertools.tee(self.members[alike[0]].tokens(epoch), len(alike))
-            streams |= {i: self.members[i].batches(epoch, copy) for i, copy in zip(alike, copies, strict=True)}
+            copies = itertools.tee(self.members[alike[0]].batches.tokens(epoch), len(alike))
+            streams |= {i: self.members[i].batches.draw(epoch, copy) for i, copy in zip(alike, copies, strict=True)}
         with contextlib.ExitStack() as closing:
             for stream in streams.values():
                 closing.callback(stream.close)  # type: ignore[attr-defined]

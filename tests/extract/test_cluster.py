@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,27 +24,10 @@ class Extract:
     """`mmcache extract --address` in a process of its own."""
 
     def __init__(self, nodes: Any, root: Path, store: Path) -> None:
-        # Paths relative to a folder that no node was started in.
-        arguments = [
-            "extract",
-            "--dataset",
-            "epic",
-            "--root",
-            root.name,
-            "--store",
-            os.path.relpath(store, root.parent),
-        ]
-        arguments += ["--shard-mb", str(SHARD_MB), "--address", nodes.address]
+        arguments = ["extract", "--dataset", "epic", "--root", root.name, "--shard-mb", SHARD_MB]
         self.store = store
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", "from mmcache.cli.main import main; main()", *arguments],
-            env=nodes.environment,
-            cwd=root.parent,
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        # Paths relative to a folder that no node was started in.
+        self.process = nodes.start_command([*arguments, "--store", os.path.relpath(store, root.parent)], root.parent)
 
     def shards(self) -> int:
         return len(list(self.store.glob("present/*/*/c/*")))

@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from mmcache.store.verify import verify
 ENCODERS = {"rgb": "swin3d_demo", "audio": "ast_demo", "imu": "imu_demo"}
 SHARD_MB = 0.16  # as in epic_store: 14 shards
 SameFiles = Callable[[Path, Path], None]
+Extract = Callable[[Path], "subprocess.Popen[str]"]
 
 
 def plan_of(root: Path, store: Path, **options: Any) -> Plan:
@@ -106,25 +106,18 @@ def test_a_worker_that_keeps_dying_ends_the_run_with_advice_and_finished_shards_
         assert not whole
 
 
-def start_command(root: Path, store: Path) -> subprocess.Popen[bytes]:
-    """`mmcache extract` in a process group of its own."""
-    arguments = ["extract", "--dataset", "epic", "--root", str(root), "--store", str(store)]
-    code = "from mmcache.cli.main import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments, "--shard-mb", str(SHARD_MB)],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        # A shell that runs the tests in the background has them ignore Ctrl-C, and their children with them.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+@pytest.fixture
+def extract(start_command: Callable[..., subprocess.Popen[str]], epic_root: Path) -> Extract:
+    """Start `mmcache extract` into a store."""
+    arguments = ["extract", "--dataset", "epic", "--root", epic_root, "--shard-mb", SHARD_MB]
+    return lambda store: start_command([*arguments, "--store", store])
 
 
 def shards_done(store: Path) -> int:
     return len(list(store.glob("present/*/*/c/*")))
 
 
-def wait_for_shards(store: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_shards(store: Path, count: int, process: subprocess.Popen[str]) -> None:
     until = time.monotonic() + 120
     while shards_done(store) < count:
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
@@ -140,7 +133,7 @@ def cached_so_far(path: Path) -> dict[str, dict[str, NDArray[np.floating]]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", [os.killpg, os.kill], ids=["all its processes", "the first process alone"])
 def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(
-    kill: Callable[[int, int], None], epic_root: Path, epic_store: Path, tmp_path: Path, same_files: SameFiles
+    kill: Callable[[int, int], None], extract: Extract, epic_store: Path, tmp_path: Path, same_files: SameFiles
 ) -> None:
     """Killed whole, or by the kernel for want of memory: one process, whose workers live on for a moment."""
     store = tmp_path / "epic.zarr"
@@ -150,7 +143,7 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(
     whole = cached_so_far(epic_store)
     for more in (1, 2, 2):  # shards done before the kill; the moment after that is left to chance
         wanted = shards_done(store) + more
-        process = start_command(epic_root, store)
+        process = extract(store)
         wait_for_shards(store, wanted, process)
         time.sleep(rng.uniform(0, 0.2))
         workers += workers_of(psutil.Process(process.pid))
@@ -160,9 +153,9 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(
         for modality, tokens in cached_so_far(store).items():
             for name, value in tokens.items():
                 np.testing.assert_array_equal(value, whole[modality][name], err_msg=f"seed {seed}: {modality} {name}")
-    process = start_command(epic_root, store)
+    process = extract(store)
     _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors.decode()
+    assert process.returncode == 0, errors
     assert workers
     assert verify(store) == []
     assert psutil.wait_procs(workers, timeout=60)[1] == [], f"seed {seed}: workers outlived their runs"
@@ -180,12 +173,12 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_bytes(
     ],
 )
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
-    sent: signal.Signals, times: int, epic_root: Path, epic_store: Path, tmp_path: Path, same_files: SameFiles
+    sent: signal.Signals, times: int, extract: Extract, epic_store: Path, tmp_path: Path, same_files: SameFiles
 ) -> None:
     """Within a shard too; a second one does not wait."""
     for attempt in range(4):  # on a busy machine it may have finished before the signal comes
         store = tmp_path / str(attempt) / "epic.zarr"
-        process = start_command(epic_root, store)
+        process = extract(store)
         wait_for_shards(store, 1, process)
         for _ in range(times):
             os.kill(process.pid, sent)
@@ -193,7 +186,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         _, errors = process.communicate(timeout=100)
         if process.returncode != 0:
             break
-    said = errors.decode()
+    said = errors
     assert process.returncode == 1, said
     assert "Traceback" not in said
     assert "goes on from there" in said
@@ -206,22 +199,22 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         counts = [int((presence[modality] == Presence.TO_DO).sum()) for modality in ENCODERS]
         named = [int(word) for word in said.partition("still to do: ")[2].replace(",", "").split() if word.isdigit()]
         assert sorted(named[:3]) == sorted(counts)
-    process = start_command(epic_root, store)
+    process = extract(store)
     _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors.decode()
+    assert process.returncode == 0, errors
     same_files(store, epic_store)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_twenty_random_kills_end_with_the_bytes_of_a_run_that_nobody_disturbed(
-    epic_root: Path, epic_store: Path, tmp_path: Path, same_files: SameFiles
+    extract: Extract, epic_store: Path, tmp_path: Path, same_files: SameFiles
 ) -> None:
     store = tmp_path / "epic.zarr"
     rng = random.Random(5)
     kills = ends = 0
     while kills < 20:
-        process = start_command(epic_root, store)
+        process = extract(store)
         time.sleep(rng.uniform(2, 12))  # from before Ray is up to after the end
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -232,8 +225,8 @@ def test_twenty_random_kills_end_with_the_bytes_of_a_run_that_nobody_disturbed(
             shutil.rmtree(store)
             ends += 1
         else:
-            assert process.returncode == -signal.SIGKILL, errors.decode()
-    process = start_command(epic_root, store)
+            assert process.returncode == -signal.SIGKILL, errors
+    process = extract(store)
     _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors.decode()
+    assert process.returncode == 0, errors
     same_files(store, epic_store)

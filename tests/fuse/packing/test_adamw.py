@@ -16,7 +16,9 @@ def test_every_variant_steps_as_it_would_alone(clips: list[float]) -> None:
     stacked = [nn.Parameter(torch.randn(3, *shape)) for shape in shapes]
     single = [[nn.Parameter(p[i].detach().clone()) for p in stacked] for i in range(3)]
     ours = StackedAdamW(stacked, DECAYS, clips)
-    theirs = [torch.optim.AdamW(p, lr=r, weight_decay=d) for p, r, d in zip(single, RATES, DECAYS, strict=True)]
+    theirs = [
+        torch.optim.AdamW(p, lr=r, weight_decay=d, fused=True) for p, r, d in zip(single, RATES, DECAYS, strict=True)
+    ]
     for step in range(12):
         members = [0, 1, 2] if step % 3 else [0, 2]  # variants with fewer batches sit out
         rates = [RATES[i] / (1 + step) for i in members]

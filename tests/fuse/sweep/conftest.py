@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,23 +42,13 @@ class Command:
     """`mmcache sweep` in a process group of its own, with the sweep in a file."""
 
     def __init__(
-        self, content: dict[str, Any], out: Path, *more: str, environment: dict[str, str] | None = None
+        self, start: Callable[..., "subprocess.Popen[str]"], content: dict[str, Any], out: Path, *more: str
     ) -> None:
         self.out = out
         file = out.with_suffix(".yaml")
         file.write_text(json.dumps(content))  # JSON is YAML
         # One by one: packed with others a run is the same but for rounding, and here bytes are compared.
-        arguments = ["sweep", str(file), "--out", str(out), "--json", "--pack", "off", *more]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", "from mmcache.cli.main import main; main()", *arguments],
-            env=environment,
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # A shell that runs the tests in the background has them ignore Ctrl-C, and their children with them.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        self.process = start(["sweep", file, "--out", out, "--json", "--pack", "off", *more])
 
     def epochs(self) -> int:
         """How many epochs have been trained in all runs."""
@@ -80,8 +68,13 @@ class Command:
 
 
 @pytest.fixture
-def command() -> type[Command]:
-    return Command
+def command(start_command: Callable[..., "subprocess.Popen[str]"]) -> Callable[..., Command]:
+    """`mmcache sweep` of (content, out, more arguments), `start` being how a command is started."""
+
+    def run(content: dict[str, Any], out: Path, *more: str, start: Callable[..., Any] = start_command) -> Command:
+        return Command(start, content, out, *more)
+
+    return run
 
 
 @pytest.fixture
@@ -106,13 +99,13 @@ def outcome() -> Callable[[dict[str, Any], Path], Outcome]:
 
 @pytest.fixture
 def undisturbed(
-    fresh_copy: Callable[[str], Path], outcome: Callable[..., Outcome], tmp_path: Path
+    command: Callable[..., Command], fresh_copy: Callable[[str], Path], outcome: Callable[..., Outcome], tmp_path: Path
 ) -> Callable[..., Outcome]:
     """The outcome of a sweep, given by its store, that nobody disturbs."""
 
     def run(content: Callable[[Path], dict[str, Any]]) -> Outcome:
         out = tmp_path / "undisturbed"
-        code, result, errors = Command(content(fresh_copy("whole")), out).end()
+        code, result, errors = command(content(fresh_copy("whole")), out).end()
         assert code == 0, errors
         return outcome(result, out)
 

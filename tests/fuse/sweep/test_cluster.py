@@ -27,7 +27,7 @@ def test_a_node_that_is_killed_costs_nothing_but_time(
 ) -> None:
     expected = undisturbed(lambda store: content(store, tiny))
     sweep, out = content(fresh_copy("cluster"), tiny), tmp_path / "out"
-    run = command(sweep, out, "--address", nodes.address, environment=nodes.environment)
+    run = command(sweep, out, start=nodes.start_command)
     run.wait_for_epochs(8)
     nodes.kill_one()
     assert run.process.poll() is None, "it had finished before the node was killed"
@@ -45,7 +45,7 @@ def test_a_node_without_the_shared_disk_is_named_before_anything_starts(
     store = fresh_copy("hidden")
     blind = nodes.add_one_that_does_not_see(store.parent)
     try:
-        run = command(content(store, tiny), tmp_path / "out", "--address", nodes.address, environment=nodes.environment)
+        run = command(content(store, tiny), tmp_path / "out", start=nodes.start_command)
         code, _, errors = run.end()
     finally:
         os.killpg(blind.pid, signal.SIGKILL)
@@ -60,8 +60,8 @@ def test_a_node_without_the_shared_disk_is_named_before_anything_starts(
 def test_a_wrong_token_is_told_in_plain_words(
     nodes: Any, command: Any, store_copy: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
-    environment = {**nodes.environment, "RAY_AUTH_TOKEN": "another"}
-    run = command(content(store_copy, tiny), tmp_path / "out", "--address", nodes.address, environment=environment)
+    nodes.environment = {**nodes.environment, "RAY_AUTH_TOKEN": "another"}
+    run = command(content(store_copy, tiny), tmp_path / "out", start=nodes.start_command)
     code, _, errors = run.end()
     assert code == 2
     assert "a cluster is there, but it did not let us in" in errors

@@ -1,0 +1,129 @@
+"""Which segments of a store a run learns from, and what of them."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcache.fuse.config import FuseConfig
+from mmcache.fuse.holdout import split_holdout
+from mmcache.fuse.missingness import with_missing
+from mmcache.fuse.scoring import evaluated_rows
+from mmcache.store.errors import ConfigError
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.order import id_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The segments of a run, as rows of its store.
+
+    Attributes:
+        train: to learn labels from.
+        holdout: to pick the epoch by.
+        align: to learn alignment from, where a run does: unlabelled ones too.
+        evaluated: to test on.
+        present: (N, M) bool, what there is of each segment of the store, short of what training is made to lack.
+        labels_from: (M,) bool, the modalities that labels are learned from.
+        keys: (N,) uint64, what draws of each segment depend on.
+    """
+
+    train: NDArray[np.int64]
+    holdout: NDArray[np.int64]
+    align: NDArray[np.int64]
+    evaluated: NDArray[np.int64]
+    present: NDArray[np.bool_]
+    labels_from: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+
+    @property
+    def every(self) -> NDArray[np.int64]:
+        """Those that a run reads tokens of, each once."""
+        return np.concatenate([np.union1d(self.train, self.align), self.holdout, self.evaluated])
+
+
+def choose_rows(config: FuseConfig, store: FeatureStore, sources: dict[str, str], eval_split: str) -> Rows:
+    """The rows that a run's options ask for.
+
+    Args:
+        sources: modality -> name of its token array.
+
+    Raises:
+        ConfigError: a choice leaves too few segments, or none.
+    """
+    of_train = store.rows("train", list(sources.values()))
+    keys = id_keys(store.segments["id"])
+    train, holdout = split_holdout(store, _labelled(store, of_train), config.holdout, config.seed)
+    present = store.presence_matrix(list(sources.values()))
+    if config.train_missing:
+        present[train] &= _left(config, store, sources, keys)[train]
+        train = train[present[train].any(axis=1)]
+    if config.train_on == "complete":
+        train = _complete(store, train, present, list(sources))
+    align = _with_unlabelled(store, of_train, train, holdout) if config.align_share > 0 else train
+    labels_from = np.array([config.train_modalities is None or name in config.train_modalities for name in sources])
+    train = _learnable(config, store, train, present & labels_from)
+    return Rows(
+        train, holdout, align, evaluated_rows(store, eval_split, list(sources.values())), present, labels_from, keys
+    )
+
+
+def _labelled(store: FeatureStore, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    labelled = rows[np.any([store.labels(task)[rows] >= 0 for task in store.tasks], axis=0)]
+    if len(labelled) < 2:
+        raise ConfigError(
+            f"split 'train' of {store.path} has {len(labelled)} labelled segments with tokens; at least 2 are needed"
+        )
+    return labelled
+
+
+def _left(
+    config: FuseConfig, store: FeatureStore, sources: dict[str, str], keys: NDArray[np.uint64]
+) -> NDArray[np.bool_]:
+    """(N, M) what `train_missing` leaves of the split train; everything elsewhere.
+
+    The same segments lack the same, whichever of the store's modalities a run reads: its teachers' too.
+    """
+    every = {name: sources.get(name, f"{name}/{encoder}") for name, encoder in reversed(store.arrays)}
+    names = sorted(every)
+    rows = store.rows("train", list(every.values()))
+    left = np.ones((len(store), len(names)), bool)
+    there = store.presence_matrix([every[name] for name in names])[rows]
+    left[rows] = with_missing(there, keys[rows], config.seed, config.train_missing, names)
+    return left[:, [names.index(name) for name in sources]]
+
+
+def _complete(
+    store: FeatureStore, rows: NDArray[np.int64], present: NDArray[np.bool_], names: list[str]
+) -> NDArray[np.int64]:
+    """The rows that lack none of the modalities that there are in train."""
+    here = present[rows]
+    complete = rows[here[:, here.any(axis=0)].all(axis=1)]
+    if not len(complete):
+        raise ConfigError(
+            f"no training segment of {store.path} has all of {', '.join(names)}, and this strategy "
+            "trains on complete ones: choose fewer --modalities, or --train-on all"
+        )
+    return complete
+
+
+def _with_unlabelled(
+    store: FeatureStore, of_train: NDArray[np.int64], train: NDArray[np.int64], holdout: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """All rows of the split train, without those that pick the epoch and what is of their videos."""
+    video = store.segments["video"].to_numpy()
+    held = np.isin(video[of_train], video[holdout]) & ~np.isin(video[of_train], video[train])
+    return of_train[~held & ~np.isin(of_train, holdout)]
+
+
+def _learnable(
+    config: FuseConfig, store: FeatureStore, rows: NDArray[np.int64], usable: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """The rows that have any of the modalities that labels are learned from."""
+    learnable = rows[usable[rows].any(axis=1)]
+    if not len(learnable):
+        raise ConfigError(
+            f"no training segment of {store.path} has any of train_modalities "
+            f"({', '.join(config.train_modalities or [])}): choose others"
+        )
+    return learnable
