@@ -114,8 +114,13 @@ def _labelled(table: pd.DataFrame, task: str) -> pd.DataFrame:
 
 def _wide(table: pd.DataFrame, column: str) -> dict[str, NDArray[Any]]:
     """Subset -> (n,) values of complete segments, ordered by id."""
-    wide = table[table["subset"] != NATURAL].pivot(index="id", columns="subset", values=column)
-    return {str(name): wide[name].to_numpy() for name in wide.columns}
+    complete = table[table["subset"] != NATURAL]
+    place, ids = pd.factorize(complete["id"], sort=True)
+    which, names = pd.factorize(complete["subset"], sort=True)
+    values = complete[column].to_numpy()
+    wide = np.empty((len(names), len(ids)), values.dtype)
+    wide[which, place] = values
+    return dict(zip(map(str, names), wide, strict=True))
 
 
 def _confidence(table: pd.DataFrame, task: str) -> "pd.Series[float]":

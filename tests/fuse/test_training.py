@@ -15,7 +15,6 @@ import torch
 import yaml
 
 from mmcache.fuse import Model, evaluate, train
-from mmcache.fuse.holdout import split_holdout
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store import ConfigError, FeatureStore, Presence
 from mmcache.store.loader import Loader
@@ -190,21 +189,6 @@ def test_the_callers_randomness_is_left_alone(store_copy: Path, tmp_path: Path) 
     torch.manual_seed(5)
     train("dropout", {**QUICK, "store": store_copy, "out": tmp_path / "run"})
     assert torch.equal(torch.rand(3), expected)
-
-
-def test_holdout_is_whole_videos_of_train(epic_store: Path) -> None:
-    store = FeatureStore.open(epic_store)
-    rows = store.rows("train")
-    train_rows, held = split_holdout(store, rows, 0.2, seed=0)
-    assert sorted([*train_rows, *held]) == sorted(rows)
-    video = store.segments["video"].to_numpy()
-    assert not set(video[train_rows]) & set(video[held])
-    assert len(held) >= 0.2 * len(rows)
-    assert (split_holdout(store, rows, 0.2, seed=0)[1] == held).all()
-    one_video = rows[video[rows] == video[rows[0]]]
-    train_rows, held = split_holdout(store, one_video, 0.25, seed=0)
-    assert len(held) == 2
-    assert len(train_rows) == 6
 
 
 def test_zeros_trains_on_complete_segments_only(store_copy: Path, tmp_path: Path) -> None:
