@@ -60,12 +60,11 @@ def choose_rows(config: FuseConfig, store: FeatureStore, sources: dict[str, str]
         train = train[present[train].any(axis=1)]
     if config.train_on == "complete":
         train = _complete(store, train, present, list(sources))
-    align = _with_unlabelled(store, of_train, train, holdout) if config.align_share > 0 else train
     labels_from = np.array([config.train_modalities is None or name in config.train_modalities for name in sources])
-    train = _learnable(config, store, train, present & labels_from)
-    return Rows(
-        train, holdout, align, evaluated_rows(store, eval_split, list(sources.values())), present, labels_from, keys
-    )
+    learnable = _learnable(config, store, train, present & labels_from)
+    align = _with_unlabelled(store, of_train, train, holdout) if config.align_share > 0 else learnable
+    evaluated = evaluated_rows(store, eval_split, list(sources.values()))
+    return Rows(learnable, holdout, align, evaluated, present, labels_from, keys)
 
 
 def _labelled(store: FeatureStore, rows: NDArray[np.int64]) -> NDArray[np.int64]:
