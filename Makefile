@@ -22,7 +22,7 @@ demo/cache/epic.zarr/zarr.json: | $(STAMP)
 	$(BIN)/mmcache demo
 
 test: lint typecheck
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

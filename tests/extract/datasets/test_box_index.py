@@ -1,7 +1,6 @@
 """Where videos lie in a large JSON file: what the json module finds there, without parsing it."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +96,7 @@ def test_a_file_cut_off_gives_what_is_before(cut: int, tmp_path: Path) -> None:
     assert f"is cut off or no JSON: the {len(found)} videos before that are used" in problem
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"5", b"no JSON", b"]]]", os.urandom(64) + b"\x00"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"5", b"no JSON", b"]]]", bytes(range(200, 256)) + b"\x00"])
 def test_a_file_without_videos_is_told(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(content)
     problems: list[str] = []
