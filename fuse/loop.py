@@ -80,12 +80,13 @@ class Training:
             for (modality, encoder), source in zip(resolved, self.sources, strict=True)
         }
         self.spec = ModelSpec(shapes, store.tasks)
+        seen = dict(zip(self.names, self.rows.present.T, strict=True))
+        # Before the seed: what teachers have to compute, or have in their cache, must not move what a run begins with.
+        teaching = teachers(self.rows.train, self.rows.holdout, seen) if teachers is not None else None
         torch.manual_seed(self.seed_of(_INIT_STREAM))
         self.model = Model(self.spec, config)
         if start is not None:
             start_from(self.model, start, config.freeze)
-        seen = dict(zip(self.names, self.rows.present.T, strict=True))
-        teaching = teachers(self.rows.train, self.rows.holdout, seen) if teachers is not None else None
         self.objective = Objective(config, self.model, teaching, self._class_weights())
         self.trained = Lesson(self.model, self.objective).to(device)
         self.optimiser = torch.optim.AdamW(

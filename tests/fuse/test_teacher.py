@@ -12,7 +12,12 @@ import torch
 import zarr
 
 from mmcache.fuse import Model, train
+from mmcache.fuse.config import make_config
+from mmcache.fuse.loop import Training
 from mmcache.fuse.masks import subset_index, subsets
+from mmcache.fuse.objective import Teaching
+from mmcache.fuse.progress import Silent
+from mmcache.fuse.run import RunFolder
 from mmcache.fuse.teacher import TeacherAnswers, cached_answers, check_fits, teacher_features, teacher_name
 from mmcache.fuse.training import TrainedRun
 from mmcache.store import ConfigError, FeatureStore
@@ -185,3 +190,24 @@ def test_several_given_teachers_are_an_ensemble_and_are_all_in_the_identity(
     assert (both.path / "model.safetensors").read_bytes() != (one.path / "model.safetensors").read_bytes()
     with pytest.raises(ConfigError, match="holds another run"):
         train("karmma", {**options, "out": tmp_path / "both", "teacher": [teacher.path]})
+
+
+def test_what_a_teacher_draws_does_not_move_what_a_run_begins_with(
+    epic_store: Path, tmp_path: Path, teaching: Teaching
+) -> None:
+    """Its answers may be in the cache already or not; the auxiliary head of MMANet is made after them."""
+    store, begun = FeatureStore.open(epic_store), []
+    for draws in (0, 5):
+        options = {"store": epic_store, "out": tmp_path / str(draws), "width": 16, "heads": 2, "k": 6, "device": "cpu"}
+        config = make_config("mmanet", {"test": options})
+
+        def ask(*_: object, draws: int = draws) -> Teaching:
+            torch.rand(draws)
+            return teaching
+
+        folder = RunFolder(config, store, store.modalities, "a teacher")
+        training = Training(config, store, store.modalities, folder, ask, "cpu", Silent())
+        begun.append(training.trained.state_dict())
+    assert any(name.startswith("objective.weak.head") for name in begun[0])
+    for name, value in begun[0].items():
+        assert torch.equal(value, begun[1][name]), name
