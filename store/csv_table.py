@@ -1,0 +1,123 @@
+"""CSV tables that people made: every row has the header's number of cells, or the table is refused with its line.
+
+pandas shifts all columns by one where every row has one cell more than the header, as tables of R with row names do,
+and fills rows that are too short. Both change what a column means, so tables are read with Python's own csv module.
+"""
+
+import csv
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from mmcache.store.errors import ConfigError
+from mmcache.store.text import excerpt
+from mmcache.store.user_file import read_regular
+
+_LIMIT_BYTES = 2 << 30
+_CELL_CHARACTERS = 1 << 20
+_DELIMITERS = (";", "\t")  # spreadsheets in many languages write semicolons, .tsv files have tabs
+
+
+def read_csv_table(path: Path) -> pd.DataFrame:
+    """A CSV as text: '' where a cell is empty, names of columns without white space around them.
+
+    Cells are separated by commas, or by semicolons or tabs where the header has these and no comma. Rows whose cells
+    are all empty are left out, and so is a first column of row numbers without a name, as pandas writes it.
+
+    Returns:
+        A table whose index is the number of the line in the file on which a row starts; the header is on line 1.
+
+    Raises:
+        ConfigError: the file cannot be read, is not UTF-8, has no header, names two columns alike (apart from case), or
+            a row has more or fewer cells than the header. The message has the line's number.
+    """
+    rows, lines = _rows(path, _text(path))
+    if not rows:
+        raise ConfigError(f"{path} is empty; its first line must name the columns")
+    header = [name.strip() for name in rows[0]]
+    body, lines = rows[1:], lines[1:]
+    _check_lengths(path, header, body, lines)
+    if len(header) > 1 and not header[-1] and all(not row[-1].strip() for row in body):
+        header, body = header[:-1], [row[:-1] for row in body]  # every line ends in a comma, the header's too
+    if len(header) > 1 and not header[0] and all(row[0].isdigit() for row in body):
+        header, body = header[1:], [row[1:] for row in body]  # pandas writes the numbers of rows this way
+    check_columns(header, str(path))
+    table = pd.DataFrame(body, columns=header, index=pd.Index(lines, dtype="int64"), dtype=object)
+    return table[(table != "").any(axis=1)] if len(table) else table
+
+
+def check_columns(names: list[str], where: str) -> None:
+    """Raise ConfigError where a column has no name, or two have one name apart from case."""
+    if "" in names:
+        raise ConfigError(
+            f"{where}: column {names.index('') + 1} of {len(names)} has no name; the header is "
+            f"{excerpt(','.join(names))}"
+        )
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.casefold() in seen:
+            first = seen[name.casefold()]
+            twice = f"two columns named '{name}'" if first == name else f"the columns '{first}' and '{name}'"
+            raise ConfigError(f"{where} has {twice}; keep one, or rename one")
+        seen[name.casefold()] = name
+
+
+def _text(path: Path) -> str:
+    try:
+        data = read_regular(path, _LIMIT_BYTES)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{path} line {line} is not UTF-8 (byte 0x{data[error.start]:02x}); save the table as CSV in UTF-8"
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ConfigError(f"{path} line {line} has a NUL character: the file is damaged, or no CSV")
+    return text
+
+
+def _rows(path: Path, text: str) -> tuple[list[list[str]], list[int]]:
+    """All rows but blank lines, and the line on which each starts."""
+    first_line = next((line for line in io.StringIO(text) if line.strip()), "")
+    delimiter = "," if "," in first_line else next((d for d in _DELIMITERS if d in first_line), ",")
+    before = csv.field_size_limit(_CELL_CHARACTERS)
+    rows, lines = [], []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            if any(row) and (len(row) > 1 or row[0].strip()):
+                rows.append(row)
+                lines.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        open_quote = "unexpected end of data" in str(error)
+        reason = "a quote is opened there and never closed" if open_quote else str(error)
+        raise ConfigError(f"{path} line {line} is no CSV: {reason}") from error
+    finally:
+        csv.field_size_limit(before)
+    return rows, lines
+
+
+def _check_lengths(path: Path, header: list[str], body: list[list[str]], lines: list[int]) -> None:
+    wrong = [number for number, row in enumerate(body) if len(row) != len(header)]
+    if not wrong:
+        return
+    row, line = body[wrong[0]], lines[wrong[0]]
+    more = f" ({len(wrong)} such lines)" if len(wrong) > 1 else ""
+    if len(row) < len(header):
+        hint = "a cell or the end of the line is missing"
+    elif len(row) == len(header) + 1 and not row[-1]:
+        hint = "it ends in a comma; remove that, or end the header in one too"
+    elif len(wrong) == len(body) and len(row) == len(header) + 1:
+        hint = "every row does; write the table without row names, or name their column"
+    else:
+        hint = "put cells that have a comma in them into quotes"
+    raise ConfigError(
+        f"{path} line {line} has {len(row)} cell{'s' * (len(row) != 1)}, the header has {len(header)}{more}: {hint}"
+    )

@@ -1,0 +1,28 @@
+"""Text from files and users as messages show it: cut to a length, with control characters made visible."""
+
+import re
+
+_LIMIT = 80
+# C0 and C1 controls, line and paragraph separators, marks that reorder text on a screen, and lone surrogates. Tab and
+# newline are layout in our own messages and stay.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """`text` with every control character as an escape such as \\x1b, so that it cannot steer a terminal."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def excerpt(value: object, limit: int = _LIMIT) -> str:
+    """`value` as a message quotes it: strings in quotes, everything cut to `limit` characters, on one line.
+
+    Large and nested containers are described by their kind and size instead of being printed: a few lines of YAML can
+    expand to gigabytes of text.
+    """
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        simple = len(value) <= 8 and all(isinstance(item, (str, int, float, bool, type(None))) for item in value)
+        if isinstance(value, dict) or not simple:
+            kind = "mapping" if isinstance(value, dict) else "list"
+            return f"a {kind} of {len(value)} {'entry' if len(value) == 1 else 'entries'}"
+    text = printable(repr(value[: 2 * limit] if isinstance(value, (str, bytes)) else value))
+    return text if len(text) <= limit else f"{text[: limit - 4]}...{text[-1]}"

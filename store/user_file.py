@@ -1,0 +1,55 @@
+"""Opening files that a user named: regular files only, because a FIFO or a device may never come to an end."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class NotRegularFile(OSError):
+    """The path leads to something that is no regular file. `strerror` says to what."""
+
+
+def check_regular(path: str | os.PathLike[str]) -> os.stat_result:
+    """The file's status. Raises OSError where there is no such file, NotRegularFile where it is no regular file."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise _refusal(status.st_mode, path)
+    return status
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading in binary, without waiting for anything. Raises OSError or NotRegularFile."""
+    # O_NONBLOCK makes the open of a FIFO return at once; reads of regular files ignore it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise _refusal(mode, path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The whole file. Raises OSError, NotRegularFile, or an OSError (EFBIG) where it is larger than `limit` bytes."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than the {limit:,} that are allowed", str(path))
+        return file.read(limit)
+
+
+def _refusal(mode: int, path: str | os.PathLike[str]) -> NotRegularFile:
+    kind = next((name for matches, name in _KINDS if matches(mode)), "something else")
+    return NotRegularFile(errno.EINVAL, f"it is {kind}, not a regular file", Path(path).as_posix())
