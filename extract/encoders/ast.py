@@ -3,6 +3,7 @@
 `ast_b` has published AudioSet weights; `ast_s` and `ast_t` are the same network at the sizes of DeiT-small and -tiny.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import ASTConfig, ASTModel
 
 from mmcache.extract.encoders import augment, spectrogram
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
+from mmcache.extract.encoders.network import hub
 from mmcache.extract.media.base import AudioRequest
 from mmcache.extract.views import View
 
@@ -67,9 +69,11 @@ def build(name: str, weights: str) -> Encoder:
             nn.init.trunc_normal_(table, std=0.02)
         return model
 
-    published = (
-        (_AST_B_WEIGHTS, lambda: ASTModel.from_pretrained(_AST_B_WEIGHTS).state_dict()) if name == "ast_b" else None
-    )
+    def download() -> Mapping[str, torch.Tensor]:
+        with hub():
+            return ASTModel.from_pretrained(_AST_B_WEIGHTS).state_dict()
+
+    published = (_AST_B_WEIGHTS, download) if name == "ast_b" else None
     model, called = build_model(name, weights, make, published)
     return AST(info(name), model, called)
 

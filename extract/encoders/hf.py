@@ -6,6 +6,7 @@ Transformer. Tokens are the last hidden state, preprocessing is the library's ow
 with. Code that comes with a model is never run, and weights are read from safetensors alone.
 """
 
+import contextlib
 import functools
 import json
 import re
@@ -21,6 +22,7 @@ from torch import nn
 
 from mmcache.extract.encoders import EncoderEntry, augment, spectrogram
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, WeightsError, build_model, one_line
+from mmcache.extract.encoders.network import hub
 from mmcache.extract.media.base import AudioRequest, MediaRequest, VideoRequest
 from mmcache.extract.views import View
 from mmcache.store.errors import ConfigError
@@ -213,9 +215,14 @@ def _sizes(processor: Any, source: str) -> tuple[int, tuple[int, int]]:
     return short_side, (crop["height"], crop["width"])
 
 
+def _reached(source: str) -> contextlib.AbstractContextManager[None]:
+    """The hub, where it is needed: a folder on disk is read without it."""
+    return contextlib.nullcontext() if Path(source).is_dir() else hub()
+
+
 def _load(what: str, auto: Any, source: str) -> Any:
     try:
-        with spectrogram.empty_filters():
+        with spectrogram.empty_filters(), _reached(source):
             return auto.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # the library and the hub raise without a common base
         raise ConfigError(
@@ -234,9 +241,10 @@ def _published(source: str) -> Mapping[str, torch.Tensor]:
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()  # ours is on the screen
     try:
-        model, report = transformers.AutoModel.from_pretrained(
-            source, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
+        with _reached(source):
+            model, report = transformers.AutoModel.from_pretrained(
+                source, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
     except Exception as error:  # the library and the hub raise without a common base
         raise WeightsError(
             f"the weights of hf:{source} cannot be had as safetensors: {one_line(error)}. Allowed too: --weights "

@@ -7,6 +7,7 @@ import torch
 from torchvision.models import video as tv
 
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, capture_output, check_known
+from mmcache.extract.encoders.network import torchvision_weights
 from mmcache.extract.encoders.pictures import PictureEncoder, normalised
 from mmcache.extract.media.base import VideoRequest
 
@@ -33,12 +34,7 @@ def info(name: str) -> EncoderInfo:
 
 def build(name: str, weights: str) -> Encoder:
     make, published = _PUBLISHED[name]
-    model, called = build_model(
-        name,
-        weights,
-        make,
-        (str(published), lambda: published.get_state_dict(progress=False, check_hash=True)),
-    )
+    model, called = build_model(name, weights, make, (str(published), lambda: torchvision_weights(published)))
     return MViT(info(name), model, called)
 
 

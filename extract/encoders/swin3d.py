@@ -5,6 +5,7 @@ from torch import nn
 from torchvision.models import video as tv
 
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, capture_output, check_known
+from mmcache.extract.encoders.network import torchvision_weights
 from mmcache.extract.encoders.pictures import PictureEncoder, normalised
 from mmcache.extract.media.base import VideoRequest
 
@@ -45,7 +46,7 @@ def network(name: str, weights: str) -> tuple[nn.Module, str]:
     if name == "swin3d_demo":
         return build_model(name, weights, _demo, None)
     make, published = _PUBLISHED[name]
-    download = (str(published), lambda: published.get_state_dict(progress=False, check_hash=True))
+    download = (str(published), lambda: torchvision_weights(published))
     return build_model(name, weights, make, download)
 
 

@@ -9,6 +9,7 @@ of time, height, width, so that `--k 8` leaves one a picture.
 import difflib
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import timm
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from mmcache.extract.encoders import EncoderEntry
 from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, one_line
+from mmcache.extract.encoders.network import hub
 from mmcache.extract.encoders.pictures import PictureEncoder, normalised
 from mmcache.extract.media.base import VideoRequest
 from mmcache.store.errors import ConfigError
@@ -66,9 +68,14 @@ def build(name: str, weights: str) -> Encoder:
     published = None
     if config is not None and config.has_weights:
         title = f"timm {config.architecture or model_name}.{config.tag}" if config.tag else f"timm {model_name}"
-        published = (title, lambda: timm.create_model(model_name, pretrained=True).state_dict())
+        published = (title, lambda: _published(model_name))
     model, called = build_model(known.name, weights, lambda: timm.create_model(model_name), published)
     return TimmPictures(known, model, called, _look(model_name)[0])
+
+
+def _published(model_name: str) -> Mapping[str, torch.Tensor]:
+    with hub():
+        return timm.create_model(model_name, pretrained=True).state_dict()
 
 
 class TimmPictures(PictureEncoder):
