@@ -1,4 +1,8 @@
-"""What every command shows: status and progress on stderr, results on stdout, tables in between."""
+"""What every command shows: status and progress on stderr, results on stdout, tables in between.
+
+Much of it comes from data: paths, titles, class names, what FFmpeg said. So every string is shown as it is: no rich
+markup, no emoji codes, and control characters as escapes.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +10,6 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,17 +23,40 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+from mmcache.store.text import printable
+
+
+class _PlainConsole(Console):
+    """A console that takes every string literally. Text objects alone bring styles; `plain` makes their text safe."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(plain(text), **options)
+
+
+def plain(text: str) -> str:
+    """`text` without anything that could steer a terminal: control characters are escapes, tabs are spaces."""
+    return printable(text.replace("\t", "    "))
+
+
+out = _PlainConsole()
+err = _PlainConsole(stderr=True)
 
 
 def say(message: str) -> None:
     """One line of status, on stderr."""
-    err.print(escape(message))
+    err.print(message)
 
 
 def warn(message: str) -> None:
-    err.print(f"[yellow]warning:[/] {escape(message)}")
+    err.print(Text.assemble(("warning: ", "yellow"), plain(message)))
+
+
+def say_error(message: str) -> None:
+    """Why the command ends, on stderr."""
+    err.print(Text.assemble(("error: ", "red"), plain(message)))
 
 
 def print_json(value: Any) -> None:
@@ -51,7 +77,7 @@ def table(
         text = i < text_columns
         built.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for row in rows:
-        built.add_row(*(escape(str(cell)) for cell in row))
+        built.add_row(*map(str, row))
     return built
 
 
@@ -71,12 +97,20 @@ class Bars:
     def update(self, name: str, done: int, total: int, unit: str, note: str = "") -> None:
         """Set the bar of that name, which appears when it is first spoken of."""
         if self._progress is None:
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), _Rate())
-            self._progress = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=err)
+            words = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}", markup=False)
+            columns = (
+                words[0],
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                _Rate(),
+                TimeRemainingColumn(),
+                words[1],
+            )
+            self._progress = Progress(*columns, console=err)
             self._progress.start()
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total, unit=unit, note=note)
-        self._progress.update(self._tasks[name], completed=done, note=note)
+            self._tasks[name] = self._progress.add_task(plain(name), total=total, unit=unit, note=plain(note))
+        self._progress.update(self._tasks[name], completed=done, note=plain(note))
 
     def segments(self, name: str, done: int, total: int) -> None:
         """As `update`, for work that goes segment by segment."""

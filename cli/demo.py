@@ -26,12 +26,13 @@ def demo(
     say("The encoders are small and their weights seeded random numbers: the figures below show how a missing sensor")
     say("is made up for, not what trained encoders reach.\n")
 
-    err.print(f"[bold]$ mmcache extract --dataset epic --root {root} --store {store}[/]", markup=True)
+    err.print(f"$ mmcache extract --dataset epic --root {root} --store {store}", style="bold")
     run_extract_command("epic", {"root": root, "store": store}, None, dry_run=False, as_json=False)
     trained: dict[str, Any] = {}
     for strategy in _STRATEGIES:
         err.print(
-            f"\n[bold]$ mmcache fuse --strategy {strategy} --store {store} --out {runs / strategy} --seed {seed}[/]"
+            f"\n$ mmcache fuse --strategy {strategy} --store {store} --out {runs / strategy} --seed {seed}",
+            style="bold",
         )
         layers = {"flags": {"store": store, "out": runs / strategy, "seed": seed}}
         trained[strategy] = run_fuse_command(strategy, layers, show=False)
@@ -57,7 +58,6 @@ def _show(folder: Path, store: Path, runs: Path, results: dict[str, Any]) -> Non
         )
     out.print(
         f"\nEverything is in {folder}/: data/ (the data set), cache/ (the store), runs/ (the models). Next:",
-        markup=False,
     )
     for command in (
         f"mmcache evaluate {runs / 'karmma'}",
@@ -66,4 +66,4 @@ def _show(folder: Path, store: Path, runs: Path, results: dict[str, Any]) -> Non
         f"mmcache extract --dataset epic --root {folder / 'data' / 'epic'}",
         "mmcache list strategies",
     ):
-        out.print(f"  {command}", markup=False)
+        out.print(f"  {command}")

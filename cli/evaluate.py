@@ -93,7 +93,7 @@ def _submit(run: Path, path: Path, split: str | None, store: str | None, device:
     if as_json:
         print_json(vars(written))
     else:
-        out.print(f"{written.n} segments for the challenge {written.challenge} -> {written.path}", markup=False)
+        out.print(f"{written.n} segments for the challenge {written.challenge} -> {written.path}")
     if written.blind:
         more = f" and {len(written.blind) - 1} more" if len(written.blind) > 1 else ""
         warn(f"{written.blind[0]}{more} have no cached tokens: every class of theirs has the score 0")

@@ -12,7 +12,6 @@ def show_result(result: Mapping[str, Any]) -> None:
     """Everything known of one run."""
     out.print(
         f"{result['run']}: '{result['split']}', {result['n']} segments with every sensor, accuracy in percent",
-        markup=False,
     )
     _subsets(result)
     _whole(result)
@@ -32,7 +31,7 @@ def show_result(result: Mapping[str, Any]) -> None:
     natural = {task: value for task, value in result["natural"].items() if task != "n"}
     if result["natural"]["n"] > result["n"]:
         told = ", ".join(f"{task} {value:.1f}" for task, value in natural.items())
-        out.print(f"All {result['natural']['n']} segments, each with what it has: {told}", markup=False)
+        out.print(f"All {result['natural']['n']} segments, each with what it has: {told}")
 
 
 def show_comparison(results: list[dict[str, Any]], together: Mapping[str, Any]) -> None:
@@ -43,7 +42,6 @@ def show_comparison(results: list[dict[str, Any]], together: Mapping[str, Any]) 
     out.print(
         f"{len(results)} runs of {len(methods)} methods on '{first['split']}', {first['n']} segments with every "
         "sensor; mean ± standard deviation over seeds",
-        markup=False,
     )
     for task in next(iter(spread.values())):
         rows = []
@@ -201,7 +199,7 @@ def _windows(result: Mapping[str, Any]) -> None:
     _curves("One sensor missing for so much of each segment", ["missing"], curves)
     for name, reason in found.items():
         if isinstance(reason, str):
-            out.print(f"{name} cannot be missing for a part of a segment: {reason}", markup=False)
+            out.print(f"{name} cannot be missing for a part of a segment: {reason}")
 
 
 def _few_shot(result: Mapping[str, Any]) -> None:

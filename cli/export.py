@@ -40,15 +40,15 @@ def export(
         print_json({**written, "metadata": described, "beside": done.beside})
         return
     rows = "B" if described["batch"] is None else described["batch"]
-    console.print(f"{done.path}: {size(done.bytes)}, {done.format}", markup=False)
-    console.print(f"  in   present ({rows}, {len(described['modalities'])}) bool", markup=False)
+    console.print(f"{done.path}: {size(done.bytes)}, {done.format}")
+    console.print(f"  in   present ({rows}, {len(described['modalities'])}) bool")
     for name, each in described["modalities"].items():
-        console.print(f"       {name} ({rows}, {each['tokens']}, {each['width']}) float32", markup=False)
+        console.print(f"       {name} ({rows}, {each['tokens']}, {each['width']}) float32")
         if described["lengths"]:
-            console.print(f"       {name}_length ({rows},) int64", markup=False)
+            console.print(f"       {name}_length ({rows},) int64")
     for i, (name, classes) in enumerate(zip(described["outputs"], described["tasks"].values(), strict=True)):
-        console.print(f"  {'out' if i == 0 else '   '}  {name} ({rows}, {len(classes)}) logits", markup=False)
+        console.print(f"  {'out' if i == 0 else '   '}  {name} ({rows}, {len(classes)}) logits")
     subsets = 2 ** len(described["modalities"]) - 1
     console.print(f"  largest difference to the run, over its {subsets} modality subsets: {done.difference:.1e}")
     if done.beside is not None:
-        console.print(f"  its classes, modalities and encoders: {done.beside}", markup=False)
+        console.print(f"  its classes, modalities and encoders: {done.beside}")

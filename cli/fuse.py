@@ -102,10 +102,10 @@ class _Progress:
         self._bars = Bars()
 
     def stage(self, title: str, details: list[str]) -> None:
-        from mmcache.cli.console import err, escape, say
+        from mmcache.cli.console import err, say
 
         self.stop()
-        err.print(f"[bold]{escape(title)}[/]")
+        err.print(title, style="bold")
         for line in details:
             say(f"  {line}")
 
@@ -126,7 +126,6 @@ def _show_options(config: Any) -> None:
 
     out.print(
         yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(config), default=str)), sort_keys=False),
-        markup=False,
     )
 
 
@@ -138,6 +137,6 @@ def _show(strategy: str, trained: "TrainedRun") -> None:
     titles = [f"{strategy} teacher", *(f"teacher {i}" for i in range(2, len(trained.teachers) + 1))]
     runs = {title: teacher.result for title, teacher in zip(titles, trained.teachers, strict=False)}
     result = trained.result
-    out.print(f"Top-1 accuracy on '{result['split']}', {result['n']} segments with every sensor:", markup=False)
+    out.print(f"Top-1 accuracy on '{result['split']}', {result['n']} segments with every sensor:")
     out.print(accuracies({**runs, strategy: result}))
-    out.print(f"Run: {trained.path}   Again, as JSON: mmcache evaluate {trained.path} --json", markup=False)
+    out.print(f"Run: {trained.path}   Again, as JSON: mmcache evaluate {trained.path} --json")

@@ -2,11 +2,13 @@
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
 from mmcache.cli import check, demo, evaluate, export, extract, fuse, listing, predict, report, store, sweep
 from mmcache.store.errors import MmcacheError
+from mmcache.store.interrupts import interrupted_code, terminate_as_interrupt
 
 app = typer.Typer(
     name="mmcache",
@@ -14,8 +16,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Cache the tokens of frozen encoders once, then train fusion models that survive missing sensors.",
-    epilog="Start with: mmcache demo. Exit codes: 0 good, 2 usage or configuration, 3 too many failures, 1 other.",
+    epilog="Start with: mmcache demo. Exit codes: 0 good, 2 usage or configuration, 3 too many failures, "
+    "130 or 143 interrupted, 1 other.",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        typer.echo(f"mmcache {importlib.metadata.version('mmcache')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version, and stop.")
+    ] = False,
+) -> None:
+    """What stands before the name of a command."""
+
+
 # The commands, in the order of the work.
 app.command("demo", rich_help_panel="Start here", epilog=demo.EXAMPLE)(demo.demo)
 app.command("extract", rich_help_panel="Stage one: encoders to cache", epilog=extract.EXAMPLE)(extract.extract)
@@ -30,19 +52,21 @@ app.add_typer(store.app, name="store", rich_help_panel="The cache")
 app.command("list", rich_help_panel="The cache", epilog=listing.EXAMPLE)(listing.list_names)
 
 
-_INTERRUPTED = 130  # what Typer makes of Ctrl-C
+_LONGEST = 500  # characters of an error that nobody foresaw
+_TYPER_INTERRUPTED = 130  # what Typer makes of KeyboardInterrupt
 _GOES_ON = "What was finished is kept; the same command goes on from there."
 
 
 def main() -> None:
     """Run the command line; everything a user can cause ends in a message and an exit code, not a traceback."""
     try:
-        app()
+        with terminate_as_interrupt():
+            app()
     except MmcacheError as error:
         _fail(str(error), error.exit_code)
     except SystemExit as end:
-        if end.code == _INTERRUPTED:
-            _fail(f"stopped. {_GOES_ON}", 1)
+        if end.code == _TYPER_INTERRUPTED:
+            _fail(f"stopped. {_GOES_ON}", interrupted_code())
         raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
@@ -53,11 +77,12 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("MMCACHE_DEBUG"):
             raise
-        _fail(f"unexpected {type(error).__name__}: {error}. A bug: MMCACHE_DEBUG=1 shows where.", 1)
+        said = " ".join(str(error).split())[:_LONGEST]
+        _fail(f"unexpected {type(error).__name__}: {said}. A bug: MMCACHE_DEBUG=1 shows where.", 1)
 
 
 def _fail(message: str, code: int) -> None:
-    from mmcache.cli.console import err, escape
+    from mmcache.cli.console import say_error
 
-    err.print(f"[red]error:[/] {escape(message)}")
+    say_error(message)
     sys.exit(code)

@@ -157,7 +157,7 @@ def _show(clip: "Clip", missing: list[str], answers: "dict[str, list[Ranked]]") 
     for name, note in clip.notes.items():
         warn(f"{name}: {note}")
     without = f", without {', '.join(missing)}" if missing else ""
-    out.print(f"From {', '.join(clip.tokens)}{without}:", markup=False)
+    out.print(f"From {', '.join(clip.tokens)}{without}:")
     columns, rows = [], []
     for task in sorted(answers, key=lambda task: task != "action"):  # the action first
         columns += [task, "%"]

@@ -60,4 +60,4 @@ def report(
     else:
         reports = ", ".join(str(out / FORMATS[name]) for name in wanted)
         plots = sum(file.suffix == ".svg" for file in files)
-        console.print(f"{reports}" + (f", and {plots} plots in {out / 'plots'}" if plots else ""), markup=False)
+        console.print(f"{reports}" + (f", and {plots} plots in {out / 'plots'}" if plots else ""))

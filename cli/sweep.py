@@ -166,7 +166,7 @@ def _show_plan(planned: "Sweep", as_json: bool) -> None:
         ]
         print_json({"out": planned.out, "trials": rows})
         return
-    out.print(f"{_counted(planned)} -> {planned.out}", markup=False)
+    out.print(f"{_counted(planned)} -> {planned.out}")
     shown = [[s.trial.label, s.trial.role, s.state, str(s.epochs)] for s in standings]
     out.print(table("", ["trial", "role", "state", "epochs"], shown, text_columns=3))
 
@@ -191,10 +191,9 @@ def _show(board: "Board", folder: Path, seconds: float) -> None:
         out.print(
             f"Top-1 accuracy (%) of {main_task(result)} on '{result['split']}' of {store.name}, "
             f"{result['n']} segments with every sensor, means over seeds:",
-            markup=False,
         )
         out.print(table("", columns, cells, gap=1))
-    out.print(f"{duration(seconds)}. Runs: {folder}/runs   More: mmcache report {folder}", markup=False)
+    out.print(f"{duration(seconds)}. Runs: {folder}/runs   More: mmcache report {folder}")
 
 
 def _complain(board: "Board") -> None:

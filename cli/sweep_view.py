@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mmcache.cli.console import duration, err, escape
+from mmcache.cli.console import duration, err, plain
 
 if TYPE_CHECKING:
     from mmcache.fuse.sweep.board import Standing
@@ -49,7 +49,7 @@ class SweepView:
         self._standings[name] = standing
         self._first.setdefault(name, 0)
         if self._live is None and self._states.get(name) != standing.state:
-            err.print(escape(self._line(standing)))
+            err.print(self._line(standing))
         self._states[name] = standing.state
 
     def _line(self, standing: "Standing") -> str:
@@ -95,7 +95,7 @@ class SweepView:
 def _cells(standing: "Standing") -> list[Text]:
     known = standing.epoch > 0
     return [
-        Text(standing.trial.label),
+        Text(plain(standing.trial.label)),
         Text(standing.state, style=_STYLES[standing.state]),
         Text(f"{standing.epoch}/{standing.epochs}" if known else ""),
         Text(f"{standing.loss:.3f}" if known and standing.loss is not None else ""),

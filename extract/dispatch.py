@@ -1,13 +1,9 @@
 """Deal shards to workers until none is left: dead workers are replaced, stragglers overtaken, Ctrl-C heeded."""
 
-import contextlib
 import dataclasses
-import signal
 import statistics
-import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 from mmcache.extract.crew import START_S, Crew, Worker, get
@@ -86,15 +82,14 @@ class Dispatch:
         Raises:
             MmcacheError: the workers keep dying on one shard, or none is left; or what a worker raised.
         """
-        with _terminate_as_interrupt():
-            try:
-                while self._tasks or self._running:
-                    self._hand_out()
-                    self._wait(_POLL_S)
-                    self._progress.update(dict(self._settled + self._under_way()))
-            except KeyboardInterrupt:
-                self._stop()
-                return False
+        try:
+            while self._tasks or self._running:
+                self._hand_out()
+                self._wait(_POLL_S)
+                self._progress.update(dict(self._settled + self._under_way()))
+        except KeyboardInterrupt:
+            self._stop()
+            return False
         return True
 
     def _hand_out(self) -> None:
@@ -186,16 +181,3 @@ class Dispatch:
             self._progress.update(dict(self._settled))
         except KeyboardInterrupt:
             return
-
-
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Have SIGTERM, which batch systems send when time is up, end the run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -14,9 +14,10 @@ from mmcache.extract.plan import ModalityPlan, Plan
 from mmcache.extract.worker import Job, ShardTask
 from mmcache.store.atomic import remove_leftovers
 from mmcache.store.create import create_store
-from mmcache.store.errors import MmcacheError, TooManyFailures
+from mmcache.store.errors import TooManyFailures
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.interrupts import Interrupted
 from mmcache.store.layout import Presence
 from mmcache.store.lock import writer_lock
 from mmcache.store.ray_link import connected
@@ -26,10 +27,6 @@ from mmcache.store.writer import TokenWriter, add_tokens
 _MEASURED_FROM = 20  # windows of a modality, from which on its time is measured beforehand
 
 __all__ = ["ExtractSummary", "NoProgress", "Progress", "check_failures", "run_extract", "warnings_of"]
-
-
-class Interrupted(MmcacheError):
-    """The run was told to stop, and has kept what was done."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +70,7 @@ def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:
         FingerprintError: the store holds tokens made differently.
         StoreError: another process writes the store.
         ConfigError: the cluster cannot be reached, or its nodes do not see the store.
-        Interrupted: Ctrl-C; the store is sound and has what was done until then.
+        Interrupted: Ctrl-C or SIGTERM; the store is sound and has what was done until then.
     """
     began = time.perf_counter()
     with writer_lock(plan.root):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.store.errors import ConfigError
+from mmcache.store.interrupts import terminate_as_interrupt
 
 AUTO = "auto"  # the cluster this machine is a node of
 OBJECT_STORE_BYTES = 128 << 20  # Ray's shared memory where nothing large passes through it
@@ -35,6 +36,16 @@ def connected(address: str | None, object_store_bytes: int = OBJECT_STORE_BYTES)
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it says of a refusal, we say in words
     import ray
 
+    with terminate_as_interrupt():
+        _init(ray, address, object_store_bytes)
+        try:
+            with terminate_as_interrupt():  # again: ray.init puts a handler of its own there, which exits at once
+                yield ray
+        finally:
+            ray.shutdown()
+
+
+def _init(ray: Any, address: str | None, object_store_bytes: int) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         ray.init(
@@ -44,15 +55,11 @@ def connected(address: str | None, object_store_bytes: int = OBJECT_STORE_BYTES)
             object_store_memory=object_store_bytes,
             **options,
         )
-    else:
-        try:
-            ray.init(address=address, **options)
-        except Exception as error:  # Ray has no common base for them
-            raise _refused(address, error) from error
+        return
     try:
-        yield ray
-    finally:
-        ray.shutdown()
+        ray.init(address=address, **options)
+    except Exception as error:  # Ray has no common base for them
+        raise _refused(address, error) from error
 
 
 def _check_address(address: str) -> None:

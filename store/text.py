@@ -5,7 +5,7 @@ import re
 _LIMIT = 80
 # C0 and C1 controls, line and paragraph separators, marks that reorder text on a screen, and lone surrogates. Tab and
 # newline are layout in our own messages and stay.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:

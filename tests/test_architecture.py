@@ -50,7 +50,18 @@ def test_every_package_is_installed() -> None:
 
     listed = set(tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     folders = {path.parent for part in ALLOWED for path in (REPOSITORY / part).rglob("*.py")}
-    assert {"mmcache." + ".".join(f.relative_to(REPOSITORY).parts) for f in folders} == listed
+    parts = {"mmcache." + ".".join(f.relative_to(REPOSITORY).parts) for f in folders}
+    assert {"mmcache", *parts} == listed
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    import importlib.metadata
+
+    import mmcache
+
+    assert mmcache.__version__ == importlib.metadata.version("mmcache")
+    with pytest.raises(AttributeError, match="module 'mmcache' has no attribute 'version'"):
+        mmcache.version  # noqa: B018
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["fuse", "--help"], ["list", "strategies"]])

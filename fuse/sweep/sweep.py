@@ -4,14 +4,11 @@ The run folders are the truth: what is finished there is never trained again, an
 epoch. Tune's own records are kept in a folder that is thrown away.
 """
 
-import contextlib
 import dataclasses
 import logging
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +24,14 @@ from mmcache.fuse.sweep.spec import SPEC_FILE, SweepSpec, saved_spec
 from mmcache.fuse.sweep.trials import Planner
 from mmcache.fuse.training import newest_store
 from mmcache.store.atomic import atomic_write
-from mmcache.store.errors import ConfigError, MmcacheError
+from mmcache.store.errors import ConfigError
+from mmcache.store.interrupts import Interrupted
 from mmcache.store.lock import writer_lock
 from mmcache.store.ray_link import connected
 
 _DONE_FILE = "sweep.done"  # holds the identity of the sweep that was finished last
 _TUNE_FOLDER = ".tune"
 _DEATHS = 4  # of workers under one group, before it counts as failed
-
-
-class Interrupted(MmcacheError):
-    """The sweep was told to stop, and has kept what was done."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,8 +203,7 @@ def _tune(
         ),
     )
     try:
-        with _terminate_as_interrupt():
-            tuner.fit()
+        tuner.fit()
     except KeyboardInterrupt:
         return True
     finally:
@@ -263,20 +256,3 @@ def _quieten() -> None:
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     for name in ("ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM, as batch systems send it, is heeded as Ctrl-C is."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

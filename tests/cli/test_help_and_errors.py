@@ -1,5 +1,6 @@
 """What a person sees who asks for help, or makes a mistake."""
 
+import importlib.metadata
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,11 @@ def test_every_command_explains_itself(command: list[str], mmcache: Callable) ->
     assert "Usage" in done.out
     if command and command != ["store"]:
         assert "Example: mmcache " in done.out
+
+
+def test_the_version_is_shown(mmcache: Callable) -> None:
+    done = mmcache("--version")
+    assert (done.code, done.out) == (0, f"mmcache {importlib.metadata.version('mmcache')}\n")
 
 
 def test_the_installed_script_runs() -> None:

@@ -59,7 +59,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     run.wait_for_epochs(8)
     os.kill(run.process.pid, sent)
     code, _, errors = run.end()
-    assert code == 1, errors
+    assert code == 128 + sent, errors
     assert "Traceback" not in errors
     assert "of 10 trials ended" in errors
     assert "the same command goes on from there" in errors
