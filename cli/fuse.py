@@ -135,8 +135,13 @@ def _show(strategy: str, trained: "TrainedRun") -> None:
     if trained.was_finished:
         out.print(f"Finished earlier: {trained.path}")
     titles = [f"{strategy} teacher", *(f"teacher {i}" for i in range(2, len(trained.teachers) + 1))]
-    runs = {title: teacher.result for title, teacher in zip(titles, trained.teachers, strict=False)}
     result = trained.result
+    # A teacher of one sensor may be scored on another split: its figures do not belong beside these.
+    runs = {
+        title: teacher.result
+        for title, teacher in zip(titles, trained.teachers, strict=False)
+        if teacher.result["split"] == result["split"]
+    }
     out.print(f"Top-1 accuracy on '{result['split']}', {result['n']} segments with every sensor:")
     out.print(accuracies({**runs, strategy: result}))
     out.print(f"Run: {trained.path}   Again, as JSON: mmcache evaluate {trained.path} --json")

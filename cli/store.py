@@ -38,7 +38,13 @@ def _show_info(path: str, described: dict[str, Any]) -> None:
     total = f", {size(described['bytes'])}" if described["bytes"] is not None else ""
     out.print(f"{path}: {described['dataset']}, {described['segments']} segments{total}", markup=False)
     tasks = ", ".join(f"{task} ({count} classes)" for task, count in described["tasks"].items())
-    out.print(f"tasks: {tasks}; results are reported on '{described['eval_split']}'", markup=False)
+    split = described["eval_split"]
+    reported = (
+        f"results are reported on '{split}'"
+        if split
+        else "`mmcache fuse` needs --eval-split: no split is named for results"
+    )
+    out.print(f"tasks: {tasks or 'none'}; {reported}", markup=False)
     rows = []
     for a in described["arrays"]:
         shape = f"{a['views']} x {a['tokens']} x {a['width']}"

@@ -13,6 +13,7 @@ from mmcache.fuse import groups, protocols
 from mmcache.fuse.bootstrap import intervals
 from mmcache.fuse.calibration import calibration_error
 from mmcache.fuse.model import Model, config_of, read_run_config
+from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.scoring import NATURAL, evaluated_rows, model_sources, score, stored_sources
 from mmcache.store.atomic import atomic_file, atomic_write
 from mmcache.store.errors import ConfigError
@@ -81,7 +82,7 @@ def subsets_table(
         except (pa.ArrowException, OSError) as error:
             raise ConfigError(f"{run / SUBSETS_FILE} is damaged ({error}): --fresh makes it again") from None
     opened = FeatureStore.open(store or saved["store"], protocol=protocol or own_protocol)
-    split = split or (own_split if protocol in (None, own_protocol) else opened.meta.eval_split)
+    split = reported_split(split or (own_split if protocol in (None, own_protocol) else None), opened)
     model = Model.load(run, device)
     rows = evaluated_rows(opened, split, list(stored_sources(model, opened).values()))
     table = score(model, opened, rows, config_of(saved).k, device)

@@ -31,6 +31,7 @@ from mmcache.fuse.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, to_y
 from mmcache.fuse.objective import Lesson, Objective, Teaching
 from mmcache.fuse.origin import token_origins
 from mmcache.fuse.progress import Progress
+from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.rows import choose_rows
 from mmcache.fuse.run import Optimiser, RunFolder, write_model
 from mmcache.fuse.start import start_from
@@ -69,7 +70,7 @@ class Training:
         resolved = [store.resolve(name) for name in modalities]
         self.names = [modality for modality, _ in resolved]
         self.sources = [f"{modality}/{encoder}" for modality, encoder in resolved]
-        self.eval_split = config.eval_split or store.meta.eval_split
+        self.eval_split = reported_split(config.eval_split, store)
         self.rows = choose_rows(config, store, dict(zip(self.names, self.sources, strict=True)), self.eval_split)
         self.loader = loader or Loader(
             store, self.sources, self.rows.every, k=config.k, resident=config.resident, device=device

@@ -18,6 +18,7 @@ from mmcache.fuse.loop import Training
 from mmcache.fuse.model import read_run_config
 from mmcache.fuse.objective import Teaching
 from mmcache.fuse.progress import Progress, Silent
+from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.run import RunFolder, own_randomness
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.teacher import cached_answers, teacher_features, teacher_name
@@ -116,7 +117,7 @@ def first_configs(
     if config.has_teacher and not config.teacher_runs:
         teachers = teacher_configs(config, layers, config.teacher_modalities or _in_train(config, store))
         for one in teachers:
-            if not len(store.rows(one.eval_split or store.meta.eval_split, one.modalities)):
+            if not len(store.rows(reported_split(one.eval_split, store), one.modalities)):
                 one.eval_split = "train"  # the one sensor it has is nowhere at test: there is nothing else to score
     begins = config.start is None and strategy.start is not None
     return teachers, start_config(config, layers) if begins else None
@@ -262,6 +263,9 @@ def check_store(config: FuseConfig, store: FeatureStore, modalities: list[str]) 
         for loss in ("align", "mar"):
             if getattr(config, loss) > 0:
                 problems.add(f"the loss {loss} is between modalities, and this run has one, {names[0]}")
-    for split in ("train", config.eval_split or store.meta.eval_split):
-        problems.check_name(f"split of {store.path}", split, store.meta.splits)
+    problems.check_name(f"split of {store.path}", "train", store.meta.splits)
+    try:
+        reported_split(config.eval_split, store)
+    except ConfigError as error:
+        problems.add(str(error))
     problems.raise_if_any()

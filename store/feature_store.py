@@ -11,12 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmcache.store import layout
-from mmcache.store.errors import ConfigError, UnknownTokensError, unknown_name
+from mmcache.store.errors import ConfigError, Problems, UnknownTokensError, unknown_name
 from mmcache.store.layout import Presence, StoreMeta, token_arrays
 from mmcache.store.location import locate
 from mmcache.store.reports import read_reports
 from mmcache.store.segments import read_segments
 from mmcache.store.small_array import read_small_array
+from mmcache.store.splits import canonical_splits, stated_or_usual
 from mmcache.store.token_array import TokenArray
 
 if TYPE_CHECKING:
@@ -125,6 +126,11 @@ class FeatureStore:
         return [column.removeprefix(_PROTOCOL) for column in columns if column.startswith(_PROTOCOL)]
 
     @property
+    def eval_split(self) -> str:
+        """The split that results are reported on, never train; '' where nothing says which."""
+        return stated_or_usual(self.meta.eval_split, self.meta.splits)
+
+    @property
     def modalities(self) -> list[str]:
         """The modalities with tokens, sorted."""
         return list(self.tokens)
@@ -218,18 +224,21 @@ class FeatureStore:
     def _divide_by(self, protocol: str) -> None:
         """Put a protocol's split in the place of the store's own; segments outside of it are in no split.
 
-        Results are reported on the store's own evaluation split where the protocol has one of that name, else on its
-        test or validation split.
+        Results are reported on the store's own evaluation split where the protocol has one of that name, else on the
+        one that eval_split_of finds.
         """
         if protocol not in self.protocols:
             raise ConfigError(unknown_name(f"protocol of {self.path}", protocol, self.protocols))
-        split = self.segments[_PROTOCOL + protocol].fillna("").astype(str)
+        column = _PROTOCOL + protocol
+        split = self.segments[column].fillna("").astype(str).str.strip()
+        problems = Problems()
+        split = canonical_splits(split, f"column {column} of {self.path}", problems).where(split != "", "")
+        problems.raise_if_any()
         counts = split[split != ""].value_counts().sort_index()
-        names = [self.meta.eval_split, "test", "validation", *counts.index]
-        found = next((name for name in names if name in counts.index), self.meta.eval_split)
         self.segments = self.segments.assign(split=split)
         splits = {str(name): int(count) for name, count in counts.items()}
-        self.meta = dataclasses.replace(self.meta, splits=splits, eval_split=found)
+        reported = stated_or_usual(self.meta.eval_split, splits)
+        self.meta = dataclasses.replace(self.meta, splits=splits, eval_split=reported)
 
     def _small_array(self, kind: str, modality: str, encoder: str) -> NDArray[Any] | None:
         path = self.path / kind / modality / encoder

@@ -21,7 +21,7 @@ import pandas as pd
 from mmcache.store import layout
 from mmcache.store.atomic import TEMPORARY_PREFIX
 from mmcache.store.create import ensure_store
-from mmcache.store.errors import ConfigError, StoreError
+from mmcache.store.errors import ConfigError, Problems, StoreError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.hdf5_form import check_form, is_text, read_text
@@ -30,6 +30,7 @@ from mmcache.store.lock import writer_lock
 from mmcache.store.reports import finish_reports
 from mmcache.store.segments import REQUIRED, check_segments
 from mmcache.store.source import Progress, TokenSource, check_dtype, silent, write_source
+from mmcache.store.splits import canonical_splits, stated_or_usual
 
 _BLOCK_ROWS = 64
 
@@ -50,7 +51,7 @@ def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progre
     try:
         with h5py.File(temporary, "w") as file:
             file.attrs["dataset"] = store.meta.dataset
-            file.attrs["eval_split"] = store.meta.eval_split
+            file.attrs["eval_split"] = store.eval_split
             file.attrs["recommended"] = json.dumps(store.meta.recommended)
             file.create_dataset("ids", data=store.segments["id"].tolist(), dtype=text)
             file.create_dataset("split", data=store.segments["split"].tolist(), dtype=text)
@@ -130,7 +131,10 @@ def import_hdf5(
 
 def _segments(file: h5py.File, source: Path) -> tuple[pd.DataFrame, StoreMeta]:
     """The segments and metadata; where the file has no spans, each segment is its own one-second video."""
-    columns: dict[str, Any] = {"id": read_text(file["ids"]), "split": read_text(file["split"])}
+    problems = Problems()
+    split = canonical_splits(pd.Series(read_text(file["split"]), dtype=object), f"'split' of {source}", problems)
+    problems.raise_if_any()
+    columns: dict[str, Any] = {"id": read_text(file["ids"]), "split": split.tolist()}
     for name, values in file.get("segments", {}).items():
         if name in ("id", "split"):
             continue  # 'ids' and 'split' say it
@@ -145,9 +149,7 @@ def _segments(file: h5py.File, source: Path) -> tuple[pd.DataFrame, StoreMeta]:
         else:
             tasks[task] = [str(label) for label in range(int(values.max(initial=-1)) + 1)]
     splits = {str(split): int(count) for split, count in sorted(table["split"].value_counts().items())}
-    eval_split = str(
-        file.attrs.get("eval_split", next((s for s in ("test", "validation", "val") if s in splits), max(splits)))
-    )
+    eval_split = stated_or_usual(file.attrs.get("eval_split"), splits)
     extras = [c for c in table.columns if c not in REQUIRED and c not in tasks]
     dataset = str(file.attrs.get("dataset", source.stem))
     meta = StoreMeta(dataset, tasks, splits, eval_split, recommended=_recommended(file))

@@ -21,7 +21,7 @@ def describe(store: FeatureStore) -> dict[str, Any]:
     return {
         "dataset": store.meta.dataset,
         "segments": len(store),
-        "eval_split": store.meta.eval_split,
+        "eval_split": store.eval_split,
         "tasks": {task: len(classes) for task, classes in store.tasks.items()},
         "bytes": _bytes(store.path),
         "arrays": [_describe_array(store, f"{modality}/{encoder}") for modality, encoder in store.arrays],

@@ -72,7 +72,7 @@ class StoreMeta:
     dataset: str
     tasks: dict[str, list[str]]  # task -> class names, index = label
     splits: dict[str, int]  # split -> number of segments
-    eval_split: str  # the split results are reported on
+    eval_split: str  # the split results are reported on; '' = left open, see FeatureStore.eval_split
     coverage: dict[str, dict[str, dict[str, int]]] = dataclasses.field(default_factory=dict)
     recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # the data set's own fuse settings
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)  # of segments.parquet and the reports

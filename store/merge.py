@@ -22,6 +22,7 @@ from mmcache.store.reports import finish_reports
 from mmcache.store.shard_commit import OldShard
 from mmcache.store.shard_file import EMPTY, read_index
 from mmcache.store.source import Progress, silent
+from mmcache.store.splits import TRAIN, canonical_split, eval_split_of, stated_or_usual
 from mmcache.store.token_array import TokenArray
 from mmcache.store.writer import TokenWriter, add_tokens
 
@@ -62,19 +63,22 @@ def _check_parts(stores: list[FeatureStore]) -> None:
     problems = []
     first = stores[0]
     for store in stores[1:]:
-        for field in ("dataset", "tasks", "eval_split"):
-            ours, theirs = getattr(first.meta, field), getattr(store.meta, field)
-            if ours != theirs:
-                shown = f": {ours!r} and {theirs!r}" if field != "tasks" else ""
-                problems.append(f"{first.path} and {store.path} differ in their {field}{shown}")
+        if first.meta.dataset != store.meta.dataset:
+            shown = f"{first.meta.dataset!r} and {store.meta.dataset!r}"
+            problems.append(f"{first.path} and {store.path} differ in their dataset: {shown}")
+        if first.meta.tasks != store.meta.tasks:
+            problems.append(f"{first.path} and {store.path} differ in their tasks")
         if list(store.segments.columns) != list(first.segments.columns):
             problems.append(f"{first.path} and {store.path} differ in the columns of their segments")
             continue
-        ours = first.segments.set_index("id")
-        theirs = store.segments.set_index("id")
+        ours, theirs = (_with_usual_splits(one.segments).set_index("id") for one in (first, store))
         common = ours.index.intersection(theirs.index)
         if not _say_the_same(ours.loc[common], theirs.loc[common]):
             problems.append(f"{first.path} and {store.path} say different things of the same segments")
+    reported = {_stated_split(store): store for store in reversed(stores) if _stated_split(store)}
+    if len(reported) > 1:
+        said = ", ".join(f"{store.path} on '{split}'" for split, store in reversed(reported.items()))
+        problems.append(f"they report results on different splits: {said}")
     for store in stores:
         for modality, encoder in store.arrays:
             problems.extend(_mismatch(stores, store, f"{modality}/{encoder}"))
@@ -112,10 +116,29 @@ def _has_lengths(array: TokenArray) -> bool:
 
 
 def _joined(stores: list[FeatureStore]) -> tuple[pd.DataFrame, StoreMeta]:
-    """The segments of all parts, in their order, each once."""
+    """The segments of all parts, in their order, each once.
+
+    Where parts name one split differently, as 'val' and 'validation', the split gets its usual name.
+    """
     table = pd.concat([store.segments for store in stores]).drop_duplicates("id", ignore_index=True)
+    usual = _with_usual_splits(table)
+    if usual["split"].nunique() < table["split"].nunique():
+        table = usual
     splits = {str(split): int(n) for split, n in sorted(table["split"].value_counts().items())}
-    return table, dataclasses.replace(stores[0].meta, splits=splits, coverage={}, sha256={})
+    stated = next(filter(None, map(_stated_split, stores)), "")
+    reported = stated_or_usual(stated, splits)
+    return table, dataclasses.replace(stores[0].meta, splits=splits, eval_split=reported, coverage={}, sha256={})
+
+
+def _with_usual_splits(segments: pd.DataFrame) -> pd.DataFrame:
+    return segments.assign(split=segments["split"].map(canonical_split))
+
+
+def _stated_split(store: FeatureStore) -> str:
+    """The usual name of the split that a store states for its results; '' where it follows from the store's splits."""
+    stated = store.meta.eval_split
+    follows = stated == eval_split_of(store.meta.splits) or canonical_split(stated) == TRAIN
+    return "" if follows else canonical_split(stated)
 
 
 @dataclasses.dataclass(frozen=True)

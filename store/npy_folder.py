@@ -35,6 +35,7 @@ from mmcache.store.lock import writer_lock
 from mmcache.store.reports import finish_reports
 from mmcache.store.segments import REQUIRED, check_segments, is_task_name
 from mmcache.store.source import Progress, TokenSource, check_dtype, silent, write_source
+from mmcache.store.splits import canonical_splits, stated_or_usual
 
 _TABLE, _CLASSES, _ABOUT = "segments.csv", "classes", "mmcache.json"
 _FORM = "see `mmcache store import --help` for the form"
@@ -74,7 +75,7 @@ def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progr
             (temporary / _CLASSES / f"{task}.txt").write_text(text)
         about = {
             "dataset": store.meta.dataset,
-            "eval_split": store.meta.eval_split,
+            "eval_split": store.eval_split,
             "recommended": store.meta.recommended,
             "tasks": list(store.tasks),
             "columns": {column: _kind(store.segments[column]) for column in store.segments},
@@ -192,6 +193,7 @@ def _read_segments(folder: Path, about: dict[str, Any], tasks: list[str] | None)
     exported = about.get("tasks")
     chosen = tasks or (exported if isinstance(exported, list) else [c for c in rest if c in listed] or rest)
     problems = Problems()
+    table["split"] = canonical_splits(table["split"], str(file), problems)
     classes = {}
     for task in chosen:
         if task not in rest:
@@ -202,14 +204,12 @@ def _read_segments(folder: Path, about: dict[str, Any], tasks: list[str] | None)
             classes[task], table[task] = read_labels(table[task], folder / _CLASSES / f"{task}.txt", problems)
     problems.raise_if_any()
     splits = {str(split): int(n) for split, n in sorted(table["split"].value_counts().items())}
-    usual = next((split for split in ("test", "validation", "val") if split in splits), max(splits))
-    eval_split = str(about.get("eval_split", usual))
     recommended = about.get("recommended")
     meta = StoreMeta(
         dataset=str(about.get("dataset", folder.name)),
         tasks=classes,
         splits=splits,
-        eval_split=eval_split if eval_split in splits else usual,
+        eval_split=stated_or_usual(about.get("eval_split"), splits),
         recommended=recommended if isinstance(recommended, dict) else {},
     )
     extras = [column for column in table.columns if column not in (*REQUIRED, *classes)]

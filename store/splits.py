@@ -52,6 +52,16 @@ def eval_split_of(names: Iterable[str]) -> str | None:
     return next(iter(others.values())) if len(others) == 1 else None
 
 
+def stated_or_usual(stated: object, names: Iterable[str]) -> str:
+    """The split that results are reported on, '' where nothing says which.
+
+    The stated one, where it is among `names` and not train; else the one that eval_split_of finds.
+    """
+    names = list(names)
+    found = [name for name in names if isinstance(stated, str) and canonical_split(name) == canonical_split(stated)]
+    return next((name for name in found if canonical_split(name) != TRAIN), eval_split_of(names) or "")
+
+
 def matching_splits(asked: Iterable[str], available: Iterable[str], problems: Problems) -> list[str]:
     """The splits that a person asked for, by any usual name.
 

@@ -11,6 +11,7 @@ from mmcache.fuse.evaluation import evaluate, evaluated_rows
 from mmcache.fuse.loop import Training
 from mmcache.fuse.packing.training import PackedTraining
 from mmcache.fuse.progress import Progress
+from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.run import RunFolder, own_randomness
 from mmcache.fuse.training import RunRequest, TrainedRun, make_training, open_folder
 from mmcache.store.errors import MmcacheError
@@ -87,7 +88,7 @@ def _shared_loader(request: RunRequest) -> Loader:
     config, store = request.config, request.store
     sources = [f"{m}/{e}" for m, e in map(store.resolve, config.modalities or store.modalities)]
     rows = store.rows("train", sources)
-    tested = evaluated_rows(store, config.eval_split or store.meta.eval_split, sources)
+    tested = evaluated_rows(store, reported_split(config.eval_split, store), sources)
     return Loader(
         store,
         sources,

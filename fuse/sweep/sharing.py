@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.sweep.trials import Planner
 from mmcache.store.at_hand import bytes_of, read_at_hand
 from mmcache.store.buffers import BufferPool
@@ -45,7 +46,7 @@ def portions(planner: Planner) -> list[Portion]:
         part = wanted.setdefault((config.store, _effective_k(store, sources, config.k)), {"sources": {}, "rows": None})
         part["store"] = store
         part["sources"] |= dict.fromkeys(sources)
-        split = store.segments["split"].isin(["train", config.eval_split or store.meta.eval_split]).to_numpy()
+        split = store.segments["split"].isin(["train", reported_split(config.eval_split, store)]).to_numpy()
         part["rows"] = split if part["rows"] is None else part["rows"] | split
     out = []
     for (path, k), part in wanted.items():

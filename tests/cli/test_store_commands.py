@@ -157,13 +157,25 @@ def test_parts_of_other_segments_are_merged_to_the_store_of_all(mmcache: Callabl
     assert files(Path("deep/one.zarr")) == files(store)
 
 
-def test_parts_that_do_not_go_together_are_refused(mmcache: Callable, store: Path) -> None:
-    """Without a test segment, a part reports on another split."""
+def test_a_part_without_test_segments_leaves_the_split_of_results_to_the_others(mmcache: Callable, store: Path) -> None:
     for number, rows in enumerate((range(3), range(3, N))):
         import_part(mmcache, store, number, rows)
-    done = mmcache("store", "merge", "0.zarr", "1.zarr", "--store", "one.zarr")
+    shown = mmcache("store", "info", "0.zarr")
+    assert (shown.code, shown.out.splitlines()[1]) == (
+        0,
+        "tasks: verb (3 classes); `mmcache fuse` needs --eval-split: no split is named for results",
+    )
+    assert json.loads(mmcache("store", "info", "0.zarr", "--json").out)["eval_split"] == ""
+    assert mmcache("store", "merge", "0.zarr", "1.zarr", "--store", "one.zarr").code == 0
+    assert "results are reported on 'test'" in mmcache("store", "info", "one.zarr").out
+
+
+def test_parts_that_do_not_go_together_are_refused(mmcache: Callable, store: Path) -> None:
+    write_folder(Path("other"), range(3))
+    assert mmcache("store", "import", "other", "--store", "0.zarr").code == 0
+    done = mmcache("store", "merge", store, "0.zarr", "--store", "one.zarr")
     assert done.code == 2
-    assert "0.zarr and 1.zarr differ in their eval_split: 'train' and 'test'" in done.err
+    assert "a.zarr and 0.zarr differ in their dataset: 'features' and 'other'" in done.err
     assert not Path("one.zarr").exists()
 
 

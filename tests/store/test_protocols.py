@@ -49,7 +49,7 @@ def test_a_protocol_takes_the_place_of_the_split(root: Path) -> None:
 
 def test_results_stay_on_a_split_of_the_same_name(root: Path) -> None:
     assert FeatureStore.open(root, protocol="shot").meta.eval_split == "validation"
-    assert FeatureStore.open(root, protocol="only").meta.eval_split == "train"
+    assert FeatureStore.open(root, protocol="only").meta.eval_split == ""  # never train
 
 
 def test_without_a_protocol_nothing_changes(root: Path) -> None:

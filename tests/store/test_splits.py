@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmcache.store.errors import Problems
-from mmcache.store.splits import canonical_splits, eval_split_of, matching_splits
+from mmcache.store.splits import canonical_splits, eval_split_of, matching_splits, stated_or_usual
 
 
 def stored(*cells):
@@ -59,3 +59,19 @@ def test_a_split_is_found_by_any_usual_name():
     assert not problems.messages
     assert matching_splits(["fold_1"], ["train", "fold1"], problems) == []
     assert problems.messages == ["unknown split 'fold_1'. Did you mean 'fold1'? Known: fold1, train."]
+
+
+@pytest.mark.parametrize(
+    ("stated", "names", "expected"),
+    [
+        ("val", ["train", "validation", "test"], "validation"),
+        ("validation", ["train", "val", "test"], "val"),
+        ("train", ["train", "dev"], "dev"),
+        ("Training", ["training", "a", "b"], ""),
+        ("gone", ["train", "test"], "test"),
+        ("", ["train"], ""),
+        (7, ["train", "test"], "test"),
+    ],
+)
+def test_a_stated_split_counts_where_it_is_there_and_not_train(stated, names, expected):
+    assert stated_or_usual(stated, names) == expected
