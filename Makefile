@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format typecheck install bench-extract bench-epoch bench-fuse bench-step bench-store bench-sweep clean
+.PHONY: demo test test-slow fuzz lint format typecheck install bench-extract bench-epoch bench-fuse bench-step bench-store bench-sweep clean
 
 install: $(STAMP)
 
@@ -26,6 +26,10 @@ test: lint typecheck
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# Every reader of user files on 500 damaged inputs: what becomes of each, within ten minutes.
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/run.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
