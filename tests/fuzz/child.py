@@ -21,7 +21,6 @@ from target import Target
 from targets import targets_of
 
 READ, REFUSED = "read", "refused"
-_MEMORY_BYTES = 1 << 30  # over what the reader takes for the sound input
 
 
 def main() -> None:
@@ -30,6 +29,7 @@ def main() -> None:
     parser.add_argument("target", help="the name of a target there")
     parser.add_argument("--inputs", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--memory", type=int, required=True, help="MiB over what the sound input takes")
     parser.add_argument("--folder", type=Path, required=True, help="an empty one to work in")
     parser.add_argument("--keep", type=Path, required=True, help="where inputs that lead to faults are kept")
     options = parser.parse_args()
@@ -37,31 +37,26 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a reader prints is not ours
     warnings.simplefilter("ignore")
     options.keep.mkdir(parents=True, exist_ok=True)
-    fuzz(
-        targets_of(options.module)[options.target],
-        options.inputs,
-        options.seed,
-        options.folder,
-        options.keep,
-        lambda line: print(line, file=out),
-    )
+    target = targets_of(options.module)[options.target]
+    fuzz(target, options, lambda line: print(line, file=out))
 
 
-def fuzz(target: Target, inputs: int, seeded: int, folder: Path, keep: Path, say: Callable[[str], None]) -> None:
-    """Read the sound input, then `inputs` damaged ones. The damaged file stays in place while it is read."""
+def fuzz(target: Target, options: argparse.Namespace, say: Callable[[str], None]) -> None:
+    """Read the sound input, then the damaged ones. The damaged file stays in place while it is read."""
+    folder = options.folder
     files = target.write(folder)
     sound = {path: path.read_bytes() for path in files}
     _reset_peak()
     before = _peak()
     if any(_zero(array) for array in target.read(folder)):
         raise AssertionError(f"the sound input of {target.name} is read as zeros")
-    own = _peak() - before
+    allowed = _peak() - before + (options.memory << 20)
     seen: set[str] = set()
     clock = itertools.count(time.time_ns(), 1_000_000)  # readers tell by its time that a file has changed
 
-    @seed(seeded)
+    @seed(options.seed)
     @settings(
-        max_examples=inputs,
+        max_examples=options.inputs,
         database=None,
         deadline=None,
         phases=[Phase.generate],
@@ -74,10 +69,10 @@ def fuzz(target: Target, inputs: int, seeded: int, folder: Path, keep: Path, say
         stamp = next(clock)
         os.utime(path, ns=(stamp, stamp))
         say(f"begin {path.relative_to(folder)}")
-        outcome = _outcome(target, folder, own)
+        outcome = _outcome(target, folder, allowed)
         if outcome not in (READ, REFUSED) and outcome not in seen:
             seen.add(outcome)
-            (keep / f"{outcome.split()[0]}-{seeded}-{len(seen)}-{path.name}").write_bytes(damaged)
+            (options.keep / f"{outcome.split()[0]}-{options.seed}-{len(seen)}-{path.name}").write_bytes(damaged)
         say(outcome)
         path.write_bytes(sound[path])
 
@@ -85,7 +80,7 @@ def fuzz(target: Target, inputs: int, seeded: int, folder: Path, keep: Path, say
     say("done")
 
 
-def _outcome(target: Target, folder: Path, own: int) -> str:
+def _outcome(target: Target, folder: Path, allowed: int) -> str:
     gc.collect(0)
     _reset_peak()
     before = _peak()
@@ -100,7 +95,7 @@ def _outcome(target: Target, folder: Path, own: int) -> str:
     else:
         outcome = "zeros" if any(zeros) else READ
     taken = _peak() - before
-    if taken > own + _MEMORY_BYTES:
+    if taken > allowed:
         return f"memory {taken / 2**30:.1f} GiB ({outcome})"
     return outcome
 

@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=540, help="after this many seconds no more inputs are read")
     parser.add_argument("--patience", type=float, default=10, help="seconds that one input may take")
+    parser.add_argument("--memory", type=int, default=1024, help="MiB that it may take over the sound input's")
     parser.add_argument("--modules", nargs="+", default=MODULES, help="where readers are listed")
     parser.add_argument("--keep", type=Path, default=Path(".fuzz"), help="where inputs that lead to faults are kept")
     options = parser.parse_args()
@@ -40,10 +41,8 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown target {unknown[0]}; there are: {', '.join(modules)}")
     began = time.monotonic()
-    rows = [
-        _Row(name, modules[name], options.inputs, options.seed, options.keep, options.patience, began + options.seconds)
-        for name in options.targets or modules
-    ]
+    until = began + options.seconds
+    rows = [_Row(name, modules[name], options, until) for name in options.targets or modules]
     print(f"{'reader':26} {'inputs':>6} {'read':>6} {'refused':>8}  " + "  ".join(f"{f:>9}" for f in _FAULTS))
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         jobs = [pool.submit(row.fuzz) for row in rows]
@@ -68,17 +67,14 @@ class _Row:
 
     name: str
     module: str
-    inputs: int
-    seed: int
-    keep: Path
-    patience_s: float
+    options: argparse.Namespace
     until: float
     counts: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
     faults: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
 
     @property
     def left(self) -> int:
-        return self.inputs - sum(self.counts.values())
+        return self.options.inputs - sum(self.counts.values())
 
     def fuzz(self) -> None:
         """Read inputs until there are enough. Another child follows one that died, hung, or ran out of ideas."""
@@ -86,7 +82,7 @@ class _Row:
         while self.left > 0 and time.monotonic() < self.until:
             before = self.left
             with tempfile.TemporaryDirectory(prefix="fuzz-", dir=_IN_RAM) as folder:
-                self._one_child(Path(folder), self.seed * 1000 + child)
+                self._one_child(Path(folder), self.options.seed * 1000 + child)
             child += 1
             if self.left == before:
                 return
@@ -100,8 +96,8 @@ class _Row:
 
     def _one_child(self, folder: Path, seed: int) -> None:
         command = [sys.executable, str(Path(__file__).with_name("child.py")), self.module, self.name]
-        command += ["--inputs", str(self.left), "--seed", str(seed)]
-        command += ["--folder", str(folder), "--keep", str(self.keep / self.name)]
+        command += ["--inputs", str(self.left), "--seed", str(seed), "--memory", str(self.options.memory)]
+        command += ["--folder", str(folder), "--keep", str(self.options.keep / self.name)]
         with tempfile.TemporaryFile() as errors:
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment)
@@ -118,9 +114,9 @@ class _Row:
                 self._fault("death", f"death before the first input: {' '.join(said)[:300]}")
                 return
             fault = "hang" if hung else "death"
-            detail = f"more than {self.patience_s:.0f} s" if hung else f"exit code {code}"
+            detail = f"more than {self.options.patience:.0f} s" if hung else f"exit code {code}"
             self._fault(fault, f"{fault}: {detail}")
-            shutil.copyfile(folder / damaged, self.keep / self.name / f"{fault}-{seed}-{Path(damaged).name}")
+            shutil.copyfile(folder / damaged, self.options.keep / self.name / f"{fault}-{seed}-{Path(damaged).name}")
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> tuple[str | None, bool]:
         """(the file that was damaged last, 'done', or None before the first; whether the reader took too long)."""
@@ -130,7 +126,7 @@ class _Row:
         with selectors.DefaultSelector() as watcher, process.stdout as output:
             watcher.register(output, selectors.EVENT_READ)
             while time.monotonic() < self.until:
-                if not watcher.select(_START_S if damaged is None else self.patience_s):
+                if not watcher.select(_START_S if damaged is None else self.options.patience):
                     return damaged, True
                 piece = output.read()
                 if not piece:

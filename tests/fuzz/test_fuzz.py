@@ -9,7 +9,7 @@ RUN = Path(__file__).with_name("run.py")
 
 
 def test_every_kind_of_fault_is_found_counted_and_kept(tmp_path: Path) -> None:
-    command = [sys.executable, RUN, "--modules", "targets.broken", "--inputs", "2", "--patience", "3"]
+    command = [sys.executable, RUN, "--modules", "targets.broken", "--inputs", "2", "--patience", "3", "--memory", "64"]
     ended = subprocess.run([*command, "--keep", tmp_path], capture_output=True, text=True, check=False)
     found = re.findall(r"^(.{26})((?: +\d+){8})$", ended.stdout, re.MULTILINE)
     rows = {name.strip(): [int(figure) for figure in figures.split()] for name, figures in found}

@@ -47,7 +47,7 @@ def _hangs() -> Arrays:
 
 
 def _fills_memory() -> Arrays:
-    return [np.ones(150 << 20)[:1]]  # 1.2 GiB
+    return [np.ones(16 << 20)[:1]]  # 128 MiB
 
 
 def _gives_zeros() -> Arrays:
