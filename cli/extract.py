@@ -1,7 +1,7 @@
 """mmcache extract: run the frozen encoders once."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -60,23 +60,32 @@ def run_extract_command(
 ) -> None:
     """The whole command, for the command line and for the demo."""
     from mmcache.cli.console import print_json, say, warn
-    from mmcache.cli.options import settings_layer
     from mmcache.extract.config import ExtractConfig
-    from mmcache.store.settings import SETTINGS_FILE, read_settings, resolve
+    from mmcache.store.recommended import ignored_note
+    from mmcache.store.settings import SETTINGS_FILE, resolve
 
     named = {"dataset": dataset, **flags}
     root = resolve(ExtractConfig, {"flags": {"dataset": dataset, "root": flags.get("root")}}).data_root()
-    settings = settings_layer("extract", config_file, root / SETTINGS_FILE)
-    config = resolve(ExtractConfig, {**settings, "flags": named})
+    inside = root / SETTINGS_FILE
+    path = config_file or (inside if inside.is_file() else None)
+    found = _settings(path, dataset, trusted=config_file is not None)
+    config = resolve(ExtractConfig, {str(path): found.extract, "flags": named})
     config.check()
 
+    from mmcache.extract.data_settings import ALLOWED
     from mmcache.extract.pipeline import check_failures, run_extract, warnings_of
     from mmcache.extract.plan import make_plan
 
-    recommended = read_settings(Path(next(iter(settings)))).get("fuse", {}) if settings else {}
-    plan = make_plan(config, recommended)
-    if settings:
-        say(f"settings from {next(iter(settings))}")
+    plan = make_plan(config, found.recommended)
+    if path is not None:
+        say(f"settings from {path}")
+    if found.ignored:
+        warn(
+            f"{path} lies in the data, and what it says of {', '.join(found.ignored)} is ignored: such a file sets "
+            f"{', '.join(ALLOWED)} and encoders of `mmcache list encoders`. --config {path} takes all of it."
+        )
+    if found.not_recommended:
+        warn(ignored_note(str(path), found.not_recommended))
     _show_plan(plan)
     for message in warnings_of(plan):
         warn(message)
@@ -93,6 +102,27 @@ def run_extract_command(
     else:
         _show_summary(summary)
     check_failures(summary, config.max_failures)
+
+
+class _Settings(NamedTuple):
+    """A settings file's two sections, and what is ignored of each."""
+
+    extract: dict[str, Any]
+    ignored: list[str]
+    recommended: dict[str, Any]
+    not_recommended: list[str]
+
+
+def _settings(path: Path | None, dataset: str, trusted: bool) -> _Settings:
+    """The settings of a file; `trusted` if a person named it, rather than that it was found in the data."""
+    from mmcache.extract.data_settings import take_harmless
+    from mmcache.store.recommended import take_recommended
+    from mmcache.store.settings import read_settings
+
+    sections = read_settings(path) if path is not None else {}
+    section = sections.get("extract", {})
+    taken, ignored = (dict(section), []) if trusted else take_harmless(section, dataset)
+    return _Settings(taken, ignored, *take_recommended(sections.get("fuse")))
 
 
 class _Progress:

@@ -46,8 +46,12 @@ def fuse(
     The same command on the same store finds its run finished; an interrupted one continues after its last epoch.
     """
     from mmcache.cli.options import comma_list, pairs, settings_layer, yaml_value
+    from mmcache.store.errors import ConfigError
+    from mmcache.store.text import excerpt
 
     flags = {name: yaml_value("--set", name, value) for name, value in pairs("--set", set_option).items()}
+    if "strategy" in flags:
+        raise ConfigError(f"--set strategy={excerpt(flags['strategy'])[:40]}: --strategy names it; leave this out")
     named = {
         "store": store, "modalities": comma_list(modalities), "out": out, "teacher": teacher, "k": k, "fusion": fusion,
         "fill": fill, "width": width, "depth": depth, "heads": heads, "drop": drop, "target": target, "epochs": epochs,
@@ -57,7 +61,7 @@ def fuse(
         "train_missing": {m: yaml_value("--train-missing", m, text) for m, text in pairs("--train-missing", train_missing).items()} or None,
     }  # fmt: skip
     flags |= {name: value for name, value in named.items() if value is not None}
-    layers = {**settings_layer("fuse", config, None), "flags": flags}
+    layers = {**settings_layer("fuse", config), "flags": flags}
     run_fuse_command(strategy, layers, dry_run=dry_run, as_json=as_json, resume=resume)
 
 
@@ -71,7 +75,7 @@ def run_fuse_command(
     resume: bool = False,
 ) -> "TrainedRun | None":
     """The whole command, for the command line and for the demo."""
-    from mmcache.cli.console import print_json
+    from mmcache.cli.console import print_json, warn
     from mmcache.fuse.config import make_config
 
     make_config(strategy, layers)  # wrong options are reported before torch is imported
@@ -79,7 +83,10 @@ def run_fuse_command(
     from mmcache.fuse.training import resolve_run, train_layers
 
     if dry_run:
-        _show_options(resolve_run(strategy, layers)[0])
+        resolved = resolve_run(strategy, layers)
+        for note in resolved.notes:
+            warn(note)
+        _show_options(resolved.config)
         return None
     progress = _Progress()
     try:

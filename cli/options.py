@@ -24,18 +24,15 @@ def pairs(flag: str, values: Sequence[str] | None) -> dict[str, str]:
 
 
 def yaml_value(flag: str, name: str, text: str) -> Any:
-    """The value of 'NAME=TEXT' as a settings file would have it. Raises ConfigError when it is no YAML."""
-    import yaml
+    """The value of 'NAME=TEXT' as a settings file would have it. Raises ConfigError when it is not YAML."""
+    from mmcache.store.text import excerpt
+    from mmcache.store.yaml_file import parse_yaml
 
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{flag} {name}={text}: not a value ({' '.join(str(error).split())})") from error
+    return parse_yaml(text, f"{flag} {name}={excerpt(text)[1:-1]}")
 
 
-def settings_layer(section: str, given: Path | None, default: Path | None) -> dict[str, dict[str, Any]]:
-    """{file: its section} of the settings file given, else of the default one if it is there, else nothing."""
+def settings_layer(section: str, path: Path | None) -> dict[str, dict[str, Any]]:
+    """{file: its section} of the settings file given; nothing where none is."""
     from mmcache.store.settings import read_settings
 
-    path = given or (default if default is not None and default.is_file() else None)
     return {} if path is None else {str(path): read_settings(path).get(section, {})}

@@ -61,6 +61,8 @@ def sweep(
     began = time.monotonic()
     planned = plan_sweep(spec, out, file.stem if file is not None else "sweep")
     folder = planned.out.relative_to(Path.cwd()) if planned.out.is_relative_to(Path.cwd()) else planned.out
+    for note in planned.planner.notes:
+        warn(note)
     if dry_run:
         _show_plan(planned, as_json)
         return

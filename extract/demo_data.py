@@ -120,7 +120,6 @@ _SETTINGS = """\
 # Settings that fit this small data set; flags override them.
 extract:
   encoder: {rgb: swin3d_demo, audio: ast_demo, imu: imu_demo}
-  weights: random
   shard_mb: 1
   batch_size: 16
 fuse:

@@ -215,7 +215,7 @@ def make_config(strategy: str, layers: Mapping[str, Mapping[str, Any]]) -> FuseC
     if strategy not in STRATEGIES:
         raise ConfigError(unknown_name("strategy", strategy, STRATEGIES))
     preset = {"strategy": strategy, **STRATEGIES[strategy].options}
-    config = resolve(FuseConfig, {f"strategy {strategy}": preset, **layers})
+    config = resolve(FuseConfig, {f"strategy {strategy}": preset, **layers, "--strategy": {"strategy": strategy}})
     if config.target is not None and not any("law" in layer for layer in layers.values()):
         config.law = "target_only"
     config.check()

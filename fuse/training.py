@@ -25,6 +25,7 @@ from mmcache.fuse.teacher import cached_answers, teacher_features, teacher_name
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.loader import Loader
+from mmcache.store.recommended import ignored_note, take_recommended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +65,53 @@ def train(strategy: str, options: Mapping[str, Any] | None = None, progress: Pro
     return train_layers(strategy, {"flags": options or {}}, progress or Silent())
 
 
-def resolve_run(
-    strategy: str, layers: Mapping[str, Mapping[str, Any]]
-) -> tuple[FuseConfig, FeatureStore, Mapping[str, Mapping[str, Any]]]:
+@dataclasses.dataclass(frozen=True)
+class ResolvedRun:
+    """A run's options, resolved against its store.
+
+    Attributes:
+        layers: where they come from, the store's recommendations first.
+        notes: what of these recommendations is ignored, and why.
+    """
+
+    config: FuseConfig
+    store: FeatureStore
+    layers: Mapping[str, Mapping[str, Any]]
+    notes: list[str]
+
+
+def resolve_run(strategy: str, layers: Mapping[str, Mapping[str, Any]]) -> ResolvedRun:
     """Resolve options against the store, whose own recommendations come below all layers but the preset.
 
-    Returns:
-        The options, the store, and the layers with the store's.
+    Recommendations are data: those that are not on the list of recommended.py, or that do not go together with what is
+    asked for, are left out and noted, and never end the run.
     """
     asked = make_config(strategy, layers)
     chosen = asked.store or newest_store()
     store = FeatureStore.open(chosen, protocol=asked.protocol)
-    layers = {f"{chosen} (recommended)": store.meta.recommended, **layers}
+    recommended, ignored = take_recommended(store.meta.recommended)
+    notes = [ignored_note(str(chosen), ignored)] if ignored else []
+    if recommended:
+        with_them = {f"{chosen} (recommended)": recommended, **layers}
+        try:
+            _check_together(make_config(strategy, with_them), with_them)
+            layers = with_them
+        except ConfigError as error:
+            notes.append(
+                f"the recommendations of {chosen} do not go together with these options and are left out: {error}"
+            )
     config = make_config(strategy, layers)
     config.store = chosen
-    return config, store, layers
+    return ResolvedRun(config, store, layers, notes)
+
+
+def _check_together(config: FuseConfig, layers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ConfigError unless the runs that are trained before this one can take the same layers."""
+    strategy = STRATEGIES[config.strategy]
+    if config.has_teacher and not config.teacher_runs and strategy.teacher is not None:
+        teacher_configs(config, layers, ["any"])
+    if config.start is None and strategy.start is not None:
+        start_config(config, layers)
 
 
 def train_layers(
@@ -94,7 +127,10 @@ def request_run(
     strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress, *, resume: bool = False
 ) -> tuple["RunRequest", tuple[TrainedRun, ...], TrainedRun | None]:
     """A run ready to be trained, with the teachers and the start that it needs and that were trained for it."""
-    config, store, layers = resolve_run(strategy, layers)
+    resolved = resolve_run(strategy, layers)
+    config, store, layers = resolved.config, resolved.store, resolved.layers
+    if resolved.notes:
+        progress.stage("recommendations of the store", resolved.notes)
     for run in [*config.teacher_runs, *([config.start] if config.start is not None else [])]:
         read_run_config(run)  # what is no run is said before anything is trained
     first, begin_with = first_configs(config, layers, store)

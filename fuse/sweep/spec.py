@@ -13,12 +13,12 @@ fuse: {epochs: 30}                  # any option of `mmcache fuse`, for all tria
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-import yaml
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -26,7 +26,11 @@ from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.sweep.space import Distribution
 from mmcache.store.errors import ConfigError, Problems, unknown_name
+from mmcache.store.settings import check_size
+from mmcache.store.text import excerpt
+from mmcache.store.yaml_file import read_yaml
 
+_MOST_TRIALS = 100_000
 SPEC_FILE = "sweep.yaml"  # in a sweep's folder: what it was begun with
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -126,6 +130,12 @@ class SweepSpec:
         }
 
     def _check_points(self, problems: Problems) -> None:
+        drawn = self.random.num_samples if self.random is not None else 1
+        searched = self.search.num_samples if self.search is not None else 1
+        of_axes = math.prod(len(values) for values in self.axes.values())
+        trials = len(self.strategies) * max(1, len(self.stores)) * len(self.seeds) * of_axes * drawn * searched
+        if trials > _MOST_TRIALS:
+            problems.add(f"this makes {trials:,} trials, and {_MOST_TRIALS:,} are allowed: name fewer values or seeds")
         where = {w: set(names) for w, names in self._options().items() if w in ("axes", "random", "search")}
         if self.search is not None and (self.axes or self.random is not None):
             problems.add("search chooses its points itself: put axes and random into its space, as choice and the like")
@@ -154,12 +164,8 @@ _FIELDS = [field.name for field in dataclasses.fields(FuseConfig)]
 
 def read_spec(path: Path) -> dict[str, Any]:
     """The content of a sweep file. Raises ConfigError when it is unreadable or no mapping."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
+    check_size(content, str(path))
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold 'strategies: [...]' and the like, found {type(content).__name__}")
     return content
@@ -178,7 +184,8 @@ def make_spec(content: Mapping[str, Any], where: str) -> SweepSpec:
     known = [field.name for field in dataclasses.fields(SweepSpec)]
     for key in content:
         if key not in known:
-            problems.add(f"{where}: " + unknown_name("key", str(key), [name for name in known if name != "flags"]))
+            shown = key if isinstance(key, str) else excerpt(key)
+            problems.add(f"{where}: " + unknown_name("key", shown, [name for name in known if name != "flags"]))
     if "strategies" not in content:
         problems.add(f"{where}: strategies is missing; name one at least, e.g. strategies: [dropout, karmma]")
     rest = {"strategies": [], **{key: value for key, value in content.items() if key in known}}
@@ -188,7 +195,7 @@ def make_spec(content: Mapping[str, Any], where: str) -> SweepSpec:
         for fault in error.errors(include_url=False):
             place = ".".join(str(part) for part in fault["loc"])
             said = fault["msg"].removeprefix("Value error, ")
-            problems.add(f"{where}: {place} = {fault['input']!r}: {said}")
+            problems.add(f"{where}: {place} = {excerpt(fault['input'])}: {said}")
         problems.raise_if_any()
         raise
     if "strategies" in content:
@@ -202,4 +209,4 @@ def saved_spec(out: Path) -> SweepSpec:
     path = out / SPEC_FILE
     if not path.exists():
         raise ConfigError(f"--resume: no sweep was begun in {out}. Give a file or --strategies, or the right --out.")
-    return make_spec(yaml.safe_load(path.read_text()), str(path))
+    return make_spec(read_spec(path), str(path))

@@ -63,6 +63,7 @@ class Planner:
         trials: identity -> trial, each after those it needs; those of a search come while it runs.
         samples: what the trials are like, of a search too.
         stores: where the sweep's stores lie.
+        notes: what is ignored of the stores' recommendations.
     """
 
     def __init__(self, spec: SweepSpec, out: Path) -> None:
@@ -70,6 +71,7 @@ class Planner:
         self.stores = spec.stores
         self.trials: dict[str, Trial] = {}
         self.samples: list[Trial] = []
+        self.notes: list[str] = []
         self._opened: dict[tuple[Path, str | None], FeatureStore] = {}
         self._digests: dict[tuple[Path, str | None, tuple[str, ...]], str] = {}
 
@@ -125,7 +127,9 @@ class Planner:
         overrides = self.spec.overrides.get(strategy, {})
         varied = {name: value for name, value in point.items() if name not in overrides}
         flags = {**overrides, **varied, **self.spec.flags, "store": store, "seed": seed}
-        config, _, layers = resolve_run(strategy, {"fuse": self.spec.fuse, "flags": flags})
+        resolved = resolve_run(strategy, {"fuse": self.spec.fuse, "flags": flags})
+        config, layers = resolved.config, resolved.layers
+        self.notes += [note for note in resolved.notes if note not in self.notes]
         opened = self.open(store, config.protocol)
         given = config.teacher_runs if config.has_teacher else []
         for run in [*given, *([config.start] if config.start is not None else [])]:

@@ -89,7 +89,7 @@ def test_python_tags_are_refused_and_not_run(tmp_path: Path, tag: str) -> None:
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.yaml cannot be read: No such file"):
         read_settings(tmp_path / "no.yaml")
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="cannot be read: it is a folder, not a regular file"):
         read_settings(tmp_path)
 
 
