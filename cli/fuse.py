@@ -80,7 +80,8 @@ def run_fuse_command(
 
     make_config(strategy, layers)  # wrong options are reported before torch is imported
 
-    from mmcache.fuse.training import resolve_run, train_layers
+    from mmcache.fuse.resolve import resolve_run
+    from mmcache.fuse.training import train_layers
 
     if dry_run:
         resolved = resolve_run(strategy, layers)

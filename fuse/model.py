@@ -20,8 +20,10 @@ from mmcache.fuse.heads import HEADS, Outputs
 from mmcache.fuse.pooling import MeanPool, TransformerPool, masked_mean
 from mmcache.store.errors import ConfigError
 from mmcache.store.kaverage import k_average
+from mmcache.store.lock import holder_of
 
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
+IDENTITY_FILE = "identity"  # the first file of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,10 +235,7 @@ def read_run_config(run: Path) -> dict[str, Any]:
     """config.yaml of a finished run. Raises ConfigError when `run` is none."""
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (run / name).is_file():
-            where = "no such folder" if not run.is_dir() else f"{name} is not in it"
-            raise ConfigError(
-                f"{run} is not a finished run ({where}). `mmcache fuse` makes one, under runs/ by default."
-            )
+            raise ConfigError(f"{run} is not a finished run {_unfinished(run, name)}")
     try:
         saved = yaml.safe_load((run / CONFIG_FILE).read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -244,6 +243,17 @@ def read_run_config(run: Path) -> dict[str, Any]:
     if not isinstance(saved, dict) or not {"options", "model"} <= set(saved):
         raise ConfigError(f"{run / CONFIG_FILE} is not what `mmcache fuse` writes: options or model are not in it")
     return saved
+
+
+def _unfinished(run: Path, lacks: str) -> str:
+    """Why a folder is no finished run, and what to do."""
+    makes = "`mmcache fuse` makes one, under runs/ by default."
+    if not (run / IDENTITY_FILE).is_file():
+        return f"({'no such folder' if not run.is_dir() else f'{lacks} is not in it'}). {makes}"
+    holder = holder_of(run)
+    if holder is not None:
+        return f"(another process, pid {holder}, is training it). Wait for it to finish."
+    return "(it was begun and not finished). The same `mmcache fuse` command goes on with it."
 
 
 def config_of(saved: Mapping[str, Any]) -> FuseConfig:

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save
 
 from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.evaluation import SUMMARY_FILE
+from mmcache.fuse.model import IDENTITY_FILE
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 
 METRICS_FILE = "metrics.jsonl"
 BUILT_ON_FILE = "built_on.txt"  # of a sweep, beside the folder of its runs: the names of those made for others alone
-_IDENTITY_FILE = "identity"
 _LAST_FILE = "last.safetensors"  # model, optimiser and counters after the last finished epoch
 _BEST_FILE = "best.safetensors"
 
@@ -62,7 +62,7 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise ConfigError(f"--out {self.path} is a file; name a folder")
-        held = self.path / _IDENTITY_FILE
+        held = self.path / IDENTITY_FILE
         if any(self.path.iterdir()) and (not held.exists() or held.read_text() != self.identity):
             raise ConfigError(
                 f"{self.path} holds another run or other files. Give another --out, or leave it out: "
@@ -71,7 +71,7 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        return (self.path / _IDENTITY_FILE).exists()
+        return (self.path / IDENTITY_FILE).exists()
 
     @property
     def finished(self) -> bool:
@@ -79,7 +79,7 @@ class RunFolder:
 
     def begin(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        atomic_write(self.path / _IDENTITY_FILE, self.identity.encode())
+        atomic_write(self.path / IDENTITY_FILE, self.identity.encode())
 
     def save_epoch(self, epoch: int, model: torch.nn.Module, optimiser: Optimiser, best: float) -> None:
         """Save everything that the next epoch starts from."""

@@ -1,5 +1,6 @@
 """Train a strategy on a store, its teacher first where it has one."""
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.fuse.config import FuseConfig, make_config, start_config, teacher_configs
+from mmcache.fuse.config import FuseConfig, start_config, teacher_configs
 from mmcache.fuse.device import usable_device
 from mmcache.fuse.ensemble import Ensemble
 from mmcache.fuse.evaluation import evaluate
@@ -19,13 +20,14 @@ from mmcache.fuse.model import read_run_config
 from mmcache.fuse.objective import Teaching
 from mmcache.fuse.progress import Progress, Silent
 from mmcache.fuse.reported_split import reported_split
+from mmcache.fuse.resolve import ResolvedRun, resolve_run
 from mmcache.fuse.run import RunFolder, own_randomness
+from mmcache.fuse.run_lock import writing_run
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.teacher import cached_answers, teacher_features, teacher_name
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.loader import Loader
-from mmcache.store.recommended import ignored_note, take_recommended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,61 +67,15 @@ def train(strategy: str, options: Mapping[str, Any] | None = None, progress: Pro
     return train_layers(strategy, {"flags": options or {}}, progress or Silent())
 
 
-@dataclasses.dataclass(frozen=True)
-class ResolvedRun:
-    """A run's options, resolved against its store.
-
-    Attributes:
-        layers: where they come from, the store's recommendations first.
-        notes: what of these recommendations is ignored, and why.
-    """
-
-    config: FuseConfig
-    store: FeatureStore
-    layers: Mapping[str, Mapping[str, Any]]
-    notes: list[str]
-
-
-def resolve_run(strategy: str, layers: Mapping[str, Mapping[str, Any]]) -> ResolvedRun:
-    """Resolve options against the store, whose own recommendations come below all layers but the preset.
-
-    Recommendations are data: those that are not on the list of recommended.py, or that do not go together with what is
-    asked for, are left out and noted, and never end the run.
-    """
-    asked = make_config(strategy, layers)
-    chosen = asked.store or newest_store()
-    store = FeatureStore.open(chosen, protocol=asked.protocol)
-    recommended, ignored = take_recommended(store.meta.recommended)
-    notes = [ignored_note(str(chosen), ignored)] if ignored else []
-    if recommended:
-        with_them = {f"{chosen} (recommended)": recommended, **layers}
-        try:
-            _check_together(make_config(strategy, with_them), with_them)
-            layers = with_them
-        except ConfigError as error:
-            notes.append(
-                f"the recommendations of {chosen} do not go together with these options and are left out: {error}"
-            )
-    config = make_config(strategy, layers)
-    config.store = chosen
-    return ResolvedRun(config, store, layers, notes)
-
-
-def _check_together(config: FuseConfig, layers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise ConfigError unless the runs that are trained before this one can take the same layers."""
-    strategy = STRATEGIES[config.strategy]
-    if config.has_teacher and not config.teacher_runs and strategy.teacher is not None:
-        teacher_configs(config, layers, ["any"])
-    if config.start is None and strategy.start is not None:
-        start_config(config, layers)
-
-
 def train_layers(
     strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress, *, resume: bool = False
 ) -> TrainedRun:
     """As `train`, with options in layers (see settings.resolve); `resume` insists that the run was begun before."""
-    request, before, begun = request_run(strategy, layers, progress, resume=resume)
-    trained = train_run(request, progress)
+    resolved = resolve_run(strategy, layers)
+    out = resolved.config.out
+    with writing_run(out) if out is not None else contextlib.nullcontext():  # its teachers are trained first
+        request, before, begun = _request(resolved, progress, resume)
+        trained = (train_run if out is None else train_held)(request, progress)
     return dataclasses.replace(trained, teachers=before, start=begun)
 
 
@@ -127,16 +83,22 @@ def request_run(
     strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress, *, resume: bool = False
 ) -> tuple["RunRequest", tuple[TrainedRun, ...], TrainedRun | None]:
     """A run ready to be trained, with the teachers and the start that it needs and that were trained for it."""
-    resolved = resolve_run(strategy, layers)
+    return _request(resolve_run(strategy, layers), progress, resume)
+
+
+def _request(
+    resolved: ResolvedRun, progress: Progress, resume: bool
+) -> tuple["RunRequest", tuple[TrainedRun, ...], TrainedRun | None]:
     config, store, layers = resolved.config, resolved.store, resolved.layers
+    each = STRATEGIES[config.strategy].teacher_each
     if resolved.notes:
-        progress.stage("recommendations of the store", resolved.notes)
+        progress.stage("before the start", resolved.notes)
     for run in [*config.teacher_runs, *([config.start] if config.start is not None else [])]:
         read_run_config(run)  # what is no run is said before anything is trained
     first, begin_with = first_configs(config, layers, store)
     before = []
     for one in first:
-        suffix = f"-teacher-{one.modalities[0]}" if STRATEGIES[strategy].teacher_each and one.modalities else "-teacher"
+        suffix = f"-teacher-{one.modalities[0]}" if each and one.modalities else "-teacher"
         before.append(_train_first(one, config, store, suffix, progress, resume))
     teachers = [run.path for run in before] or (config.teacher_runs if config.has_teacher else [])
     begun = _train_first(begin_with, config, store, "-start", progress, resume) if begin_with is not None else None
@@ -173,21 +135,14 @@ def _in_train(config: FuseConfig, store: FeatureStore) -> list[str]:
 def _train_first(
     first: FuseConfig, config: FuseConfig, store: FeatureStore, suffix: str, progress: Progress, resume: bool
 ) -> TrainedRun:
-    """Train, or find trained, a run that `config` builds on, in a folder beside its own."""
+    """Train, or find trained, a run that `config` builds on, in a folder beside its own.
+
+    Other runs may build on it too: where another process is training it, that is waited for.
+    """
     first.store = config.store
     if config.out is not None:
         first.out = config.out.with_name(config.out.name + re.sub(r"[^\w.-]", "_", suffix))
-    return train_run(RunRequest(first, store, resume=resume), progress)
-
-
-def newest_store() -> Path:
-    """The store under cache/ that was changed last. Raises ConfigError when there is none."""
-    found = sorted(Path("cache").glob("*.zarr"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise ConfigError(
-            "no store under cache/. Make one with `mmcache extract --dataset NAME`, or name one with --store PATH."
-        )
-    return found[-1]
+    return train_run(RunRequest(first, store, resume=resume), progress, patient=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,8 +162,22 @@ class RunRequest:
     resume: bool = False
 
 
-def train_run(request: RunRequest, progress: Progress) -> TrainedRun:
-    """Train one run, or continue it, or find it finished. Raises ConfigError where options do not fit the store."""
+def train_run(request: RunRequest, progress: Progress, patient: bool = False) -> TrainedRun:
+    """Train one run, or continue it, or find it finished.
+
+    Args:
+        patient: wait for another process that is training the same run.
+
+    Raises:
+        ConfigError: options do not fit the store.
+        InUseError: another process is training the run.
+    """
+    with writing_run(open_folder(request).path, progress if patient else None):
+        return train_held(request, progress)
+
+
+def train_held(request: RunRequest, progress: Progress) -> TrainedRun:
+    """As train_run, for who holds the right to write the run's folder."""
     folder = open_folder(request)
     if folder.finished:
         return TrainedRun(folder.path, evaluate(folder.path), was_finished=True)

@@ -15,11 +15,11 @@ import yaml
 
 from mmcache.fuse import groups
 from mmcache.fuse.evaluation import NATURAL, SUBSETS_FILE, SUMMARY_FILE, results, task_names
-from mmcache.fuse.model import CONFIG_FILE
+from mmcache.fuse.model import CONFIG_FILE, IDENTITY_FILE
 from mmcache.fuse.run import BUILT_ON_FILE
 from mmcache.store.errors import ConfigError, MmcacheError, Problems
+from mmcache.store.lock import holder_of
 
-_IDENTITY_FILE = "identity"  # the first file of a run, see RunFolder
 # The folders of runs that another one was built on, beside its own, see training._train_first.
 _BUILT_ON = re.compile(r"(?P<run>.+?)-(teacher(-.+)?|start)")
 
@@ -154,13 +154,15 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _is_run(folder: Path) -> bool:
     """Finished or not."""
-    has = [(folder / name).is_file() for name in (CONFIG_FILE, SUMMARY_FILE, _IDENTITY_FILE)]
+    has = [(folder / name).is_file() for name in (CONFIG_FILE, SUMMARY_FILE, IDENTITY_FILE)]
     return (has[0] and has[1]) or has[2]
 
 
 def _read(folder: Path) -> FoundRun | LeftOut:
     if not (folder / SUMMARY_FILE).is_file() or not (folder / CONFIG_FILE).is_file():
-        return LeftOut(folder, "unfinished", "the same `mmcache fuse` command goes on with it")
+        holder = holder_of(folder)
+        goes_on = "the same `mmcache fuse` command goes on with it"
+        return LeftOut(folder, "unfinished", f"process {holder} is training it" if holder is not None else goes_on)
     if not (folder / SUBSETS_FILE).is_file():
         return LeftOut(folder, "unreadable", f"{SUBSETS_FILE} is not in it; `mmcache evaluate` makes it again")
     try:

@@ -11,6 +11,7 @@ from mmcache.fuse.report.page import to_html
 from mmcache.fuse.report.records import to_csv
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import Problems
+from mmcache.store.lock import writer_lock
 
 FORMATS = {"md": "report.md", "csv": "report.csv", "latex": "report.tex", "html": "report.html"}
 PLOTS = "plots"
@@ -40,7 +41,15 @@ def write(
     """Write the report into a folder, its plots as SVG and PNG beside it unless CSV is all that is wanted.
 
     Files of an earlier report are replaced, each whole.
+
+    Raises:
+        InUseError: another process is writing a report there.
     """
+    with writer_lock(folder, what="the report"):
+        return _write(report, folder, formats, progress)
+
+
+def _write(report: Report, folder: Path, formats: Sequence[str], progress: Callable[[int, int], None]) -> list[Path]:
     drawn: dict[str, str] = {}
     files: list[Path] = []
 

@@ -71,7 +71,7 @@ def _run_alike(
     with contextlib.ExitStack() as held:
         for request in requests:
             try:
-                held.enter_context(writer_lock(request.folder, _GONE_S))
+                held.enter_context(writer_lock(request.folder, _GONE_S, "the run"))
                 for run in request.teachers:
                     cache_answers(
                         run, _store(request, open_store), usable_device(request.config.device), wait_s=_WAIT_S

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from mmcache.fuse.resolve import newest_store
 from mmcache.fuse.run import BUILT_ON_FILE
 from mmcache.fuse.sweep.board import Board, Standing
 from mmcache.fuse.sweep.events import ENDS
@@ -22,7 +23,6 @@ from mmcache.fuse.sweep.nodes import check_nodes
 from mmcache.fuse.sweep.sharing import object_store_bytes, portions, put_tokens
 from mmcache.fuse.sweep.spec import SPEC_FILE, SweepSpec, saved_spec
 from mmcache.fuse.sweep.trials import Planner
-from mmcache.fuse.training import newest_store
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError
 from mmcache.store.interrupts import Interrupted
@@ -65,9 +65,11 @@ def plan_sweep(spec: SweepSpec, out: Path | None = None, name: str = "sweep") ->
         ConfigError: everything that is wrong, named once.
     """
     # Where they lie is written down with the sweep: later, another one may be the newest.
-    spec = dataclasses.replace(spec, stores=[path.absolute() for path in spec.stores or [newest_store()]])
+    notes: list[str] = []
+    spec = dataclasses.replace(spec, stores=[path.absolute() for path in spec.stores or [newest_store(notes)]])
     folder = (out or Path("runs") / f"{name}-{spec.identity}").absolute()
     planner = Planner(spec, folder)
+    planner.notes += notes
     planner.make_all()
     return Sweep(spec, folder, planner)
 
@@ -99,7 +101,7 @@ def run_sweep(
     if pack not in (AUTO, OFF) and not (isinstance(pack, int) and pack >= 1):
         raise ConfigError(f"--pack {pack}: expected auto, off, or a number from 1 up")
     sweep.out.parent.mkdir(parents=True, exist_ok=True)
-    with writer_lock(sweep.out):
+    with writer_lock(sweep.out, what="the sweep"):
         _claim(sweep, resume)
         _list_built_on(sweep)
         board = sweep.board(changed)

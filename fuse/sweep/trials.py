@@ -9,12 +9,13 @@ from typing import Any
 
 from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.model import read_run_config
+from mmcache.fuse.resolve import resolve_run
 from mmcache.fuse.run import store_identity
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.sweep.space import draw_points
 from mmcache.fuse.sweep.spec import SweepSpec
 from mmcache.fuse.teacher import teacher_name
-from mmcache.fuse.training import check_store, first_configs, resolve_run
+from mmcache.fuse.training import check_store, first_configs
 from mmcache.store.errors import ConfigError, MmcacheError, Problems
 from mmcache.store.feature_store import FeatureStore
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mmcache.fuse.config import FuseConfig, make_config
-from mmcache.fuse.training import resolve_run
+from mmcache.fuse.resolve import resolve_run
 from mmcache.store import layout
 from mmcache.store.recommended import RECOMMENDABLE
 
