@@ -1,57 +1,136 @@
 """Labels as people keep them in tables, numbers or names of classes, to whole numbers and class names."""
 
+import difflib
 import json
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mmcache.store.errors import Problems
 from mmcache.store.segments import UNLABELLED
+from mmcache.store.text import excerpt
+from mmcache.store.user_file import read_regular
 
 _FEW_CLASSES = 1000  # labels may go up to this whatever the number of segments
+_LIMIT_BYTES = 64 << 20  # of a classes file
+_BOM = "\ufeff"
+# How programs write that there is no value. 'none' is not among them, because people name a class that.
+_MISSING = frozenset(
+    [
+        "NaN",
+        "nan",
+        "NAN",
+        "-NaN",
+        "-nan",
+        "NA",
+        "N/A",
+        "n/a",
+        "#N/A",
+        "#NA",
+        "<NA>",
+        "NULL",
+        "Null",
+        "null",
+        "None",
+        "NaT",
+    ]
+)
 
 
-def read_labels(column: "pd.Series[str]", classes: Path, problems: Problems) -> tuple[list[str], "pd.Series[int]"]:
-    """Class names, and a whole number for each segment, -1 where the cell is empty.
+def is_missing(cell: str) -> bool:
+    """Whether a cell holds the word with which a program writes that there is no value."""
+    return cell in _MISSING
+
+
+def read_labels(
+    column: "pd.Series[str]", classes: Path, problems: Problems, place: Callable[[Any], str] = "row {}".format
+) -> tuple[list[str], "pd.Series[int]"]:
+    """Class names, and a whole number for each segment, -1 where the cell is empty or -1.
 
     Numbers stand for themselves, other values are names of classes. With a `classes` file, one name a line, the names
     are its lines; else the numbers up to the largest, or the sorted values.
 
     Args:
-        problems: gets what is wrong: a name the file does not list, or labels too large for the number of segments.
+        problems: gets what is wrong: a name or number the file does not list, labels below -1 or too large for the
+            number of segments, and words such as NaN that programs write where there is no value, unless the file
+            lists them.
+        place: says where a row of the column's index is, for messages.
     """
     values = column.fillna("").astype(str).str.strip()
+    listed = _read_classes(classes, problems)
+    absent = values.isin(_MISSING - set(listed or ()))
+    if absent.any():
+        problems.add(
+            f"column '{column.name}' has '{values[absent].iloc[0]}' in {_first(absent, place)}: leave the cell empty "
+            f"where there is no label; if it is a class, list the classes in {classes}"
+        )
+        values = values.where(~absent, "")
     empty = values == ""
     numbers = pd.to_numeric(values.where(~empty), errors="coerce")
     numeric = bool(numbers[~empty].notna().all() and (numbers[~empty] % 1 == 0).all())
-    if classes.exists():
-        try:
-            lines = classes.read_bytes().decode("utf-8").replace("\r\n", "\n").removesuffix("\n")
-            names = [unescaped(line) for line in lines.split("\n")] if lines else []
-        except ValueError as error:
-            problems.add(f"{classes} is no text in UTF-8: {error}")
-            return [], pd.Series(UNLABELLED, index=column.index)
-    elif numeric:
+    names = listed if listed is not None else [] if numeric else sorted(set(values[~empty]))
+    if numeric:
         highest = -1 if empty.all() else int(numbers.max())
-        if highest > max(_FEW_CLASSES, 10 * len(column)):
-            problems.add(f"column '{column.name}' has labels up to {highest} for {len(column)} segments")
-            highest = -1
-        names = [str(label) for label in range(highest + 1)]
+        below = numbers < UNLABELLED
+        if below.any():
+            problems.add(
+                f"column '{column.name}' has the label {excerpt(values[below].iloc[0])} in {_first(below, place)}: "
+                "labels are 0 or more, and -1 or an empty cell is no label"
+            )
+        if listed is not None and highest >= len(listed):
+            beyond = numbers >= len(listed)
+            problems.add(
+                f"column '{column.name}' has the label {values[beyond].iloc[0]} in {_first(beyond, place)}, but "
+                f"{classes} lists {len(listed)} classes, 0 to {len(listed) - 1}"
+            )
+        elif listed is None and highest > max(_FEW_CLASSES, 10 * len(column)):
+            problems.add(f"column '{column.name}' has labels up to {excerpt(highest)} for {len(column)} segments")
+        elif listed is None:
+            names = [str(label) for label in range(highest + 1)]
     else:
-        names = sorted(set(values[~empty]))
-    if not numeric:
-        unknown = sorted(set(values[~empty]) - set(names))
-        if unknown:
-            more = f" ({len(unknown)} such)" if len(unknown) > 1 else ""
-            problems.add(f"column '{column.name}' has '{unknown[0]}', which {classes} does not list{more}")
+        unknown = ~values.isin(names) & ~empty
+        if unknown.any():
+            name = values[unknown].iloc[0]
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            problems.add(
+                f"column '{column.name}' has '{name}' in {_first(unknown, place)}, which {classes} does not list{hint}"
+            )
+        twice = sorted(name for name, count in Counter(names).items() if count > 1 and (values == name).any())
+        if twice:
+            problems.add(f"{classes} lists '{twice[0]}' twice, and column '{column.name}' has that name")
         numbers = values.map({name: label for label, name in enumerate(names)})
-    return names, numbers.fillna(UNLABELLED).astype(np.int64)
+    return names, numbers.fillna(UNLABELLED).clip(lower=UNLABELLED).astype(np.int64)
+
+
+def _first(wrong: "pd.Series[bool]", place: Callable[[Any], str]) -> str:
+    """Where the first of some rows is, and how many there are."""
+    count = int(wrong.sum())
+    return place(wrong.index[wrong][0]) + (f" ({count} such)" if count > 1 else "")
+
+
+def _read_classes(path: Path, problems: Problems) -> list[str] | None:
+    """The names that a classes file lists, or None where there is no such file or it is at fault."""
+    if not path.exists():
+        return None
+    try:
+        lines = read_regular(path, _LIMIT_BYTES).decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
+    except OSError as error:
+        problems.add(f"{path} cannot be read: {error.strerror}")
+        return None
+    except ValueError as error:
+        problems.add(f"{path} is no text in UTF-8: {error}")
+        return None
+    return [unescaped(line) for line in lines.split("\n")] if lines else []
 
 
 def escaped(name: str) -> str:
-    """A class name as one line of a classes file: a line break in it becomes \\n."""
-    return json.dumps(name, ensure_ascii=False)[1:-1]
+    """A class name as one line of a classes file: a line break in it becomes \\n, a byte order mark \\ufeff."""
+    return json.dumps(name, ensure_ascii=False)[1:-1].replace(_BOM, "\\ufeff")
 
 
 def unescaped(line: str) -> str:

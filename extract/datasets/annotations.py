@@ -1,9 +1,10 @@
-"""Annotation files as people keep them: where they are looked for, and CSV files as text."""
+"""Annotation files as people keep them: where they are looked for, and which columns a CSV file must have."""
 
 from pathlib import Path
 
 import pandas as pd
 
+from mmcache.store.csv_table import read_csv_table
 from mmcache.store.errors import ConfigError, Problems
 
 
@@ -44,14 +45,14 @@ def find_annotations(
 
 
 def read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame | None:
-    """All columns as text, empty cells as '', the index counting the file's lines; None where it has problems."""
+    """As read_csv_table, whose index is the file's lines; None where the table has problems or lacks columns."""
     try:
-        table = pd.read_csv(path, dtype=str, na_filter=False, on_bad_lines="error", skip_blank_lines=False)
-    except (ValueError, OSError) as error:
-        problems.add(f"{path} is not a readable CSV: {' '.join(str(error).split())}")
+        table = read_csv_table(path)
+    except ConfigError as error:
+        problems.add(str(error))
         return None
     missing = [column for column in columns if column not in table.columns]
     if missing:
         problems.add(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
         return None
-    return table[(table != "").any(axis=1)]
+    return table

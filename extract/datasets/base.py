@@ -1,7 +1,7 @@
 """What a data set is: segments, and where each modality's media lies. It decodes nothing."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
@@ -99,6 +99,8 @@ class Dataset(Protocol):
             infinity is the end of the media. A column `split_<protocol>` is another published division of the same
             segments, with '' for those that are not in it.
         problems: annotation rows that could not be used, each with its reason.
+        notes: how a table of the user's own was understood, shown before the start.
+        lost_rows: how many rows of such a table are in `problems`; too many of them, and nothing is started.
     """
 
     name: ClassVar[str]
@@ -109,6 +111,12 @@ class Dataset(Protocol):
     tasks: dict[str, list[str]]
     segments: pd.DataFrame
     problems: list[str]
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+    @property
+    def lost_rows(self) -> int: ...
 
     def __init__(self, root: Path, annotations: Path | None = None, **options: float | int | str) -> None: ...
 

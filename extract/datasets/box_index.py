@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.store.atomic import atomic_write
+from mmcache.store.user_file import open_regular
 
 Extents = dict[str, tuple[int, int]]
 
@@ -71,7 +72,7 @@ def scan(path: Path) -> tuple[Extents, bool]:
     """Look through a file: the extents found, and whether its brackets and strings all closed. Raises OSError."""
     if path.stat().st_size == 0:
         return {}, False
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         pass_ = _Pass(data)
         starts, stops, outer, inner = (np.concatenate(parts).tolist() for parts in pass_.parts)
         values = list(zip(starts, stops, strict=False))  # the last of a file cut off has no stop

@@ -46,6 +46,8 @@ class Ego4dActionRecognition:
         "media": MEDIA_OPTION,
     }
     eval_split: str = "val"
+    notes: ClassVar[tuple[str, ...]] = ()
+    lost_rows: ClassVar[int] = 0
 
     def __init__(
         self,

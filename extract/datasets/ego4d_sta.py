@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmcache.extract.datasets.ego4d import RATE, is_number, is_uid, read_json
+from mmcache.extract.datasets.ego4d import RATE, is_uid, read_lists
+from mmcache.extract.datasets.json_file import is_count, is_number
 from mmcache.store.errors import Problems
+from mmcache.store.text import excerpt
 
 _CATEGORIES = {"verb": "verb_categories", "noun": "noun_categories"}
+_MOST_PICTURES = 1 << 31  # of a video; more is a fault of the file
 _LONGEST_S = 60.0  # anticipation is of some seconds; more would be pictures or milliseconds
 
 
@@ -36,7 +39,7 @@ class Contact:
 
 def read_sta(path: Path) -> dict[str, Any]:
     """The content of one file. Raises ConfigError when it is of another form."""
-    return read_json(path, ("annotations", *_CATEGORIES.values()))
+    return read_lists(path, ("annotations", *_CATEGORIES.values()))
 
 
 def read_classes(contents: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
@@ -74,13 +77,13 @@ def contacts_of(
         try:
             if not isinstance(record, dict):
                 raise ValueError("it is no object")
-            where += f" ({record.get('uid') or 'no uid'})"
+            where += f" ({excerpt(record['uid']) if record.get('uid') else 'no uid'})"
             video_uid, frame = _video_of(record), _picture(record, "frame")
             if video_uid in odd_rates:
                 raise ValueError(f"its video has {odd_rates[video_uid]:g} pictures a second, not {RATE:g}")
             clip_uid = record.get("clip_uid") or ""
             if clip_uid and not is_uid(clip_uid):
-                raise ValueError(f"clip_uid '{clip_uid}' is no uid")
+                raise ValueError(f"clip_uid {excerpt(clip_uid)} is no uid")
             clip_first = frame - _picture(record, "clip_frame") if clip_uid else 0
             if clip_first < 0:
                 raise ValueError(f"its clip would begin {-clip_first} pictures before its video")
@@ -118,28 +121,28 @@ def _video_of(record: dict[str, Any]) -> str:
     if not found:
         raise ValueError("it has neither video_uid nor video_id")
     if found[0] != found[-1]:
-        raise ValueError(f"its video_uid is {found[0]}, its video_id {found[-1]}")
+        raise ValueError(f"its video_uid is {excerpt(found[0])}, its video_id {excerpt(found[-1])}")
     if not is_uid(found[0]):
-        raise ValueError(f"video '{found[0]}' is no uid")
+        raise ValueError(f"video {excerpt(found[0])} is no uid")
     return found[0]
 
 
 def _picture(record: dict[str, Any], key: str) -> int:
     value = record.get(key)
-    if not is_number(value) or value < 0 or value != int(value):
-        raise ValueError(f"{key} '{value}' is no number of a picture")
+    if not is_count(value, _MOST_PICTURES):
+        raise ValueError(f"{key} {excerpt(value)} is no number of a picture")
     return int(value)
 
 
 def _category(item: dict[str, Any], task: str, classes: list[str]) -> int:
     value = item.get(f"{task}_category_id")
-    if not is_number(value) or not 0 <= value < len(classes) or value != int(value):
-        raise ValueError(f"{task}_category_id '{value}' is not one of 0..{len(classes) - 1}")
+    if not is_count(value, len(classes)):
+        raise ValueError(f"{task}_category_id {excerpt(value)} is not one of 0..{len(classes) - 1}")
     return int(value)
 
 
 def _to_contact_s(item: dict[str, Any]) -> float:
     value = item.get("time_to_contact")
     if not is_number(value) or not 0 <= value <= _LONGEST_S:
-        raise ValueError(f"time_to_contact '{value}' is no number of seconds from 0 to {_LONGEST_S:g}")
+        raise ValueError(f"time_to_contact {excerpt(value)} is no number of seconds from 0 to {_LONGEST_S:g}")
     return float(value)

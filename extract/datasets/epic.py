@@ -14,8 +14,10 @@ import pandas as pd
 
 from mmcache.extract.datasets.annotations import find_annotations, read_csv
 from mmcache.extract.datasets.base import Option, Source
+from mmcache.extract.datasets.clock import timestamp_s
 from mmcache.extract.datasets.epic_media import EpicMedia
 from mmcache.extract.datasets.epic_splits import add_protocols
+from mmcache.extract.datasets.json_file import whole_number
 from mmcache.extract.datasets.packed import LAYOUT
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
@@ -32,7 +34,6 @@ _CLASS_FILES = {"verb": "EPIC_100_verb_classes.csv", "noun": "EPIC_100_noun_clas
 _SPAN_COLUMNS = ["narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp"]
 VIDEO_ID = re.compile(r"P\d{2}_\d{2,3}", re.ASCII)
 _NUMBERED = re.compile(r"_\d+", re.ASCII)
-_TIMESTAMP = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.ASCII)
 
 
 class EpicKitchens:
@@ -51,6 +52,8 @@ class EpicKitchens:
     mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"  # the test split's labels are not public
+    notes: ClassVar[tuple[str, ...]] = ()
+    lost_rows: ClassVar[int] = 0
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:
         self.root = root
@@ -91,10 +94,10 @@ class EpicKitchens:
         """The segments of one file; rows that cannot be used go to `problems`."""
         columns = ("id", "video", "start_s", "stop_s", "split", *_CLASS_FILES, "participant", "narration", "_where")
         out: dict[str, list] = {column: [] for column in columns}
-        for line, row in zip(raw.index + 2, raw.to_dict("records"), strict=True):
+        for line, row in zip(raw.index, raw.to_dict("records"), strict=True):
             where = f"{name} line {line}"
             try:
-                span = seconds(row["start_timestamp"]), seconds(row["stop_timestamp"])
+                span = timestamp_s(row["start_timestamp"]), timestamp_s(row["stop_timestamp"])
                 check_ids(row["narration_id"], row["video_id"], "narration id")
                 if span[1] <= span[0]:
                     raise ValueError(f"stops at {span[1]} s, not after its start {span[0]} s")
@@ -146,17 +149,9 @@ def check_ids(segment: str, video: str, what: str) -> None:
         raise ValueError(f"{what} '{segment}' is not {video}_ and a number")
 
 
-def seconds(timestamp: str) -> float:
-    """HH:MM:SS.ss (any number of decimals, minutes and seconds below 60) to seconds. Raises ValueError otherwise."""
-    match = _TIMESTAMP.fullmatch(timestamp.strip())
-    if match is None:
-        raise ValueError(f"timestamp '{timestamp}' is not HH:MM:SS.ss")
-    hours, minutes, seconds = match.groups()
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-
-
 def _label(row: Mapping[Hashable, str], task: str, classes: list[str]) -> int:
     text = row[f"{task}_class"]
-    if not text.isdigit() or int(text) >= len(classes):
+    label = whole_number(text)
+    if label is None or label >= len(classes):
         raise ValueError(f"{task}_class '{text}' is not one of 0..{len(classes) - 1}")
-    return int(text)
+    return label

@@ -13,8 +13,10 @@ import pandas as pd
 
 from mmcache.extract.datasets.annotations import find_annotations, read_csv
 from mmcache.extract.datasets.base import Option, Source
-from mmcache.extract.datasets.epic import DOWNLOADER_URL, check_ids, seconds
+from mmcache.extract.datasets.clock import timestamp_s
+from mmcache.extract.datasets.epic import DOWNLOADER_URL, check_ids
 from mmcache.extract.datasets.epic_media import EpicMedia
+from mmcache.extract.datasets.json_file import whole_number
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
 
@@ -45,6 +47,8 @@ class EpicSounds:
     mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"
+    notes: ClassVar[tuple[str, ...]] = ()
+    lost_rows: ClassVar[int] = 0
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:
         self.root = root
@@ -84,9 +88,9 @@ class EpicSounds:
 
     def _read_split(self, raw: pd.DataFrame, split: str) -> pd.DataFrame:
         rows = []
-        for line, row in zip(raw.index + 2, raw.to_dict("records"), strict=True):
+        for line, row in zip(raw.index, raw.to_dict("records"), strict=True):
             try:
-                start_s, stop_s = seconds(row["start_timestamp"]), seconds(row["stop_timestamp"])
+                start_s, stop_s = timestamp_s(row["start_timestamp"]), timestamp_s(row["stop_timestamp"])
                 check_ids(row["annotation_id"], row["video_id"], "annotation id")
                 if stop_s <= start_s:
                     raise ValueError(f"stops at {stop_s} s, not after its start {start_s} s")
@@ -116,10 +120,11 @@ def _class_names(tables: list[pd.DataFrame]) -> list[str]:
     names: dict[int, str] = {}
     pairs = pd.concat(tables)[["class_id", "class"]].drop_duplicates()
     for text, name in pairs.itertuples(index=False):
-        if not text.isdigit() or int(text) >= _CLASSES:
+        label = whole_number(text)
+        if label is None or label >= _CLASSES:
             problems.add(f"class id '{text}' ({name}) is not one of 0..{_CLASSES - 1}")
-        elif names.setdefault(int(text), name) != name:
-            problems.add(f"class {text} is called '{names[int(text)]}' and '{name}'")
+        elif names.setdefault(label, name) != name:
+            problems.add(f"class {text} is called '{names[label]}' and '{name}'")
     if problems.messages:
         raise ConfigError("EPIC-SOUNDS annotations: " + "; ".join(problems.messages[:5]))
     return [names.get(label, f"class {label}") for label in range(_CLASSES)]

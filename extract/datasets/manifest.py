@@ -52,6 +52,8 @@ class Manifest:
 
     def __init__(self, root: Path, annotations: Path | None = None, *, depth: str = "grey") -> None:
         self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.lost_rows = 0
         self._colouring = depth
         self._file = _find_table(root, annotations)
         self._folder = root if annotations is not None and root.is_dir() else self._file.parent

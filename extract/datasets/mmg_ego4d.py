@@ -6,17 +6,18 @@ of clips; the classes, base and novel, are those it names. Columns, each under t
     clip id      clip_id, id, segment_id, annotation_uid; optional, else video and span
     video        video_uid, video_id, video
     start, end   start, start_s, start_sec, start_time, clip_start_sec; end, end_s, end_sec, end_time, stop, stop_s,
-                 clip_end_sec
+                 clip_end_sec; seconds, or HH:MM:SS.ss
     label        label, class, class_name, action, category
-    split        split, subset, partition: train, val, test or base, novel, or both as in base_train
+    split        split, subset, partition: train, validation, test (by any usual name) or base, novel, or both as in
+                 base_train
     class set    class_set, set, class_split, base_novel: base or novel; optional where the split says it
 
-Without train, val or test, base classes are the train split and novel ones the test split. The column class_set of the
-segments is base or novel: few-shot episodes are drawn from the novel ones. Media are those of Ego4D (ego4d.py), whole
-videos: a list of this kind names no clip files.
+A table with two columns for the video, the start, the end or the split is refused. Other columns are not kept.
+Without train, validation or test, base classes are the train split and novel ones the test split. The column class_set
+of the segments is base or novel: few-shot episodes are drawn from the novel ones. Media are those of Ego4D (ego4d.py),
+whole videos: a list of this kind names no clip files.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -26,8 +27,13 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from mmcache.extract.datasets.base import Option, Source
+from mmcache.extract.datasets.clock import seconds_of
 from mmcache.extract.datasets.ego4d import VIDEO_FOLDERS, Ego4dMedia, is_uid
+from mmcache.extract.datasets.tables import place, read_table
 from mmcache.store.errors import ConfigError, Problems
+from mmcache.store.labels import is_missing
+from mmcache.store.splits import TEST, TRAIN, VALIDATION, canonical_split, eval_split_of
+from mmcache.store.text import excerpt
 
 _COLUMNS = {
     "id": ("clip_id", "id", "segment_id", "annotation_uid"),
@@ -39,11 +45,12 @@ _COLUMNS = {
     "class_set": ("class_set", "set", "class_split", "base_novel"),
 }
 _OPTIONAL = ("id", "class_set")
+_ONE_ONLY = ("video", "start", "end", "split")  # two columns of these may contradict each other
 _NAMES = tuple(f"mmg_ego4d.{suffix}" for suffix in ("csv", "parquet", "json"))
 _FOLDERS = (".", "annotations", "v2/annotations", "v1/annotations")
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPLITS = (TRAIN, VALIDATION, TEST)
 _SETS = {"base": "base", "seen": "base", "novel": "novel", "unseen": "novel"}
-_SPLIT_OF_SET = {"base": "train", "novel": "test"}
+_SPLIT_OF_SET = {"base": TRAIN, "novel": TEST}
 
 
 class MmgEgo4d:
@@ -68,7 +75,8 @@ class MmgEgo4d:
     def __init__(self, root: Path, annotations: Path | None = None, *, media: str = "any") -> None:
         self.problems: list[str] = []
         self._file = _find_table(root, annotations)
-        table = _read_table(self._file)
+        table, self.notes = _read_table(self._file)
+        self.lost_rows = 0
         self._media = Ego4dMedia(root, self._file.parent, media, self.problems)
         rows = [row for line, cells in table.items() if (row := self._row(line, cells)) is not None]
         segments = pd.DataFrame(rows)
@@ -82,8 +90,7 @@ class MmgEgo4d:
         self.tasks = {"action": names}
         segments = segments.assign(action=labels).drop(columns="label")
         self.segments = segments.sort_values(["split", "video", "start_s", "id"], kind="stable", ignore_index=True)
-        splits = set(self.segments["split"])
-        self.eval_split = next(split for split in ("test", "val", "train") if split in splits)
+        self.eval_split = eval_split_of(self.segments["split"].unique()) or ""
 
     def source(self, modality: str, video: str) -> Source | None:
         return self._media.source(modality, video)
@@ -93,25 +100,28 @@ class MmgEgo4d:
 
     def _row(self, line: str, cells: dict[str, str]) -> dict[str, Any] | None:
         """One segment, its label still a name; None and a problem where it cannot be used."""
+        video = cells["video"]
+        facts = self._media.facts(video)
+        where = f"{line} ({cells.get('id', '')[:80] or 'no id'})"
+        if facts.is_stereo:
+            self.problems.append(f"{where}: video {video} is stereo, two pictures side by side")
+            return None
         try:
-            video = cells["video"]
             if not is_uid(video):
-                raise ValueError(f"video '{video}' is no uid")
-            facts = self._media.facts(video)
-            if facts.is_stereo:
-                raise ValueError(f"video {video} is stereo, two pictures side by side")
+                raise ValueError(f"video {excerpt(video)} is no uid")
             start_s, stop_s = _seconds(cells, "start"), _seconds(cells, "end")
             end_s = math.inf if facts.duration_s is None else facts.duration_s
             if not 0 <= start_s < stop_s or start_s >= end_s:
                 raise ValueError(f"{start_s:g} to {stop_s:g} s is no span of its video")
-            if not cells["label"]:
-                raise ValueError("it has no label")
+            if not cells["label"] or is_missing(cells["label"]):
+                raise ValueError("it has no label" + (f", but '{cells['label']}'" if cells["label"] else ""))
             split, class_set = _split_and_set(cells["split"], cells.get("class_set", ""))
         except ValueError as error:
-            self.problems.append(f"{self._file.name} {line} ({cells.get('id') or 'no id'}): {error}")
+            self.problems.append(f"{where}: {error}")
+            self.lost_rows += 1
             return None
         return {
-            "id": cells.get("id") or f"{video}_{start_s:g}_{stop_s:g}",
+            "id": cells.get("id") or f"{video}_{start_s:.12g}_{stop_s:.12g}",
             "video": video,
             "start_s": start_s,
             "stop_s": min(stop_s, end_s),
@@ -144,57 +154,55 @@ def _find_table(root: Path, annotations: Path | None) -> Path:
     )
 
 
-def _read_table(path: Path) -> dict[str, dict[str, str]]:
-    """Line -> meaning -> cell, '' where empty. Raises ConfigError where columns are missing."""
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-        elif path.suffix == ".json":
-            table = pd.DataFrame(json.loads(path.read_bytes()))
-        else:
-            table = pd.read_csv(path, dtype=str, na_filter=False, skip_blank_lines=False)
-    except Exception as error:  # pandas and pyarrow raise many kinds here
-        raise ConfigError(
-            f"{path} is no readable CSV, Parquet or JSON table: {' '.join(str(error).split())}"
-        ) from error
-    table = table.astype(object).where(table.notna(), "").map(lambda cell: str(cell).strip())
-    table.columns = [str(column).strip().lower() for column in table.columns]
+def _read_table(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Where a row is -> meaning -> cell, '' where empty; and how the columns were understood.
+
+    Raises:
+        ConfigError: columns are missing, or two are for one meaning.
+    """
+    table = read_table(path)
+    table.columns = table.columns.str.lower()
     problems = Problems()
     found = {meaning: [name for name in names if name in table.columns] for meaning, names in _COLUMNS.items()}
     for meaning, names in found.items():
+        if len(names) > 1 and meaning in _ONE_ONLY:
+            problems.add(f"{path} has {len(names)} columns of the {meaning}: {', '.join(names)}; keep one of them")
         if not names and meaning not in _OPTIONAL:
             problems.add(
                 f"{path} has no column of the {meaning}: name it {', '.join(_COLUMNS[meaning])}. "
                 f"It has {', '.join(table.columns)}"
             )
     problems.raise_if_any()
-    table = table[(table != "").any(axis=1)]
-    return {
-        f"line {number + 2}" if path.suffix == ".csv" else f"row {number}": {
-            m: cells[n[0]] for m, n in found.items() if n
-        }
-        for number, cells in zip(table.index.tolist(), table.to_dict("records"), strict=True)
+    chosen = {meaning: names[0] for meaning, names in found.items() if names}
+    notes = [f"column '{name}' is read as the {meaning}" for meaning, name in chosen.items() if name != meaning]
+    others = [name for name in table.columns if name not in chosen.values()]
+    if others:
+        notes.append(f"columns that are not read: {', '.join(others)}")
+    rows = {
+        place(path, index): {meaning: cells[name] for meaning, name in chosen.items()}
+        for index, cells in zip(table.index.tolist(), table.to_dict("records"), strict=True)
     }
+    return rows, notes
 
 
 def _split_and_set(split: str, class_set: str) -> tuple[str, str]:
-    """(train, val or test; base or novel) of what the two cells say together."""
+    """(train, validation or test; base or novel) of what the two cells say together."""
     words = [word for word in re.split(r"[^a-z]+", f"{split} {class_set}".lower()) if word]
-    unknown = [word for word in words if word not in _SPLITS and word not in _SETS]
-    splits = {_SPLITS[word] for word in words if word in _SPLITS}
+    unknown = [word for word in words if canonical_split(word) not in _SPLITS and word not in _SETS]
+    splits = {canonical_split(word) for word in words if word not in _SETS}
     sets = {_SETS[word] for word in words if word in _SETS}
     if unknown or len(splits) > 1 or len(sets) != 1:
-        said = f"split '{split}'" + (f", class set '{class_set}'" if class_set else "")
-        raise ValueError(f"{said}: expected base or novel, and train, val or test where they are told apart")
+        said = f"split {excerpt(split)}" + (f", class set {excerpt(class_set)}" if class_set else "")
+        raise ValueError(f"{said}: expected base or novel, and train, validation or test where they are told apart")
     (kind,) = sets
     return next(iter(splits), _SPLIT_OF_SET[kind]), kind
 
 
 def _seconds(cells: dict[str, str], meaning: str) -> float:
     try:
-        return float(cells[meaning])
+        return seconds_of(cells[meaning])
     except ValueError as error:
-        raise ValueError(f"{meaning} '{cells[meaning]}' is no number of seconds") from error
+        raise ValueError(f"{meaning} {error}") from error
 
 
 def _natural(name: object) -> tuple[int, float, str]:

@@ -25,6 +25,7 @@ from mmcache.extract.datasets.base import DEPTH_OPTION, Kind, Option, Source
 from mmcache.extract.datasets.ntu_actions import ACTIONS
 from mmcache.extract.datasets.walk import walk
 from mmcache.store.errors import ConfigError
+from mmcache.store.user_file import read_regular
 
 _STEM = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 _STEM_LENGTH = 20
@@ -41,6 +42,7 @@ _LEVELS = 6  # of folders below the root
 _LISTS = ("NTU_RGBD_samples_with_missing_skeletons.txt", "NTU_RGBD120_samples_with_missing_skeletons.txt")
 _LIST_FOLDERS = (".", "annotations", "NTURGB-D/Matlab", "Matlab", "NTURGB-D")
 _LIST_HEADER_LINES = 3
+_LIST_LIMIT_BYTES = 16 << 20  # the official lists have some kilobytes
 _TRAIN_CAMERAS = (2, 3)
 # fmt: off
 _TRAIN_SUBJECTS = (
@@ -69,6 +71,8 @@ class _Ntu:
     mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
     eval_split: str = "test"
+    notes: ClassVar[tuple[str, ...]] = ()
+    lost_rows: ClassVar[int] = 0
     # The largest number of each: setup, camera, subject, replication, action.
     limits: ClassVar[tuple[int, int, int, int, int]]
     own_list: ClassVar[str]
@@ -183,7 +187,7 @@ class _Ntu:
 
     def _read_list(self, path: Path) -> set[str]:
         try:
-            lines = path.read_text("utf-8", errors="replace").splitlines()
+            lines = read_regular(path, _LIST_LIMIT_BYTES).decode("utf-8", "replace").splitlines()
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
         stems = set()

@@ -66,6 +66,8 @@ class NwUcla:
     mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
     eval_split: str = "test"
+    notes: ClassVar[tuple[str, ...]] = ()
+    lost_rows: ClassVar[int] = 0
 
     def __init__(self, root: Path, annotations: Path | None = None, depth: str = "grey") -> None:
         self.root = root

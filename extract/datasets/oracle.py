@@ -49,6 +49,8 @@ class OracleDataset:
         "seed": Option(0, "of the segments drawn"),
     }
     eval_split: str = "test"
+    notes: ClassVar[tuple[str, ...]] = ()
+    lost_rows: ClassVar[int] = 0
 
     def __init__(
         self,

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import h5py
 
+from mmcache.store.user_file import check_regular
+
 _SUFFIXES = (".hdf5", ".h5")
 # modality -> words in a file's name, looked for in this order: flow_frames.hdf5 is flow
 _WORDS = {
@@ -38,6 +40,7 @@ class PackedFile:
     @functools.cached_property
     def _videos(self) -> frozenset[str] | None:
         try:
+            check_regular(self.path)
             with h5py.File(self.path, "r") as file:
                 return frozenset(file)
         except OSError:

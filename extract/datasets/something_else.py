@@ -12,12 +12,13 @@ github.com/joaanna/something_else. Looked for in ROOT and in each of its folders
 A file is taken for detected boxes where `detect` is in its name or its folder's.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mmcache.extract.datasets.base import Source
 from mmcache.extract.datasets.box_index import Extents, find_extents
+from mmcache.extract.datasets.json_file import read_json
+from mmcache.store.errors import ConfigError
 
 RATE, FIRST = 12.0, 1.0  # pictures a second, and the first one's number
 _BOX_FILES = (
@@ -119,11 +120,12 @@ def _read_split(path: Path, split: str, divided: dict[str, str], classes: dict[s
     """Put the videos of one file into `divided`, and what is wrong with them into `problems`, a line a reason."""
     where = f"{path.parent.name}/{path.name}"
     try:
-        items = json.loads(path.read_bytes())
-        if not isinstance(items, list):
-            raise ValueError(f"it holds a {type(items).__name__}; the official file holds a list")
-    except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{where} is not used: {str(error)[:200]}")
+        items = read_json(path)
+    except ConfigError as error:
+        problems.append(f"{where} is not used: {error}")
+        return
+    if not isinstance(items, list):
+        problems.append(f"{where} is not used: it holds a {type(items).__name__}; the official file holds a list")
         return
     wrong: dict[str, list[str]] = {}
     for item in items:

@@ -15,7 +15,6 @@ Something-Else's own labels.json are in another order.
 """
 
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,12 +23,16 @@ import numpy as np
 import pandas as pd
 
 from mmcache.extract.datasets.base import Option, Source
+from mmcache.extract.datasets.json_file import read_json, whole_number
 from mmcache.extract.datasets.packed import LAYOUT, PackedMedia
 from mmcache.extract.datasets.something_else import ElseBoxes, plain, read_splits
-from mmcache.store.errors import ConfigError, Problems
+from mmcache.store.errors import ConfigError
 from mmcache.store.segments import UNLABELLED
+from mmcache.store.text import excerpt
+from mmcache.store.user_file import read_regular
 
 _SPLITS = ("train", "validation", "test")
+_LIMIT_BYTES = 256 << 20  # of test-answers.csv; the official one has 2 MB
 _FOLDERS = (".", "labels", "annotations")
 _NAMES = ("something-something-v2-{}.json", "{}.json")
 _MEDIA_FOLDERS = ("20bn-something-something-v2", "videos", ".")
@@ -51,6 +54,8 @@ class SomethingSomethingV2:
         )
     }
     eval_split: str = "validation"
+    notes: ClassVar[tuple[str, ...]] = ()
+    lost_rows: ClassVar[int] = 0
 
     def __init__(self, root: Path, annotations: Path | None = None, boxes: str = "auto") -> None:
         self.root = root
@@ -67,7 +72,7 @@ class SomethingSomethingV2:
             )
         names, labels = _read_classes(files["labels"])  # type: ignore[arg-type]
         self.tasks = {"action": names}
-        answers = _read_answers(folders, labels)
+        answers = _read_answers(folders, labels, self.problems)
         tables = []
         for split in _SPLITS:
             path = files[split]
@@ -81,7 +86,9 @@ class SomethingSomethingV2:
         classes = {video: names[label] if label >= 0 else "" for video, label in known}
         bases = [root, *([annotations] if annotations is not None else [])]
         divisions = read_splits(bases, classes, self.problems)
-        self.segments = table.assign(**{c: table["id"].map(videos).fillna("") for c, videos in divisions.items()})
+        ids = table["id"].tolist()
+        columns = {column: [videos.get(video, "") for video in ids] for column, videos in divisions.items()}
+        self.segments = table.assign(**columns)
 
     @functools.cached_property
     def _packed(self) -> PackedMedia:
@@ -112,11 +119,11 @@ class SomethingSomethingV2:
         for number, item in enumerate(_read_json(path, list)):
             video = str(item.get("id", "")) if isinstance(item, dict) else ""
             name = plain(str(item.get("template", ""))) if video else ""
-            if not video.isdigit():
+            if whole_number(video) is None:
                 self.problems.append(f"{path.name} item {number}: it has no number of a video")
                 continue
             if split != "test" and name not in labels:
-                self.problems.append(f"{path.name} item {number} (video {video}): '{name}' is no class")
+                self.problems.append(f"{path.name} item {number} (video {video}): {excerpt(name)} is no class")
                 continue
             label = labels[name] if split != "test" else answers.get(video, UNLABELLED)
             rows.append({"id": video, "split": split, "action": label, "narration": str(item.get("label", ""))})
@@ -130,10 +137,7 @@ def _find(folders: list[Path], kind: str) -> Path | None:
 
 
 def _read_json(path: Path, kind: type) -> Any:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is no readable JSON: {error}") from error
+    found = read_json(path)
     if not isinstance(found, kind):
         raise ConfigError(f"{path} holds a {type(found).__name__}; the official file holds a {kind.__name__}")
     return found
@@ -142,19 +146,32 @@ def _read_json(path: Path, kind: type) -> Any:
 def _read_classes(path: Path) -> tuple[list[str], dict[str, int]]:
     """Class names by id, and name -> id."""
     found = _read_json(path, dict)
-    problems = Problems()
-    if sorted(map(str, found.values()), key=lambda v: (len(v), v)) != [str(i) for i in range(len(found))]:
-        problems.add(f'{path}: ids must be "0", "1", ... without gaps')
-        problems.raise_if_any()
+    if not found or sorted(map(str, found.values()), key=lambda v: (len(v), v)) != [str(i) for i in range(len(found))]:
+        raise ConfigError(f'{path}: ids must be "0", "1", ... without gaps')
     labels = {name: int(value) for name, value in found.items()}
     return sorted(labels, key=lambda name: labels[name]), labels
 
 
-def _read_answers(folders: list[Path], labels: dict[str, int]) -> dict[str, int]:
-    """Labels of the test split, where the user has them."""
-    for folder in folders:
-        path = folder / "test-answers.csv"
-        if path.is_file():
-            pairs = (line.partition(";") for line in path.read_text().splitlines())
-            return {video.strip(): labels[plain(name)] for video, _, name in pairs if plain(name) in labels}
-    return {}
+def _read_answers(folders: list[Path], labels: dict[str, int], problems: list[str]) -> dict[str, int]:
+    """Video -> label of the test split, where the user has them: lines "id;template", without a header.
+
+    Lines of another form go to `problems`. Raises ConfigError when the file is no text.
+    """
+    path = next((p for p in (folder / "test-answers.csv" for folder in folders) if p.exists()), None)
+    if path is None:
+        return {}
+    try:
+        text = read_regular(path, _LIMIT_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{path} cannot be read: {reason}") from error
+    answers: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        video, _, name = (part.strip() for part in line.partition(";"))
+        label = labels.get(plain(name))
+        if whole_number(video) is None or label is None:
+            if line.strip():
+                problems.append(f"{path.name} line {number}: {excerpt(line)} is not a video's number, ';' and a class")
+        elif answers.setdefault(video, label) != label:
+            problems.append(f"{path.name} line {number}: video {video} has another class on an earlier line")
+    return answers

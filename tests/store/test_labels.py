@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_the_classes_file_says_which_there_are_and_in_which_order(tmp_path: Path
     assert read(["cut", "wash", ""], file) == (["wash", "cut", "never seen"], [1, 0, -1], [])
     assert read(["1", "0"], file)[:2] == (["wash", "cut", "never seen"], [1, 0])
     assert read(["stir", "mix", "cut"], file)[2] == [
-        f"column 'verb' has 'mix', which {file} does not list (2 such)",
+        f"column 'verb' has 'stir' in row 0 (2 such), which {file} does not list",
     ]
 
 
@@ -48,12 +49,48 @@ def test_a_huge_label_is_refused_before_a_class_is_made_for_every_number() -> No
     assert problems == ["column 'verb' has labels up to 1000000000000 for 2 segments"]
 
 
-@pytest.mark.parametrize("text", ["1.5", "1e400", "inf", "nan", "0x10", "1_000", "１"])
+@pytest.mark.parametrize("text", ["1.5", "1e400", "inf", "none", "0x10", "1_000", "１"])
 def test_what_is_no_whole_number_is_a_name(text: str) -> None:
     names, labels, problems = read([text, "other"])
     assert names == sorted([text, "other"])
     assert [names[label] for label in labels] == [text, "other"]
     assert problems == []
+
+
+@pytest.mark.parametrize("word", ["NaN", "nan", "null", "None", "NA", "N/A", "<NA>"])
+@pytest.mark.parametrize("others", [["cut", "wash"], ["0", "1"]])
+def test_what_programs_write_for_no_value_is_no_class_unless_the_file_lists_it(
+    word: str, others: list[str], tmp_path: Path
+) -> None:
+    (problem,) = read([*others, word, "", f" {word} "])[2]
+    assert problem.startswith(f"column 'verb' has '{word}' in row 2 (2 such): leave the cell empty")
+    file = tmp_path / "verb.txt"
+    file.write_text(f"{word}\ncut\n")
+    assert read(["cut", word, ""], file) == ([word, "cut"], [1, 0, -1], [])
+
+
+def test_labels_that_the_classes_have_no_place_for_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "verb.txt"
+    file.write_text("\ufeffwash\r\ncut\r\n", encoding="utf-8")
+    assert read(["1", "2", "7"], file)[2] == [
+        f"column 'verb' has the label 2 in row 1 (2 such), but {file} lists 2 classes, 0 to 1"
+    ]
+    assert read(["0", "-2"])[2][0].startswith("column 'verb' has the label '-2' in row 1: labels are 0 or more")
+    assert read(["wash", "cuts"], file)[2] == [
+        f"column 'verb' has 'cuts' in row 1, which {file} does not list; did you mean 'cut'?"
+    ]
+    file.write_text("wash\ncut\nwash\n")
+    assert read(["cut", "1"], file)[2] != []
+    assert read(["wash"], file)[2] == [f"{file} lists 'wash' twice, and column 'verb' has that name"]
+    assert read(["0", "2"], file)[1:] == ([0, 2], [])
+
+
+def test_a_classes_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    fifo, binary = tmp_path / "verb.txt", tmp_path / "noun.txt"
+    os.mkfifo(fifo)
+    binary.write_bytes(b"\xff\xfe")
+    assert "it is a FIFO, not a regular file" in read(["cut"], fifo)[2][0]
+    assert "is no text in UTF-8" in read(["cut"], binary)[2][0]
 
 
 @PROPERTY

@@ -221,7 +221,6 @@ BROKEN = {
     "no video id": (line("kitchen_5", "00:00:08.00", "00:00:09.00"), "'kitchen' is no video id"),
     "a path for a video": (line("../../x_5", "00:00:08.00", "00:00:09.00"), "'../../x' is no video id"),
     "no id": (line("P01_11_5", "00:00:08.00", "00:00:09.00").replace("P01_11_5", "", 1), "(no id)"),
-    "cut off": ("P01_11_5,P01,P01_11,00:00:00.5", "is not HH:MM:SS.ss"),
     "repeated id": (line("P01_11_1", "00:00:08.00", "00:00:09.00"), "narration 'P01_11_1' appears twice"),
 }
 
@@ -255,17 +254,14 @@ def test_an_id_of_two_splits_is_used_once(tmp_path: Path, write_epic: WriteEpic)
     assert "P01_11_1" in dataset.problems[0]
 
 
-def test_a_file_cut_off_in_the_middle_keeps_the_rows_before_the_cut(tmp_path: Path, write_epic: WriteEpic) -> None:
+def test_a_file_cut_off_in_the_middle_is_refused_with_the_line(tmp_path: Path, write_epic: WriteEpic) -> None:
+    """Half of the annotations would train a model that nobody asked for."""
     rows = [line(f"P01_11_{i}", f"00:00:{2 * i:02d}.00", f"00:00:{2 * i + 1:02d}.50") for i in range(20)]
     root = write_epic(tmp_path, rows)
     path = root / "EPIC_100_train.csv"
     content = path.read_bytes()
-    for size in range(len(content) - len(rows[-1]), len(content) - 1, 7):
+    for size in range(len(content) - len(rows[-1]), len(content) - 10, 7):
         path.write_bytes(content[:size])
-        if content[:size].count(b'"') % 2:  # cut inside quotes: no CSV any more
-            with pytest.raises(ConfigError, match=r"EPIC_100_train\.csv is not a readable CSV"):
-                EpicKitchens(root)
-            continue
-        dataset = EpicKitchens(root)
-        assert dataset.segments["id"].tolist()[:19] == [f"P01_11_{i}" for i in range(19)]
-        assert len(dataset.segments) + len(dataset.problems) == 20
+        reason = r"has \d+ cells?, the header has 15: a cell or the end|is no CSV: a quote is opened there and never"
+        with pytest.raises(ConfigError, match=rf"EPIC_100_train\.csv line 21 ({reason})"):
+            EpicKitchens(root)

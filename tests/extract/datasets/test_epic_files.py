@@ -77,9 +77,9 @@ def test_all_missing_columns_are_named_at_once(tmp_path: Path, write_epic: Write
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "is not a readable CSV"),
-        (np.random.default_rng(0).bytes(5000), "is not a readable CSV"),
-        (b'narration_id,participant_id,video_id\nP01_11_0,P01,"P01_11,00:\n', "is not a readable CSV"),
+        (b"", "is empty; its first line must name the columns"),
+        (np.random.default_rng(0).bytes(5000), "line 1 is not UTF-8"),
+        (b'narration_id,participant_id,video_id\nP01_11_0,P01,"P01_11,00:\n', "line 2 is no CSV: a quote is opened"),
     ],
     ids=["empty", "random bytes", "open quote"],
 )

@@ -157,4 +157,4 @@ def test_lists_of_another_form_are_all_named(tmp_path: Path, write_epic: WriteEp
     with pytest.raises(ConfigError, match="2 things to put right") as caught:
         EpicKitchens(root)
     assert "ids_validation.csv lacks the columns participant_id; it has participant" in str(caught.value)
-    assert "tail_verbs.csv is not a readable CSV" in str(caught.value)
+    assert "tail_verbs.csv is empty; its first line must name the columns" in str(caught.value)

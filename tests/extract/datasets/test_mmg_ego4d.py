@@ -83,7 +83,7 @@ def test_columns_under_other_names_give_the_same(header: str, row: str, tmp_path
         "video": VIDEO, "start_s": 1.0, "stop_s": 2.0, "split": "train", "class_set": "base", "action": 0
     }  # fmt: skip
     assert dataset.segments["id"].tolist() == (["x"] if header.startswith("id") else [f"{VIDEO}_1_2"])
-    assert dataset.eval_split == "train"
+    assert dataset.eval_split == "", "train is never reported on"
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_columns_under_other_names_give_the_same(header: str, row: str, tmp_path
     [
         ("base", ("train", "base")),
         ("novel", ("test", "novel")),
-        ("val_base", ("val", "base")),
-        ("novel_validation", ("val", "novel")),
+        ("val_base", ("validation", "base")),
+        ("novel_validation", ("validation", "novel")),
         ("Novel Train", ("train", "novel")),
         ("test-base", ("test", "base")),
         ("unseen", ("test", "novel")),
@@ -131,23 +131,42 @@ def test_numbers_for_classes_are_names_in_order_of_value(tmp_path: Path) -> None
         (f"z,{STEREO},0,1,run,base", f"video {STEREO} is stereo"),
         (f"z,{VIDEO},zero,1,run,base", "start 'zero' is no number of seconds"),
         (f"z,{VIDEO},0,,run,base", "end '' is no number of seconds"),
-        (f"z,{VIDEO},nan,1,run,base", "nan to 1 s is no span"),
+        (f"z,{VIDEO},nan,1,run,base", "start 'nan' is no number of seconds"),
         (f"z,{VIDEO},2,1,run,base", "2 to 1 s is no span of its video"),
         (f"z,{VIDEO},-1,1,run,base", "-1 to 1 s is no span of its video"),
         (f"z,{VIDEO},100,101,run,base", "100 to 101 s is no span of its video"),
         (f"z,{VIDEO},0,1,,base", "it has no label"),
-        (f"z,{VIDEO},0,1,run,train", "split 'train': expected base or novel, and train, val or test"),
+        (f"z,{VIDEO},0,1,NaN,base", "it has no label, but 'NaN'"),
+        (f'z,{VIDEO},"1,5",3,run,base', "start '1,5' is no number of seconds such as 12.5, nor HH:MM:SS.ss"),
+        (f"z,{VIDEO},01:30,3,run,base", "start '01:30' is no number of seconds"),
+        (f"z,{VIDEO},0,1,run,train", "split 'train': expected base or novel, and train, validation or test"),
         (f"z,{VIDEO},0,1,run,both", "split 'both': expected base or novel"),
         (f"z,{VIDEO},0,1,run,base_novel", "split 'base_novel': expected base or novel"),
-        (f"z,{VIDEO},0,1,run,base_train_test", "expected base or novel, and train, val or test"),
+        (f"z,{VIDEO},0,1,run,base_train_test", "expected base or novel, and train, validation or test"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named(row: str, reason: str, tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_used_is_named_and_counted(row: str, reason: str, tmp_path: Path) -> None:
     dataset = MmgEgo4d(write(tmp_path, LIST + "\n" + row + "\n"))
     assert len(dataset.segments) == 5
     (problem,) = dataset.problems
     assert problem.startswith("mmg_ego4d.csv line 8 (z): ")
     assert reason in problem
+    assert dataset.lost_rows == (0 if "stereo" in reason else 1), "stereo videos are left out on purpose"
+
+
+def test_what_the_columns_are_read_as_is_said_and_two_for_one_meaning_are_refused(tmp_path: Path) -> None:
+    header, row = "clip_id,video_uid,start_time,end,class,split,Scene", f"a,{VIDEO},00:01:02.5,70,run,base,kitchen"
+    dataset = MmgEgo4d(write(tmp_path, f"{header}\n{row}\n"))
+    assert dataset.segments["start_s"].tolist() == [62.5]
+    assert dataset.notes == [
+        "column 'clip_id' is read as the id",
+        "column 'video_uid' is read as the video",
+        "column 'start_time' is read as the start",
+        "column 'class' is read as the label",
+        "columns that are not read: scene",
+    ]
+    with pytest.raises(ConfigError, match=r"has 2 columns of the end: end, stop; keep one of them"):
+        MmgEgo4d(write(tmp_path, f"video,start,end,stop,label,split\n{VIDEO},1,2,3,run,base\n"))
 
 
 def test_an_id_used_twice_is_named_and_the_first_kept(tmp_path: Path) -> None:
@@ -166,8 +185,8 @@ def test_an_id_used_twice_is_named_and_the_first_kept(tmp_path: Path) -> None:
         ),
         ("video,start,end,label,split\n", "has no usable row: it is empty"),
         (f"video,start,end,label,split\n{VIDEO},2,1,x,base\n", "has no usable row: mmg_ego4d.csv line 2"),
-        ("", "is no readable CSV, Parquet or JSON table"),
-        ('a,"b\n', "is no readable CSV, Parquet or JSON table"),
+        ("", "is empty; its first line must name the columns"),
+        ('a,"b\n', "line 1 is no CSV: a quote is opened there"),
     ],
 )
 def test_a_list_of_another_form_is_refused(text: str, reason: str, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from mmcache.store.npy_folder import export_npy, import_npy
         pytest.param('id,split\n"a,train\n', ["cannot be read"], id="no CSV"),
         pytest.param("id,split,start_s,stop_s\na,train,2,1\n", ["'a' does not stop after it starts"], id="span"),
         pytest.param("id,split,start_s,stop_s\na,train,x,1\n", ["'a' does not stop"], id="words"),
-        pytest.param("id,split,verb\na,train,-2\n", ["'a' has a verb label outside -1"], id="label below -1"),
+        pytest.param("id,split,verb\na,train,-2\n", ["'verb' has the label '-2' in"], id="label below -1"),
+        pytest.param("id,split,verb\na,train,nan\n", ["'verb' has 'nan' in", "leave the cell empty"], id="gap"),
         pytest.param("id,split,verb\na,train,10000\n", ["'verb' has labels up to 10000 for 1"], id="large"),
         pytest.param(
             "id,split,Verb,2,big\na,train,x,y,99999\n",
@@ -82,8 +83,8 @@ def test_tasks_and_classes_that_do_not_fit_are_told_at_once(
     with pytest.raises(ConfigError, match="3 things to put right") as caught:
         import_npy(folder, tmp_path / "new.zarr", tasks=["verb", "noun", "action"])
     for message in (
-        r"column 'verb' has 'cut', which .*verb\.txt does not list",
-        r"column 'noun' has 'cup', which .*noun\.txt does not list \(2 such\)",
+        r"column 'verb' has 'cut' in .*, which .*verb\.txt does not list",
+        r"column 'noun' has 'cup' in .* \(3 such\), which .*noun\.txt does not list",
         r"task 'action' is no column of .*segments\.csv; there are: verb, noun",
     ):
         assert caught.match(message)

@@ -1,0 +1,53 @@
+"""Tables that users write themselves, CSV, Parquet or JSON, as text: one form whatever they were written in."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet
+
+from mmcache.extract.datasets.json_file import read_json
+from mmcache.store.csv_table import check_columns, read_csv_table
+from mmcache.store.errors import ConfigError
+from mmcache.store.user_file import check_regular
+
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls one in Parquet
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Every cell as text without white space around it, '' where it is empty or null; rows without any are left out.
+
+    Returns:
+        A table whose index says where a row is (see `place`): the line on which it starts in a CSV file; in the
+        others the row's number, counted from 2 on, as lines below a header would be.
+
+    Raises:
+        ConfigError: the file cannot be read, or its rows or names of columns are at fault; see read_csv_table.
+    """
+    try:
+        if path.suffix == ".parquet":
+            check_regular(path)
+            # The index that pandas saved is a column like the others, or ids that were made the index would be lost.
+            table = pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
+            table = table[[name for name in table.columns if not _UNNAMED_INDEX.fullmatch(name)]]
+        elif path.suffix == ".json":
+            table = pd.DataFrame(read_json(path))
+        else:
+            table = read_csv_table(path)
+    except ConfigError:
+        raise
+    except Exception as error:  # pandas and pyarrow raise many kinds here
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError(f"{path} is no readable table: {' '.join(reason.split())[:300]}") from error
+    table.columns = pd.Index([str(name).strip() for name in table.columns], dtype=object)
+    check_columns(table.columns.tolist(), str(path))
+    if path.suffix in (".parquet", ".json"):
+        table.index = pd.RangeIndex(2, 2 + len(table))
+    table = table.astype(object).where(table.notna(), "").map(lambda cell: str(cell).strip())
+    return table[(table != "").any(axis=1)] if len(table.columns) else table
+
+
+def place(path: Path, index: int) -> str:
+    """Where a row of `read_table` is, as messages say it."""
+    row = path.suffix in (".parquet", ".json")
+    return f"{path.name} row {index - 1}" if row else f"{path.name} line {index}"
