@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from mmcache.extract.media.base import BoxCategory, BoxesRequest, MediaError, NoMedia, Reading
 from mmcache.extract.media.boxes import COLUMNS, boxes_over_time
-from mmcache.extract.media.container import open_container, stream_end_s
+from mmcache.extract.media.container import open_container, video_stream
+from mmcache.extract.media.lengths import stream_end_s
 
 _NUMBER = re.compile(r"(\d+)\.[A-Za-z]+$")
 _HAND = re.compile(r"\bhands?\b", re.IGNORECASE)  # a handbag is none
@@ -163,8 +164,9 @@ def _sizes(path: Path, mtime_ns: int) -> dict[str, tuple[float, float]]:
 def _film(path: Path) -> tuple[tuple[float, float] | None, float | None]:
     """The size of a video's pictures, and when they end."""
     with open_container(path) as container:
-        if not container.streams.video:
+        try:
+            stream = video_stream(container, path)
+        except NoMedia:
             return None, None
-        stream = container.streams.video[0]
         size = (float(stream.width), float(stream.height)) if stream.width and stream.height else None
-        return size, stream_end_s(container, stream)
+        return size, stream_end_s(container, stream, path)

@@ -6,8 +6,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mmcache.extract.media.audio import resample
+from mmcache.extract.media.audio import check_level, heard_part, resample, silence_note
 from mmcache.extract.media.base import AudioRequest, MediaError, NoMedia, Reading, clamp
+from mmcache.extract.media.limits import check_sound
+from mmcache.store.user_file import NotRegularFile, check_regular
 
 
 def read_hdf5_audio(
@@ -23,9 +25,12 @@ def read_hdf5_audio(
 
     Raises:
         NoMedia: the file has no such entry.
-        MediaError: it cannot be opened, the entry is no waveform, or it ends before the segment starts.
+        MediaError: it cannot be opened, the entry is no waveform, it ends before the segment starts, or its rate or
+            level cannot be those of sound.
     """
+    check_sound(math.floor(rate), 1, f"the sound of {entry}")
     try:
+        check_regular(path)
         with h5py.File(path, "r") as file:
             if entry not in file:
                 raise NoMedia(f"{path.name} has no sound of {entry}")
@@ -33,16 +38,18 @@ def read_hdf5_audio(
             if not isinstance(wave, h5py.Dataset) or wave.ndim != 1 or wave.dtype.kind not in "fi":
                 raise MediaError(f"'{entry}' in {path.name} is no waveform")
             stop_s, note = clamp(start_s, stop_s, len(wave) / rate, "sound")
-            start_s, stop_s = request.part_of(start_s, stop_s)
-            if stop_s - start_s > request.max_seconds:
-                start_s = (start_s + stop_s - request.max_seconds) / 2
-                stop_s = start_s + request.max_seconds
+            start_s, stop_s = heard_part(start_s, stop_s, request)
             first = round(start_s * rate)
             samples = wave[first : max(first + 1, round(stop_s * rate))]
+    except FileNotFoundError as error:
+        raise MediaError(f"{path.name} is not there") from error
+    except NotRegularFile as error:
+        raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
     except OSError as error:
         raise MediaError(f"{path.name} cannot be read as HDF5: {' '.join(str(error).split())[:200]}") from error
     if samples.dtype.kind == "i":
         samples = samples / float(np.iinfo(samples.dtype).max)
-    if not np.isfinite(samples).all():
-        raise MediaError(f"the sound of {entry} in {path.name} holds NaN or infinity")
-    return Reading(resample(samples.astype(np.float64), math.floor(rate), request.rate), note)
+    samples = samples.astype(np.float64)
+    check_level(samples, f"the sound of {entry} in {path.name}")
+    notes = "; ".join(filter(None, [silence_note(samples), note]))
+    return Reading(resample(samples, math.floor(rate), request.rate), notes or None)

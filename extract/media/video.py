@@ -5,6 +5,8 @@ or mirror them, and anamorphic video says how wide its pixels are. Interlaced vi
 hold two moments, a line of each in turn.
 """
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,11 +19,12 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from mmcache.extract.media.base import TOLERANCE_S, MediaError, NoMedia, Reading, VideoRequest, clamp
-from mmcache.extract.media.container import check_decodable, on_clock_of, open_container, origin_s, stream_end_s
+from mmcache.extract.media.container import has_timestamps, name_of, on_clock_of, open_container, video_stream
+from mmcache.extract.media.frame_times import frames_from
+from mmcache.extract.media.lengths import stream_end_s
+from mmcache.extract.media.limits import check_picture_size
 
-_BEFORE_ALL_S = 3600.0
 _WIDEST_PIXEL = 4  # what declares wider ones, or narrower, is taken to be mistaken
-_SEEK_BACK_S = (0.0, 1.0, 8.0, 64.0)  # how far before a moment a seek is tried; at last from the beginning
 
 
 def read_video(path: Path, start_s: float, stop_s: float, request: VideoRequest, zero_s: float = 0.0) -> Reading:
@@ -37,33 +40,86 @@ def read_video(path: Path, start_s: float, stop_s: float, request: VideoRequest,
         Reading of (frames, H, W, 3) uint8 RGB.
 
     Raises:
-        NoMedia: the file has no video stream.
-        MediaError: it cannot be opened or decoded, or it ends before the segment does.
+        NoMedia: the file has no video stream, or its first picture comes after the segment.
+        MediaError: it cannot be opened or decoded, it ends before the segment does, its pictures are larger than
+            allowed or change their shape, or a part is asked for of a raw stream without timestamps.
     """
     with open_container(path) as container:
-        if not container.streams.video:
-            raise NoMedia(f"{path.name} has no video stream")
-        stream = container.streams.video[0]
-        check_decodable(stream, path, "picture")
-        stream.thread_type = "SLICE"  # frame threads would decode far past what a short segment needs
-        start_s, stop_s, early = on_clock_of(path, start_s, stop_s, zero_s)
-        stop_s, late = clamp(start_s, stop_s, stream_end_s(container, stream), "video")
-        start_s, stop_s = request.part_of(start_s, stop_s)
-        moments = start_s + (np.arange(request.frames) + 0.5) * (stop_s - start_s) / request.frames
-        pictures = _pictures_at(container, stream, moments, request.short_side, path.name)
-        return Reading(pictures, "; ".join(filter(None, [early, late])) or None)
+        stream = _film(container, path)
+        if has_timestamps(container):
+            return _by_time(container, stream, path, start_s, stop_s, request, zero_s)
+        kind = container.format.name
+    if (start_s, zero_s) != (0.0, 0.0) or math.isfinite(stop_s):
+        raise MediaError(
+            f"{name_of(path)} is a raw {kind} stream: its pictures have no timestamps, so that a part of it by seconds "
+            "cannot be found. Put it into a container with its true rate: "
+            "ffmpeg -framerate RATE -i FILE -c copy FILE.mp4"
+        )
+    return Reading(_by_order(path, request))
+
+
+def _by_time(
+    container: InputContainer,
+    stream: VideoStream,
+    path: Path,
+    start_s: float,
+    stop_s: float,
+    request: VideoRequest,
+    zero_s: float,
+) -> Reading:
+    start_s, stop_s, early = on_clock_of(path, start_s, stop_s, zero_s)
+    stop_s, late = clamp(start_s, stop_s, stream_end_s(container, stream, path), "video")
+    start_s, stop_s = request.part_of(start_s, stop_s)
+    moments = start_s + (np.arange(request.frames) + 0.5) * (stop_s - start_s) / request.frames
+    pictures, before = _pictures_at(container, stream, moments, request.short_side, name_of(path))
+    return Reading(pictures, "; ".join(filter(None, [early, before, late])) or None)
+
+
+def _film(container: InputContainer, path: Path) -> VideoStream:
+    stream = video_stream(container, path)
+    stream.thread_type = "SLICE"  # frame threads would decode far past what a short segment needs
+    if stream.width or stream.height:  # else the decoder finds out
+        check_picture_size(stream.width, stream.height, name_of(path))
+    return stream
+
+
+def _by_order(path: Path, request: VideoRequest) -> NDArray[np.uint8]:
+    """Pictures spread evenly over the whole of a file without timestamps, by their order; it is decoded twice."""
+
+    def decoded() -> Iterator[tuple[VideoStream, av.VideoFrame]]:
+        with open_container(path) as container:
+            stream = _film(container, path)
+            for frame in container.decode(stream):
+                yield stream, frame
+
+    count = sum(1 for _ in decoded())
+    if not count:
+        raise MediaError(f"{name_of(path)} holds no picture that can be decoded")
+    low, high = request.part_of(0.0, float(count))
+    at = low + (np.arange(request.frames) + 0.5) * (high - low) / request.frames
+    times = Counter(np.minimum(at.astype(int), count - 1).tolist())
+    pictures = list[NDArray[np.uint8]]()
+    for number, (stream, frame) in enumerate(decoded()):
+        if number in times:
+            pictures.extend([_to_array(frame, stream, request.short_side, name_of(path))] * times[number])
+    return _stack(pictures, name_of(path))
 
 
 def _pictures_at(
     container: InputContainer, stream: VideoStream, moments: NDArray[np.float64], short_side: int, name: str
-) -> NDArray[np.uint8]:
-    """The pictures on screen at `moments`, which ascend."""
+) -> tuple[NDArray[np.uint8], str | None]:
+    """The pictures on screen at `moments`, which ascend, and a note where there was none yet."""
     pictures: list[NDArray[np.uint8]] = []
     shown: av.VideoFrame | None = None  # on screen until the next one's time
     shown_until_s = 0.0
-    for frame, frame_s in _frames_from(container, stream, float(moments[0])):
+    note = None
+    for frame, frame_s in frames_from(container, stream, float(moments[0])):
+        if shown is None and moments[0] < frame_s - TOLERANCE_S:
+            if moments[-1] < frame_s - TOLERANCE_S:
+                raise NoMedia(f"{name} has no picture before {frame_s:.2f} s, when the segment is over")
+            note = f"there is no picture before {frame_s:.2f} s; the first one stands in"
         if shown is not None and moments[len(pictures)] < frame_s:
-            picture = _to_array(shown, stream, short_side)
+            picture = _to_array(shown, stream, short_side, name)
             while len(pictures) < len(moments) and moments[len(pictures)] < frame_s:
                 pictures.append(picture)
             if len(pictures) == len(moments):
@@ -76,39 +132,16 @@ def _pictures_at(
             raise MediaError(
                 f"{name} is cut off: its pictures end at {shown_until_s:.2f} s, the segment needs {moments[-1]:.2f} s"
             )
-        pictures.extend([_to_array(shown, stream, short_side)] * (len(moments) - len(pictures)))
+        pictures.extend([_to_array(shown, stream, short_side, name)] * (len(moments) - len(pictures)))
+    return _stack(pictures, name), note
+
+
+def _stack(pictures: list[NDArray[np.uint8]], name: str) -> NDArray[np.uint8]:
+    shapes = sorted({picture.shape for picture in pictures})
+    if len(shapes) > 1:
+        sizes = " and ".join(f"{width} x {height}" for height, width, _ in shapes[:2])
+        raise MediaError(f"{name}: its pictures change their shape within the segment; scaled they have {sizes} pixels")
     return np.stack(pictures)
-
-
-def _frames_from(
-    container: InputContainer, stream: VideoStream, moment_s: float
-) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Decoded pictures with their times, the first one not later than `moment_s` if there is any such.
-
-    A seek may land too late: before a key frame there can be pictures that need the one before it (open GOP), and
-    transport streams are sought by guessing. Then it is tried again from further back.
-    """
-    for back_s in (*_SEEK_BACK_S, None):
-        frames = _decode_from(container, stream, -_BEFORE_ALL_S if back_s is None else max(0.0, moment_s - back_s))
-        first = next(frames, None)
-        if first is None and back_s == 8.0 < moment_s:
-            return  # nothing for so long: the file is cut off, and what lies before would be decoded in vain
-        if back_s is None or (first is not None and first[1] <= moment_s):
-            if first is not None:
-                yield first
-            yield from frames
-            return
-
-
-def _decode_from(
-    container: InputContainer, stream: VideoStream, start_s: float
-) -> Iterator[tuple[av.VideoFrame, float]]:
-    time_base, origin = stream.time_base, origin_s(container)
-    assert time_base is not None
-    container.seek(int((Fraction(start_s) + origin) / time_base), stream=stream, backward=True)
-    for frame in container.decode(stream):
-        if frame.pts is not None:
-            yield frame, float(frame.pts * time_base - origin)  # exact until here: moments may fall on a boundary
 
 
 def _duration_s(frame: av.VideoFrame, stream: VideoStream) -> float:
@@ -118,12 +151,13 @@ def _duration_s(frame: av.VideoFrame, stream: VideoStream) -> float:
     return max(usual, declared)
 
 
-def _to_array(frame: av.VideoFrame, stream: VideoStream, short_side: int) -> NDArray[np.uint8]:
+def _to_array(frame: av.VideoFrame, stream: VideoStream, short_side: int, name: str) -> NDArray[np.uint8]:
     """(H, W, 3), upright, of square pixels, the shorter side scaled."""
     shape = stream.sample_aspect_ratio or Fraction(1)  # width of a pixel by its height
     if not 1 / _WIDEST_PIXEL <= shape <= _WIDEST_PIXEL:
         shape = Fraction(1)
     wide = float(frame.width * shape)
+    check_picture_size(wide, frame.height, name)
     scale = short_side / min(wide, frame.height)
     width, height = round(wide * scale), round(frame.height * scale)
     picture = frame.reformat(width, height, format="rgb24", interpolation="BILINEAR").to_ndarray()

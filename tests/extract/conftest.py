@@ -107,10 +107,11 @@ def write_video() -> WriteVideo:
         codec: str = "libx264",
         form: str = "mp4",
         x264: str = "bframes=0",
+        options: dict[str, str] | None = None,  # of the encoder, besides
         muxer: dict[str, str] | None = None,
         size: tuple[int, int] = (64, 48),
     ) -> Path:
-        options = {"crf": "12"}
+        options = {"crf": "12"} | (options or {})
         if codec == "libx264":
             options |= {"preset": "veryfast", "threads": "1", "x264-params": f"scenecut=0:b-adapt=0:{x264}"}
         elif codec == "libvpx-vp9":

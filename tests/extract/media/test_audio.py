@@ -1,6 +1,7 @@
 """Sound comes back at its own time, at the wanted rate, in mono; every fault with its reason."""
 
 import re
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,7 +190,7 @@ def test_timestamps_rounded_to_milliseconds_make_no_drop_outs(
 
 
 @pytest.mark.parametrize("form", ["mp4", "matroska"])
-def test_a_gap_inside_the_stream_is_silence_and_what_follows_keeps_its_time(
+def test_a_gap_inside_the_stream_is_noted_and_what_follows_keeps_its_time(
     form: str, tmp_path: Path, write_sound: WriteSound
 ) -> None:
     rate, step = 48000, 1024
@@ -197,10 +198,15 @@ def test_a_gap_inside_the_stream_is_silence_and_what_follows_keeps_its_time(
     samples += np.concatenate([np.zeros(96 * step), clicks([1.0], 4.0 - 96 * step / rate, rate)])
     path = write_sound(tmp_path / "a", samples, rate, "aac", form, gap=(96 * step, 24000))
     after_s = 96 * step / rate + 0.5
-    silent = read_audio(path, after_s - 0.4, after_s - 0.1, REQUEST).array
-    assert np.abs(silent).max() < 0.02
-    later = read_audio(path, after_s + 0.5, after_s + 1.5, REQUEST).array
-    assert where_loud(later) == pytest.approx(0.5, abs=CODEC_FRAME_S)
+    with pytest.raises(NoMedia, match=r"a has no sound from 2\.15 to 2\.45 s: there is a gap in it"):
+        read_audio(path, after_s - 0.4, after_s - 0.1, REQUEST)
+    partly = read_audio(path, after_s - 1.0, after_s + 1.5, REQUEST)
+    assert partly.note is not None
+    assert re.fullmatch(r"0\.(4[5-9]|50) s have no sound in the file; silence stands in", partly.note)
+    assert np.abs(partly.array[10000:15200]).max() < 0.02
+    later = read_audio(path, after_s + 0.5, after_s + 1.5, REQUEST)
+    assert where_loud(later.array) == pytest.approx(0.5, abs=CODEC_FRAME_S)
+    assert later.note is None
 
 
 @pytest.mark.parametrize(
@@ -223,3 +229,84 @@ def test_a_video_without_sound_has_no_media(tmp_path: Path, write_video: Callabl
     path = write_video(tmp_path / "v.MP4")
     with pytest.raises(NoMedia, match=r"v\.MP4 has no audio stream"):
         read_audio(path, 0.0, 1.0, REQUEST)
+
+
+def test_silence_in_a_file_is_silence_and_noted(tmp_path: Path, write_sound: WriteSound) -> None:
+    samples = np.concatenate([np.zeros(32000), tone(300, 1.0, 16000)])
+    path = write_sound(tmp_path / "a.wav", samples, 16000, "pcm_s16le", "wav")
+    silent = read_audio(path, 0.0, 1.5, REQUEST)
+    assert silent.note == "the sound is silent: every sample is 0"
+    assert silent.array.shape == (24000,)
+    assert not silent.array.any()
+    assert read_audio(path, 1.0, 2.5, REQUEST).note is None
+
+
+def test_sound_that_begins_after_the_picture_is_noted(tmp_path: Path, write_sound: WriteSound) -> None:
+    path = write_sound(tmp_path / "a.mkv", tone(300, 3.0, 48000), 48000, "aac", "matroska", gap=(1024, 48000))
+    reading = read_audio(path, 0.5, 2.0, REQUEST)
+    assert reading.note is not None
+    assert reading.note.endswith("s have no sound in the file; silence stands in")
+
+
+@pytest.mark.parametrize("scale", [1.0, 40.0, 32768.0, 1e30])
+def test_samples_far_beyond_full_scale_are_refused(scale: float, tmp_path: Path, write_sound: WriteSound) -> None:
+    """Files of floats that hold the numbers of 16 bits would come out 32768 times too loud."""
+    path = write_sound(tmp_path / "a.wav", scale * tone(300, 1.0, 16000), 16000, "pcm_f32le", "wav")
+    if scale <= 64:
+        assert loudness(read_audio(path, 0.1, 0.9, REQUEST).array) == pytest.approx(0.5 * scale, rel=0.01)
+        return
+    with pytest.raises(MediaError, match=r"the sound of a\.wav reaches .*full scale is 1, and at most 64 is read"):
+        read_audio(path, 0.1, 0.9, REQUEST)
+
+
+@pytest.mark.parametrize("rate", [1, 7919, 95_987, 1_535_999])
+def test_odd_rates_take_neither_memory_nor_time(rate: int, tmp_path: Path) -> None:
+    """Rates without a common divisor would want a filter of 20 coefficients for each Hz."""
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.full(2 * rate, 8192, "<i2").tobytes())
+    samples = read_audio(path, 0.0, 2.0, REQUEST).array
+    assert abs(len(samples) - 32000) <= 1
+    assert np.median(samples) == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_rate_beyond_all_sound_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(2_000_000_000)
+        file.writeframes(bytes(8000))
+    with pytest.raises(
+        MediaError, match=r"a\.wav declares a sampling rate of 2,000,000,000 Hz; 1 to 1,536,000 are read"
+    ):
+        read_audio(path, 0.0, 1e-6, REQUEST)
+
+
+def test_a_damaged_frame_is_a_short_silence_with_a_note_and_a_longer_damage_an_error(
+    tmp_path: Path, write_sound: WriteSound
+) -> None:
+    path = write_sound(tmp_path / "a.mp4", tone(440, 4.0, 48000), 48000, muxer={"movflags": "faststart"})
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(audio=0) if p.size]
+    whole = path.read_bytes()
+
+    def damage(frames: int) -> None:
+        content = bytearray(whole)
+        for at, size in packets[80 : 80 + frames]:
+            content[at : at + size] = b"\xff" * size
+        path.write_bytes(content)
+
+    damage(2)
+    reading = read_audio(path, 1.0, 3.0, REQUEST)
+    assert reading.note is not None
+    assert re.fullmatch(r"0\.0[4-6] s cannot be decoded; silence stands in", reading.note)
+    damage(20)
+    with pytest.raises(
+        MediaError, match=r"a\.mp4 cannot be decoded: damaged, 0\.4\d s of the segment's sound are lost"
+    ):
+        read_audio(path, 1.0, 3.0, REQUEST)
+    assert read_audio(path, 2.5, 3.5, REQUEST).note is None

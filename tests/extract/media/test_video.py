@@ -273,7 +273,7 @@ def test_a_file_that_is_not_there_or_is_a_folder(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"gone\.MP4 is not there"):
         read_video(tmp_path / "gone.MP4", 0.0, 1.0, VideoRequest(4, 48))
     (tmp_path / "folder.MP4").mkdir()
-    with pytest.raises(MediaError, match=r"folder\.MP4 cannot be read.*directory"):
+    with pytest.raises(MediaError, match=r"folder\.MP4 cannot be read: it is a folder, not a regular file"):
         read_video(tmp_path / "folder.MP4", 0.0, 1.0, VideoRequest(4, 48))
 
 

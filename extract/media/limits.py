@@ -1,0 +1,32 @@
+"""What media may ask for, by their headers: more is taken for damage, and refused before memory is taken for it."""
+
+from mmcache.extract.media.base import MediaError
+
+MAX_PIXELS = 36_000_000  # a picture of 8K cinema has 35.4 million; a decoder holds up to 17 of them
+MAX_ASPECT = 32  # long side by short side, which becomes `short_side`: beyond panoramas and mosaics of cameras
+MAX_RATE = 1_536_000  # Hz: above the fastest converters of sound and ultrasound; 30 s of it take 0.4 GB
+MAX_CHANNELS = 512  # FFmpeg's own limit; the largest arrays of microphones have about half of it
+MAX_SAMPLES_A_FRAME = 1 << 22  # of sound, decoded at once; codecs use up to 2^20
+
+
+def check_picture_size(width: float, height: float, what: str) -> None:
+    """Raise MediaError for pictures that are empty, too large, or too narrow to be scaled by their shorter side."""
+    if width < 1 or height < 1:
+        raise MediaError(f"{what}: its pictures have {width:g} x {height:g} pixels")
+    if width * height > MAX_PIXELS:
+        raise MediaError(
+            f"{what}: its pictures have {width:g} x {height:g} pixels; at most {MAX_PIXELS:,} are read. Scale it down"
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise MediaError(
+            f"{what}: its pictures have {width:g} x {height:g} pixels; the longer side may be at most "
+            f"{MAX_ASPECT} times the shorter one. Crop it"
+        )
+
+
+def check_sound(rate: int, channels: int, what: str) -> None:
+    """Raise MediaError for sound whose header declares a sampling rate or number of channels that cannot be."""
+    if not 1 <= rate <= MAX_RATE:
+        raise MediaError(f"{what} declares a sampling rate of {rate:,} Hz; 1 to {MAX_RATE:,} are read")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise MediaError(f"{what} declares {channels:,} channels; 1 to {MAX_CHANNELS} are read")
