@@ -17,7 +17,8 @@ def predict(
     rgb: Annotated[Path | None, typer.Option(help="Video file, or a folder of numbered pictures.", rich_help_panel="Media")] = None,
     flow: Annotated[Path | None, typer.Option(help="Folder with u/ and v/, numbered pictures each.", rich_help_panel="Media")] = None,
     audio: Annotated[Path | None, typer.Option(help="Any file with sound, videos too.", rich_help_panel="Media")] = None,
-    imu: Annotated[list[Path] | None, typer.Option(help="CSV of Ego4D, or GoPro's two: give both, or X-accl.csv of a pair.", rich_help_panel="Media")] = None,
+    imu: Annotated[list[Path] | None, typer.Option(help="CSV of accelerometer and gyroscope, or one each: give both, or GoPro's X-accl.csv.", rich_help_panel="Media")] = None,
+    imu_columns: Annotated[str, typer.Option(metavar="NAME=COLUMN,...", help="The columns and units of the IMU files, where these are not plain: time=ts,ax=acc1,time_unit=ms", rich_help_panel="Media")] = "",
     boxes: Annotated[Path | None, typer.Option(help=".pkl of EPIC-KITCHENS or .json of Something-Else.", rich_help_panel="Media")] = None,
     media: Annotated[list[str] | None, typer.Option(help="NAME=PATH for any modality of the run, repeatable; ';' between paths that belong together.", rich_help_panel="Media")] = None,
     rate: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER: pictures a second, where they lie in a folder.", rich_help_panel="Media")] = None,
@@ -60,6 +61,7 @@ def predict(
         encoders=_pairs("--encoder", encoder),
         weights=_weights(weights, given, origins),
         skip_bad=skip_bad,
+        imu_columns=imu_columns,
     )
     clip = encode_clip(wanted, origins, device)
     answers = rank_clip(model, clip.tokens, top, place)

@@ -44,6 +44,7 @@ class Wanted:
         rates: modality -> pictures a second, where pictures lie in a folder.
         encoders, weights: modality -> the name of its encoder, and its weights, where the recipe cannot tell.
         skip_bad: do without media that cannot be used, where there are others.
+        imu_columns: what the columns of an IMU table are, as media/imu_columns.py has it.
     """
 
     media: Mapping[str, tuple[Path, ...]]
@@ -53,6 +54,7 @@ class Wanted:
     encoders: Mapping[str, str] = dataclasses.field(default_factory=dict)
     weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
     skip_bad: bool = False
+    imu_columns: str = ""
 
 
 def encode_clip(wanted: Wanted, origins: Mapping[str, Mapping[str, Any]], device: str = "cpu") -> Clip:
@@ -125,7 +127,8 @@ def _read(wanted: Wanted, recipes: Mapping[str, Recipe]) -> tuple[dict[str, Read
     for name, recipe in recipes.items():
         request = encoder_info(recipe.encoder_name(wanted.encoders.get(name))).request
         try:
-            source = clip_source(name, _paths(wanted, name), wanted.rates.get(name), recipe.variant, timed)
+            rate = wanted.rates.get(name)
+            source = clip_source(name, _paths(wanted, name), rate, recipe.variant, timed, wanted.imu_columns)
             readings[name] = read_media(source, wanted.start_s, wanted.stop_s, request)
         except ConfigError as error:
             problems.add(str(error))

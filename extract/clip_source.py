@@ -1,6 +1,6 @@
 """Files of one's own as the media of a modality: which reader a path is for.
 
-rgb, flow, audio, imu, depth, ir    as in a manifest (datasets/manifest_media.py); IMU files of GoPro come in pairs
+rgb, flow, audio, imu, depth, ir    as in a manifest (datasets/manifest_media.py)
 boxes       <video>.pkl of EPIC-KITCHENS-100's detections, or a JSON of one Something-Something video
 skeleton    .skeleton of NTU RGB+D, or .mat of UWA3D
 """
@@ -11,9 +11,10 @@ from pathlib import Path
 from mmcache.extract.datasets.base import Source
 from mmcache.extract.datasets.epic_media import is_extension
 from mmcache.extract.datasets.manifest import Manifest
-from mmcache.extract.datasets.manifest_media import find_media
+from mmcache.extract.datasets.manifest_media import MediaSettings, find_media
 from mmcache.extract.datasets.something_else import FIRST, RATE
 from mmcache.extract.media.base import MediaError
+from mmcache.extract.media.imu_columns import with_variant
 from mmcache.store.errors import ConfigError
 
 _EPIC_VIDEO = re.compile(r"P\d\d_\d{2,3}")
@@ -22,15 +23,22 @@ _SKELETONS = (".skeleton", ".mat")
 
 
 def clip_source(
-    modality: str, paths: tuple[Path, ...], rate: float | None = None, variant: str = "", timed: bool = False
+    modality: str,
+    paths: tuple[Path, ...],
+    rate: float | None = None,
+    variant: str = "",
+    timed: bool = False,
+    imu_columns: str = "",
 ) -> Source:
     """The media of one clip.
 
     Args:
         paths: a file or folder, or those that belong together.
         rate: pictures a second of a folder of numbered pictures, or of the pictures that boxes are of.
-        variant: which form of the media the encoder was fed, as its fingerprint says: how depth is coloured.
+        variant: which form of the media the encoder was fed, as its fingerprint says: how depth is coloured, which
+            sensors an IMU had, which values of 16-bit infrared are black and white.
         timed: whether only a part of the clip is asked for, which what has no clock cannot give.
+        imu_columns: what the columns of an IMU table are, as media/imu_columns.py has it.
 
     Raises:
         ConfigError: files of a modality cannot be given, or need a rate.
@@ -48,7 +56,7 @@ def clip_source(
     if modality not in Manifest.modalities:
         known = ", ".join([*Manifest.modalities, "boxes", "skeleton"])
         raise ConfigError(f"no reader of files is known for the modality {modality}; there are readers for {known}")
-    source = find_media(modality, paths, rate, variant or "grey")
+    source = find_media(modality, paths, rate, _settings(modality, variant, imu_columns))
     assert source is not None  # its files are there
     if timed and rate is None and source.kind in ("frames", "flow", "depth"):
         raise ConfigError(
@@ -56,6 +64,15 @@ def clip_source(
             f"{modality}=NUMBER, or leave out --start and --stop"
         )
     return source
+
+
+def _settings(modality: str, variant: str, imu_columns: str) -> MediaSettings:
+    """What a data set would have been told, for the encoder to be fed as it was."""
+    return MediaSettings(
+        depth=variant or "grey" if modality == "depth" else "grey",
+        imu_columns=with_variant(imu_columns, variant) if modality == "imu" else "",
+        ir_range=variant if modality == "ir" else "",
+    )
 
 
 def _with_gyroscope(paths: tuple[Path, ...]) -> tuple[Path, ...]:

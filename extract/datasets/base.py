@@ -16,7 +16,7 @@ Kind = Literal[
     "hdf5_flow",  # the same, u and v in turn
     "audio",  # the sound stream of a media file
     "hdf5_audio",  # a waveform in an HDF5 file
-    "imu",  # the CSV files of GoPro's extraction tool: accelerometer, gyroscope
+    "imu",  # a CSV of accelerometer and gyroscope, or one each, as GoPro's extraction tool writes them
     "ego4d_imu",  # one CSV of Ego4D
     "ntu_skeleton",  # a .skeleton file of NTU RGB+D
     "nwucla_skeleton",  # a folder of NW-UCLA with a text file a frame
@@ -41,10 +41,11 @@ class Source:
         entry: the name inside an HDF5 file; `{id}` in it stands for the segment's id.
         extent: first and last byte (exclusive) of this video's part of a file that holds many.
         variant: which of several forms of the same media this is, part of what the tokens are known by: depth in `grey`
-            or `jet`, boxes `annotated` or `detected`.
+            or `jet`, boxes `annotated` or `detected`, the values of 16-bit infrared that are black and white.
         names: which files of a folder are meant where it holds several kinds: a regular expression for whole names,
             with the group `number`; empty for all numbered pictures.
         beside: (folder, names) of other modalities with the same numbers: only numbers that they have too are used.
+        columns: the setting imu_columns (media/imu_columns.py), which says what the columns of an IMU table are.
     """
 
     kind: Kind
@@ -57,6 +58,7 @@ class Source:
     variant: str = ""
     names: str = ""
     beside: tuple[tuple[Path, str], ...] = ()
+    columns: str = ""
 
     def absolute(self) -> "Source":
         """The same, with paths that hold in any working directory, as those of workers on other machines."""

@@ -21,8 +21,8 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.base import DEPTH_OPTION, Option, Source
-from mmcache.extract.datasets.manifest_media import PICTURES, find_media
+from mmcache.extract.datasets.base import Option, Source
+from mmcache.extract.datasets.manifest_media import MEDIA_OPTIONS, PICTURES, MediaSettings, find_media
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.labels import read_labels
 from mmcache.store.segments import is_task_name
@@ -39,7 +39,7 @@ class Manifest:
     Args:
         root: the table, or a folder with manifest.csv or manifest.parquet.
         annotations: the table, where `root` is the folder that paths are relative to.
-        depth: how depth is coloured.
+        media: settings of media: depth, imu_columns, ir_range.
 
     Raises:
         ConfigError: there is no such table, or it is not of the form above; all faults at once.
@@ -48,13 +48,13 @@ class Manifest:
     name: ClassVar[str] = "manifest"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "flow", "audio", "imu", "depth", "ir")
     mirrors: ClassVar[bool] = False  # yours may know left from right
-    options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
+    options: ClassVar[Mapping[str, Option]] = MEDIA_OPTIONS
 
-    def __init__(self, root: Path, annotations: Path | None = None, *, depth: str = "grey") -> None:
+    def __init__(self, root: Path, annotations: Path | None = None, **media: str) -> None:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.lost_rows = 0
-        self._colouring = depth
+        self._settings = MediaSettings(**media)
         self._file = _find_table(root, annotations)
         self._folder = root if annotations is not None and root.is_dir() else self._file.parent
         table = _read_table(self._file)
@@ -99,7 +99,7 @@ class Manifest:
             cell = cells.get("rgb", "")
             if (self._folder / cell).is_dir():
                 return None  # nothing named, or pictures, which have no sound
-        return find_media(modality, self._paths(cell), rates.get(modality), self._colouring)
+        return find_media(modality, self._paths(cell), rates.get(modality), self._settings)
 
     def _paths(self, cell: str) -> tuple[Path, ...]:
         return tuple(self._folder / part.strip() for part in cell.split(";")) if cell else ()

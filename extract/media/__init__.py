@@ -29,6 +29,7 @@ from mmcache.extract.media.mat_skeleton import read_mat_skeleton
 from mmcache.extract.media.ntu_skeleton import read_ntu_skeleton
 from mmcache.extract.media.nwucla_skeleton import read_nwucla_skeleton
 from mmcache.extract.media.oracle import OracleRequest, read_oracle
+from mmcache.extract.media.picture_file import parse_range
 from mmcache.extract.media.video import read_video
 
 Reader = Callable[[Source, float, float, Any], Reading]
@@ -45,7 +46,15 @@ _READERS: dict[tuple[str, type[MediaRequest]], Reader] = {
         source.paths[0], start, stop, want, _zero_s(source)
     ),
     ("frames", VideoRequest): lambda source, start, stop, want: read_frames(
-        source.paths[0], start, stop, want, source.rate, source.first, source.names, source.beside
+        source.paths[0],
+        start,
+        stop,
+        want,
+        source.rate,
+        source.first,
+        source.names,
+        source.beside,
+        parse_range(source.variant),
     ),
     ("flow", VideoRequest): lambda source, start, stop, want: read_flow(
         source.paths, start, stop, want, source.rate, source.first, source.gain
@@ -70,7 +79,7 @@ _READERS: dict[tuple[str, type[MediaRequest]], Reader] = {
         source.paths[0], want, source.names, source.beside
     ),
     ("mat_skeleton", SkeletonRequest): lambda source, start, stop, want: read_mat_skeleton(source.paths[0], want),
-    ("imu", ImuRequest): lambda source, start, stop, want: read_imu(source.paths, start, stop, want),
+    ("imu", ImuRequest): lambda source, start, stop, want: read_imu(source.paths, start, stop, want, source.columns),
     ("ego4d_imu", ImuRequest): lambda source, start, stop, want: read_ego4d_imu(source.paths[0], start, stop, want),
     ("epic_boxes", BoxesRequest): lambda source, start, stop, want: read_epic_boxes(
         source.paths[0], start, stop, want, source.rate or 0.0

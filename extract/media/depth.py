@@ -6,13 +6,16 @@ right. Values of 8 bits are taken for grey that others made of depth.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmcache.extract.media.base import MediaError, Reading, VideoRequest
-from mmcache.extract.media.frames import choose_pictures, numbered_files
+from mmcache.extract.media.base import MediaError, NoMedia, Reading, VideoRequest
+from mmcache.extract.media.frames import choose_pictures
+from mmcache.extract.media.numbering import numbered_files
+from mmcache.extract.media.picture_file import check_one_size, read_picture, scaled
 
 # What grey 1 and grey 255 stand for, one scale for every data set, so that grey means the same distance in all of
 # them: the nearest and the farthest that a Kinect v2 (NTU RGB+D) reports. A Kinect v1 (NW-UCLA, UWA3D) reports from
@@ -48,42 +51,45 @@ def read_depth(
         Reading of (frames, H, W, 3) uint8, the shorter side scaled to `request.short_side`.
 
     Raises:
+        NoMedia: all values are 0 (no data).
         MediaError: there is no such folder, it has no pictures, one is damaged or is no depth, or sizes differ in it.
     """
-    files = numbered_files(folder, names, beside)
+    files = numbered_files(folder, names, beside, counted=rate is not None)
     chosen, note = choose_pictures(files, folder, start_s, stop_s, request, rate, first)
-    pictures = {number: _picture(files[number], request.short_side, colouring) for number in sorted(set(chosen))}
-    sizes = {picture.shape[1::-1] for picture in pictures.values()}
-    if len(sizes) > 1:
-        listed = " and ".join(f"{width} x {height}" for width, height in sorted(sizes)[:2])
-        raise MediaError(f"the pictures of {folder.name} are not of one shape: scaled they are {listed}")
+    pictures, holding = {}, False
+    for number in sorted(set(chosen)):
+        values = _values(files[number], colouring)
+        holding |= bool(values.any())
+        pictures[number] = _picture(values, colouring, request.short_side)
+    if not holding:
+        raise NoMedia(f"{folder.name} holds no distance in this segment: every value is 0, which means no data")
+    check_one_size(pictures, {number: files[number].name for number in pictures}, folder.name)
     return Reading(np.stack([pictures[number] for number in chosen]), note)
 
 
-def _picture(path: Path, short_side: int, colouring: str) -> NDArray[np.uint8]:
-    """(H, W, 3), the shorter side scaled."""
-    try:
-        with Image.open(path) as image:
-            values = np.asarray(image.convert("RGB") if image.mode in ("P", "RGBA") else image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # PIL's own kinds
-        raise MediaError(f"{path.name} is no readable picture: {' '.join(str(error).split())[:200]}") from error
+def _values(path: Path, colouring: str) -> NDArray[Any]:
+    """(H, W) distances or grey, or (H, W, 3) colours."""
+    values = np.asarray(read_picture(path, path.name))
     if values.ndim == 3 and (values == values[..., :1]).all():
         values = values[..., 0]  # grey, stored as colours
-    if values.ndim == 3:
-        if colouring != "jet" or values.shape[2] != 3:
-            raise MediaError(
-                f"{path.name} is a coloured picture, not depth in grey; coloured ones are taken as they are "
-                "with --set depth=jet"
-            )
-        picture = values.astype(np.uint8)
-    elif values.dtype.kind not in "ui":
-        raise MediaError(f"{path.name} holds {values.dtype} values; depth is of 16 bits, or grey of 8")
-    else:
-        picture = _jet(values) if colouring == "jet" else _grey(values)
-    height, width = picture.shape[:2]
-    scale = short_side / min(height, width)
-    size = (round(width * scale), round(height * scale))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST))
+    if values.ndim == 3 and colouring != "jet":
+        raise MediaError(
+            f"{path.name} is a coloured picture, not depth in grey; coloured ones are taken as they are "
+            "with --set depth=jet"
+        )
+    if values.dtype.kind not in "ui" or int(values.min()) < 0:
+        raise MediaError(
+            f"{path.name} holds {values.dtype} values from {values.min()} to {values.max()}; depth is of 16 bits, in "
+            "millimetres, or grey of 8"
+        )
+    return values
+
+
+def _picture(values: NDArray[Any], colouring: str, short_side: int) -> NDArray[np.uint8]:
+    """(H, W, 3), the shorter side scaled; coloured values are taken as they are."""
+    coloured = values.ndim == 3
+    picture = values.astype(np.uint8) if coloured else _jet(values) if colouring == "jet" else _grey(values)
+    return scaled(picture, short_side, Image.Resampling.NEAREST)
 
 
 def _grey(values: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.extract.media.base import ImuRequest, MediaError, NoMedia, Reading
-from mmcache.extract.media.inertial import Stream, interpolate, read_numbers, stream_of
+from mmcache.extract.media.inertial import Stream, interpolate, stream_of
+from mmcache.extract.media.number_table import read_number_table
+from mmcache.store.user_file import check_regular
 
 TIME = "canonical_timestamp_ms"
 _ACCL, _GYRO = ("accl_x", "accl_y", "accl_z"), ("gyro_x", "gyro_y", "gyro_z")
@@ -33,9 +35,11 @@ def read_ego4d_imu(path: Path, start_s: float, stop_s: float, request: ImuReques
         MediaError: the file is missing, not of the documented form, or holds no usable row.
     """
     try:
-        stat = path.stat()
-    except OSError as error:
+        stat = check_regular(path)
+    except FileNotFoundError as error:
         raise MediaError(f"{path.name} is not there") from error
+    except OSError as error:
+        raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
     streams = _read_csv(path, stat.st_mtime_ns, stat.st_size)
     for sensor, stream in zip(("accelerometer", "gyroscope"), streams, strict=True):
         if stream is None:
@@ -46,7 +50,12 @@ def read_ego4d_imu(path: Path, start_s: float, stop_s: float, request: ImuReques
 @functools.lru_cache(maxsize=8)  # neighbouring segments share a video; an hour at 200 Hz is 46 MB
 def _read_csv(path: Path, mtime_ns: int, size: int) -> tuple[Stream | None, Stream | None]:
     """Accelerometer and gyroscope; None for a sensor that the device lacks."""
-    numbers = read_numbers(path, (TIME, *_ACCL, *_GYRO))
+    table = read_number_table(path)
+    columns = (TIME, *_ACCL, *_GYRO)
+    missing = [column for column in columns if column not in table.header]
+    if missing:
+        raise MediaError(f"{path.name} lacks the columns {', '.join(missing)}")
+    numbers = table.numbers([table.header.index(column) for column in columns], infinite=True)
     times = numbers[:, 0]
     timed = (times >= _TIMES_MS[0]) & (times <= _TIMES_MS[1])
     if len(times) and not timed.any():
@@ -59,4 +68,5 @@ def _read_csv(path: Path, mtime_ns: int, size: int) -> tuple[Stream | None, Stre
 
 def _sensor(times: NDArray[np.float64], values: NDArray[np.float64], timed: NDArray[np.bool_]) -> Stream | None:
     good = timed & (np.abs(values) <= _MOST).all(axis=1)  # NaN is not
-    return stream_of(times[good] / 1000.0, values[good]) if good.any() else None
+    values = values[good]
+    return stream_of(times[good] / 1000.0, values) if values.any() else None  # all 0 is no measurement

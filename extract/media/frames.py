@@ -1,14 +1,11 @@
-"""Pictures of a segment from a folder of numbered JPEG or PNG files, and optical flow from two of them.
+"""Pictures of a segment from a folder of numbered picture files, and optical flow from two of them.
 
-Numbers in file names are a clock: the picture on screen at second t is number `first + rate * t`, rounded down. Files
-are found by the last number in their names, or by a pattern where the last number is another one, and sorted by it,
-never by name (frame_10 comes after frame_2).
+Numbers in file names are a clock: the picture on screen at second t is number `first + rate * t`, rounded down.
+numbering.py finds the number in a name; files are sorted by it, never by name (frame_10 comes after frame_2).
 """
 
-import functools
 import math
-import os
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmcache.extract.media.base import TOLERANCE_S, MediaError, Reading, VideoRequest
+from mmcache.extract.media.numbering import numbered_files
+from mmcache.extract.media.picture_file import Range, check_one_size, colour, grey, ranged, read_picture, scaled
 
-_NUMBER = re.compile(r"(?P<number>\d+)\D*$")
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+_SMOOTH = Image.Resampling.BILINEAR
 
 
 def read_frames(
@@ -30,6 +28,7 @@ def read_frames(
     first: float,
     names: str = "",
     beside: tuple[tuple[Path, str], ...] = (),
+    bounds: Range | None = None,
 ) -> Reading:
     """`request.frames` pictures of [start_s, stop_s).
 
@@ -37,16 +36,24 @@ def read_frames(
         rate: numbers a second; None where the folder is the segment: its pictures are then spread over it evenly.
         first: the number at second 0.
         names, beside: as in numbered_files.
+        bounds: the values of 16-bit pictures that become black and white; without it 16-bit pictures are refused.
 
     Returns:
         Reading of (frames, H, W, 3) uint8 RGB, the shorter side scaled to `request.short_side`.
 
     Raises:
-        MediaError: there is no such folder, it has no pictures, they end before the segment does, or one is damaged.
+        MediaError: there is no such folder, it has no pictures, their order is unknown, they end before the segment
+            does, sizes differ, or one is damaged or of a form that picture_file refuses.
     """
-    files = numbered_files(folder, names, beside)
+    files = numbered_files(folder, names, beside, counted=rate is not None)
     chosen, note = choose_pictures(files, folder, start_s, stop_s, request, rate, first)
-    pictures = {number: _picture(files[number], request.short_side, "RGB") for number in sorted(set(chosen))}
+    pictures = {}
+    for number in sorted(set(chosen)):
+        name = files[number].name
+        image = read_picture(files[number], name)
+        pixels = colour(image, name) if bounds is None else ranged(image, name, bounds)
+        pictures[number] = scaled(pixels, request.short_side, _SMOOTH)
+    check_one_size(pictures, {number: files[number].name for number in pictures}, folder.name)
     return Reading(np.stack([pictures[number] for number in chosen]), note)
 
 
@@ -67,20 +74,27 @@ def read_flow(
     Returns:
         Reading of (frames, H, W, 3) uint8: u, v, and 128, for networks that take three channels.
     """
-    u_files, v_files = (numbered_files(folder) for folder in folders)
+    u_files, v_files = (numbered_files(folder, counted=True) for folder in folders)
     both = {number: u_files[number] for number in u_files if number in v_files}
     chosen, note = choose_pictures(both, folders[0].parent, start_s, stop_s, request, rate, first)
     pictures = {}
     for number in sorted(set(chosen)):
-        u, v = (_picture(files[number], request.short_side, "L") for files in (u_files, v_files))
-        if u.shape != v.shape:
-            raise MediaError(f"{u_files[number].name}: u is {u.shape[::-1]} pixels, v is {v.shape[::-1]}")
-        flow = np.stack([_scaled(u, gain), _scaled(v, gain), np.full_like(u, 128)], axis=-1)
-        pictures[number] = flow
+        pictures[number] = flow_picture(
+            [(files[number], files[number].name) for files in (u_files, v_files)], request, gain
+        )
+    check_one_size(pictures, {number: u_files[number].name for number in pictures}, folders[0].parent.name)
     return Reading(np.stack([pictures[number] for number in chosen]), note)
 
 
-def _scaled(displacement: NDArray[np.uint8], gain: float) -> NDArray[np.uint8]:
+def flow_picture(axes: Sequence[tuple[Path | bytes, str]], request: VideoRequest, gain: float) -> NDArray[np.uint8]:
+    """(H, W, 3): u, v, and 128, from the grey pictures of u and of v and their names in messages."""
+    u, v = (scaled(grey(read_picture(source, name), name), request.short_side, _SMOOTH) for source, name in axes)
+    if u.shape != v.shape:
+        raise MediaError(f"{axes[0][1]}: u is {u.shape[1]} x {u.shape[0]} pixels, v is {v.shape[1]} x {v.shape[0]}")
+    return np.stack([_amplified(u, gain), _amplified(v, gain), np.full_like(u, 128)], axis=-1)
+
+
+def _amplified(displacement: NDArray[np.uint8], gain: float) -> NDArray[np.uint8]:
     if gain == 1.0:
         return displacement
     return np.clip(np.rint((displacement.astype(np.float32) - 128) * gain + 128), 0, 255).astype(np.uint8)
@@ -97,7 +111,7 @@ def choose_pictures(
 ) -> tuple[list[int], str | None]:
     """The numbers of the pictures on screen at evenly spread moments, and a note where some had to be replaced."""
     if not files:
-        raise MediaError(f"{folder.name} holds no numbered JPEG or PNG files")
+        raise MediaError(f"{folder.name} holds no numbered pictures of this kind")
     there = np.array(sorted(files))
     shares = (np.arange(request.frames) + 0.5) / request.frames
     if rate is None:
@@ -127,65 +141,3 @@ def choose_pictures(
     if lacking:
         note = "; ".join(filter(None, [note, f"{lacking} missing pictures replaced by the ones before them"]))
     return shown.tolist(), note
-
-
-def numbered_files(folder: Path, names: str = "", beside: tuple[tuple[Path, str], ...] = ()) -> dict[int, Path]:
-    """Number -> file.
-
-    Args:
-        names: a regular expression that whole names must match, with the group `number`; empty for every picture,
-            by the last number in its name.
-        beside: (folder, names) of files with the same numbers; only numbers that they have too are returned, unless
-            there are none at all.
-
-    Raises:
-        MediaError: a folder is not there, or they have no number in common.
-    """
-    files = _files(folder, names)
-    for other, other_names in beside:
-        there = _files(other, other_names)
-        common = {number: path for number, path in files.items() if number in there}
-        if not there:
-            continue  # another modality's loss
-        if files and not common:
-            raise MediaError(
-                f"no number of a picture in {folder.name} is also found in {other.parent.name}/{other.name}"
-            )
-        files = common
-    return files
-
-
-def _files(folder: Path, names: str) -> dict[int, Path]:
-    try:
-        return _list(folder, names, folder.stat().st_mtime_ns)
-    except FileNotFoundError as error:
-        raise MediaError(f"the folder {folder.name} is not there") from error
-    except OSError as error:
-        raise MediaError(f"the folder {folder.name} cannot be read: {error.strerror}") from error
-
-
-@functools.lru_cache(maxsize=16)  # neighbouring segments share a video; an hour at 60 Hz is 216,000 names
-def _list(folder: Path, names: str, mtime_ns: int) -> dict[int, Path]:
-    pattern = re.compile(names) if names else None
-    found = {}
-    for name in sorted(os.listdir(folder)):  # of two files with one number always the same one is taken
-        if pattern is not None:
-            match = pattern.fullmatch(name)
-        else:
-            stem, suffix = os.path.splitext(name)
-            match = _NUMBER.search(stem) if suffix.lower() in _SUFFIXES else None
-        if match:
-            found[int(match["number"])] = folder / name
-    return found
-
-
-def _picture(path: Path, short_side: int, mode: str) -> NDArray[np.uint8]:
-    """(H, W, 3) or (H, W), the shorter side scaled."""
-    try:
-        with Image.open(path) as image:
-            converted = image.convert(mode)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # PIL's own kinds
-        raise MediaError(f"{path.name} is no readable picture: {' '.join(str(error).split())[:200]}") from error
-    scale = short_side / min(converted.size)
-    size = (round(converted.width * scale), round(converted.height * scale))
-    return np.asarray(converted if size == converted.size else converted.resize(size, Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""What the readers of IMU recordings share: numbers of a CSV by its header, and sensors interpolated by time.
+"""What the readers of IMU recordings share: sensors interpolated by time.
 
 Sensors are separate streams with clocks of their own, so rows are never zipped: each is interpolated at the same
 moments. A recording may have gaps; a segment that lies in one was not recorded, whatever lies on both sides.
@@ -7,13 +7,11 @@ moments. A recording may have gaps; a segment that lies in one was not recorded,
 import dataclasses
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from mmcache.extract.media.base import TOLERANCE_S, ImuRequest, MediaError, NoMedia, Reading
+from mmcache.extract.media.base import TOLERANCE_S, ImuRequest, NoMedia, Reading
 
 _MIN_COVERAGE = 0.5  # of a segment, below which it counts as not recorded
 _GAP_S = 0.5
@@ -37,25 +35,11 @@ class Stream:
 
 def stream_of(times: NDArray[np.float64], values: NDArray[np.float64]) -> Stream:
     """A stream of (n,) seconds in any order and (n, 3) values."""
-    order = np.argsort(times, kind="stable")
-    times = times[order]
+    if (np.diff(times) < 0).any():
+        order = np.argsort(times, kind="stable")
+        times, values = times[order], values[order]
     step_s = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    return Stream(times, values[order], max(_GAP_S, _GAP_STEPS * step_s))
-
-
-def read_numbers(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
-    """(n, len(columns)) numbers of a CSV, NaN where a cell is none. Raises MediaError, saying what is wrong."""
-    try:
-        # By header: rows with a cell too many lose that cell, and do not move by a column.
-        table = pd.read_csv(path, index_col=False, usecols=lambda name: name in columns, low_memory=False)
-    except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
-        raise MediaError(f"{path.name} is not a readable CSV: {reason}") from error
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise MediaError(f"{path.name} lacks the columns {', '.join(missing)}")
-    numbers = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    return np.where(np.isfinite(numbers), numbers, np.nan)
+    return Stream(times, values, max(_GAP_S, _GAP_STEPS * step_s))
 
 
 def interpolate(streams: Sequence[Stream], name: str, start_s: float, stop_s: float, request: ImuRequest) -> Reading:

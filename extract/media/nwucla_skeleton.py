@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.extract.media.base import MediaError, NoMedia, Reading, SkeletonRequest
-from mmcache.extract.media.frames import numbered_files
+from mmcache.extract.media.numbering import numbered_files
 from mmcache.extract.media.skeleton import spread_poses, without_nan
 
 JOINTS = 20
@@ -25,7 +25,7 @@ def read_nwucla_skeleton(
     """Poses spread evenly over the frames that have a file; of several people the nearest (in mean z) comes first.
 
     Args:
-        names, beside: as in frames.numbered_files.
+        names, beside: as in numbering.numbered_files.
 
     Returns:
         Reading of (frames, bodies, joints, 3) float32 in metres, 0 where there is nobody.

@@ -135,5 +135,7 @@ def test_imu_is_known_by_its_header(tmp_path: Path) -> None:
             read_media(source, 1.0, 2.0, ImuRequest(points=2)).array[:, axis], [1.25, 1.75], atol=1e-4
         )
     assert kinds[2] is not None
-    with pytest.raises(MediaError, match=r"a\.csv: expected two files, of the accelerometer and of the gyroscope"):
+    with pytest.raises(
+        MediaError, match=r"a\.csv: it has no gyroscope, and the encoder takes both sensors\. Give its file too"
+    ):
         read_media(kinds[2], 1.0, 2.0, ImuRequest(points=2))

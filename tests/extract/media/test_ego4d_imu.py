@@ -64,7 +64,7 @@ def test_rows_without_a_usable_time_or_value_are_left_out(tmp_path: Path) -> Non
     for time in ("", "NULL", "nan", "inf", "1e15", "-7e12", "9223372036854775807"):
         for i in rng.choice(len(cells), 15, replace=False):
             cells[i][2] = time
-    for value in ("", "NULL", "1e30", "-4e9", "oops"):
+    for value in ("", "NULL", "1e30", "-4e9", "inf"):
         for i in rng.choice(len(cells), 15, replace=False):
             cells[i][int(rng.integers(3, 9))] = value
     order = rng.permutation(len(cells))
@@ -113,7 +113,9 @@ def test_one_sensor_may_pause_while_the_other_goes_on(tmp_path: Path) -> None:
     ("lines", "header", "reason"),
     [
         ([], HEADER, "has no row of numbers"),
-        (["0,1,2,a,b,c,d,e,f"] * 3, HEADER, "has no row of numbers"),
+        (["0,1,2,a,b,c,d,e,f"] * 3, HEADER, r"line 2: 'd' under 'accl_x' is no number\. Numbers begin on the second"),
+        (["0,1,2,,,,,,"] * 3, HEADER, "has no row of numbers"),
+        (["0,1,2,3,4,5,6,7,8", "0,1,2,3,4"], HEADER, "line 3 has 5 cells, the header has 9"),
         (["0,1,NULL,1,2,3,4,5,6"] * 3, HEADER, "has no usable canonical_timestamp_ms: it does not say when"),
         (["1,2,3,4"], "Milliseconds,AcclX,AcclY,AcclZ", "lacks the columns canonical_timestamp_ms, accl_x"),
         (["0,1,2,3,4,5,6,7"], HEADER.replace(",gyro_y", ""), "lacks the columns gyro_y$"),

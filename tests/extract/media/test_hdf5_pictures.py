@@ -123,12 +123,12 @@ def test_a_damaged_picture_is_named_and_others_are_read(tmp_path: Path) -> None:
         (
             lambda file: store_list(file, "7", [picture(1), picture(1, size=(32, 8))]),
             "hdf5_frames",
-            "pictures of different sizes",
+            "pictures of a.hdf5: 7 are not of one shape: scaled, picture 0 is 16 x 8 and picture 1 is 32 x 8",
         ),
         (
             lambda file: store_list(file, "7", [picture(1, "L"), picture(1, "L", (32, 8))]),
             "hdf5_flow",
-            r"u 0 is \(16, 8\) pixels, v is \(32, 8\)",
+            "picture 0: u is 16 x 8 pixels, v is 32 x 8",
         ),
     ],
 )
