@@ -92,6 +92,11 @@ def read_imu(paths: tuple[Path, ...], start_s: float, stop_s: float, request: Im
     for place, sensor in enumerate(wanted):
         at = 3 * list(CHANNELS).index(sensor)
         samples[:, at : at + 3] = reading.array[:, 3 * place : 3 * place + 3]
+        most = float(np.abs(samples[:, at : at + 3]).max())
+        if most > _MOST:
+            raise MediaError(
+                f"{paths[0].name}: a value of {most:.3g} in this segment is no measurement of the {sensor}"
+            )
     notes = [reading.note, *(note for recording in read for note in recording.notes)]
     return Reading(samples, "; ".join(filter(None, notes)) or None)
 
@@ -138,10 +143,6 @@ def _read_cached(path: Path, sensors: tuple[str, ...], columns: str, mtime_ns: i
         rows, repeated = _distinct(numbers[:, 0], values, rows, table, clock)
         notes.append(f"{repeated} samples with the time of the one before left out" if repeated else None)
         values = _in_our_unit(values[rows], sensor, units, path.name)
-        beyond = np.flatnonzero((np.abs(values) > _MOST).any(axis=1))
-        if len(beyond):
-            line, most = table.line_of(rows[beyond[0]]), np.abs(values[beyond[0]]).max()
-            raise MediaError(f"{path.name} line {line}: {most:.3g} is no measurement of the {sensor}")
         kept[sensor] = (numbers[rows, 0] * TIME_UNITS[unit], values)
     # Two sensors in one table often take turns, each leaving the other's cells empty: only lines of neither are lost.
     lost = len(numbers) - int(used.sum())

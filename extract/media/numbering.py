@@ -176,7 +176,7 @@ def _unlike(pictures: list[str], numbers: list[list[str]], varying: list[int]) -
 
 
 def _is_count(column: list[str]) -> bool:
-    """Whether what looks like decimal numbers is a version and a count (shot1.0001, shot1.0003), not times from 0 on."""
+    """Whether decimal numbers are a version and a count (shot1.0001, shot1.0003) and no times, which begin with 0."""
     versions, counts = zip(*(value.partition(".")[::2] for value in column), strict=True)
     if len(set(versions)) > 1 or len(set(map(len, counts))) > 1:
         return False
