@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from mmcache.store.imported import Imported
     from mmcache.store.repair import Repair
     from mmcache.store.verify import Finding
 
@@ -162,45 +163,47 @@ def import_(
     store: Annotated[Path, typer.Option(help="Store to write, or to continue.")],
     dtype: Annotated[str | None, typer.Option(help="Store as float16, float32 or int8. Default: as they are.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Folder: label columns of segments.csv, e.g. verb,noun.")] = None,
+    max_failures: Annotated[float, typer.Option(min=0, max=1, help="Share of segments that may fail.")] = 0.01,
     shard_mb: _SHARD_MB = 128.0,
 ) -> None:
     """Make a store from an HDF5 file or a folder of .npy files. Stopped, it continues.
 
-    HDF5: features/<modality> (N, T, D), optional lengths/<modality> and present/<modality>; labels/<task>; split;
-    ids; optional classes/<task>.
+    HDF5: features/<modality> (N, T, D) of float16 or float32, optional lengths/<modality> and present/<modality>;
+    labels/<task>; split; optional ids (else rows are numbered from 0) and classes/<task>.
 
-    Folder: segments.csv (id, split, labels), <modality>/<id>.npy (T, D); optional classes/<task>.txt.
+    Folder: segments.csv (id, split, labels), <modality>/<id>.npy (T, D) of floats; optional classes/<task>.txt. Without
+    the column id, files are named by the numbers of the rows, from 0 or from 1.
+
+    Exit code 3 where a modality brings no tokens, or more segments fail than --max-failures allows.
     """
-    from mmcache.cli.console import Bars
+    from mmcache.cli.console import Bars, out
     from mmcache.cli.options import comma_list
     from mmcache.store.errors import ConfigError
-    from mmcache.store.hdf5 import import_hdf5
+    from mmcache.store.hdf5_import import import_hdf5
     from mmcache.store.npy_folder import import_npy
 
     shard_bytes = int(shard_mb * 2**20)
     with Bars() as bars:
         if source.is_dir():
-            import_npy(source, store, shard_bytes, bars.segments, dtype, comma_list(tasks))
+            imported = import_npy(source, store, shard_bytes, bars.segments, dtype, comma_list(tasks))
         elif tasks is not None:
             raise ConfigError("--tasks is for folders of .npy files; an HDF5 file names its tasks under 'labels'")
         else:
-            import_hdf5(source, store, shard_bytes, bars.segments, dtype)
-    _show_imported(source, store)
+            imported = import_hdf5(source, store, shard_bytes, bars.segments, dtype)
+    _show_imported(imported)
+    imported.check(max_failures)
+    out.print(f"{source} -> {store}")
 
 
-def _show_imported(source: Path, store: Path) -> None:
-    from mmcache.cli.console import out, say, warn
-    from mmcache.store.feature_store import FeatureStore
-    from mmcache.store.info import describe
+def _show_imported(imported: "Imported") -> None:
+    from mmcache.cli.console import say, warn
 
-    described = describe(FeatureStore.open(store))
-    for array in described["arrays"]:
-        counts = array["coverage"].values()
-        cached, missing, failed = (sum(split[key] for split in counts) for key in ("cached", "missing", "failed"))
-        say(f"{array['name']}: {cached} cached, {missing} missing, {failed} failed")
-    for reason, count in described["failures"].items():
-        warn(f"failed: {count} x {reason}")
-    out.print(f"{source} -> {store}", markup=False)
+    for name, counts in imported.counts().items():
+        say(f"{name}: {counts['cached']} cached, {counts['missing']} missing, {counts['failed']} failed")
+    for note in imported.notes:
+        say(note)
+    for warning in imported.warnings():
+        warn(warning)
 
 
 @app.command("export", epilog="Example: mmcache store export cache/epic.zarr features.h5")
@@ -214,7 +217,7 @@ def export(
     from mmcache.store.errors import ConfigError
     from mmcache.store.feature_store import FeatureStore
     from mmcache.store.hdf5 import export_hdf5
-    from mmcache.store.npy_folder import export_npy
+    from mmcache.store.npy_export import export_npy
 
     if target.suffix and target.suffix not in _HDF5:
         raise ConfigError(f"{target}: give a file ending in {', '.join(_HDF5)}, or a folder name without an ending")

@@ -14,6 +14,7 @@ from mmcache.store.layout import Presence
 from mmcache.store.writer import TokenWriter, add_tokens
 
 Progress = Callable[[str, int, int], None]  # name, rows done, rows in all
+ALL_ZERO = "all of its tokens are zero"  # noted of a segment: many releases write zeros where they have nothing
 
 
 def silent(name: str, done: int, total: int) -> None:
@@ -84,7 +85,10 @@ def _write_shard(writer: TokenWriter, shard: int, rows: list[int], source: Token
             status, reason = Presence(int(source.status[row])), None
             if status == Presence.CACHED:
                 try:
-                    commit.put(row, *source.read(row))
+                    tokens, lengths = source.read(row)
+                    commit.put(row, tokens, lengths)
+                    if not tokens.any():
+                        commit.report(source.ids[row], Presence.CACHED, ALL_ZERO)
                 except UnstorableTokens as error:
                     status, reason = Presence.FAILED, str(error)
             elif status == Presence.FAILED:

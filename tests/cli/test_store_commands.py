@@ -75,9 +75,9 @@ def test_a_folder_is_imported_as_the_dtype_asked_for(dtype: str, mmcache: Callab
 def test_a_file_that_cannot_be_used_is_shown_by_info(mmcache: Callable) -> None:
     folder = write_folder(Path("features"))
     (folder / "rgb" / "P01_2.npy").write_bytes(b"")
-    assert mmcache("store", "import", folder, "--store", "a.zarr").code == 0
+    assert mmcache("store", "import", folder, "--store", "a.zarr", "--max-failures", "0.125").code == 0
     shown = mmcache("store", "info", "a.zarr").out
-    assert "failed: 1 x rgb/npy: P01_2.npy cannot be read" in shown
+    assert "failed: 1 x rgb/npy: the file cannot be read" in shown
     assert json.loads(mmcache("store", "info", "a.zarr", "--json").out)["arrays"][0]["coverage"]["train"]["failed"] == 1
 
 
@@ -97,6 +97,30 @@ def test_imports_that_cannot_be_are_refused(arguments: list[str], message: str, 
     done = mmcache("store", "import", *arguments, "--store", "new.zarr")
     assert done.code == 2
     assert message in done.err
+
+
+def test_an_import_of_nothing_ends_with_exit_code_3(mmcache: Callable) -> None:
+    folder = write_folder(Path("features"))
+    for file in (folder / "rgb").iterdir():
+        file.rename(file.with_name(f"{file.stem}_rgb.npy"))
+    done = mmcache("store", "import", folder, "--store", "a.zarr")
+    assert (done.code, done.out) == (3, "")
+    assert "rgb: 8 of 8 files match no segment, such as 'P01_0_rgb.npy'; ids are such as 'P01_0'" in done.err
+    assert not Path("a.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "code"), [([], 3), (["--max-failures", "0.24"], 3), (["--max-failures", "0.25"], 0)]
+)
+def test_too_many_failures_end_with_exit_code_3(allowed: list[str], code: int, mmcache: Callable) -> None:
+    folder = write_folder(Path("features"))
+    for row in (2, 4):
+        np.save(folder / "rgb" / f"P01_{row}.npy", np.full((TOKENS, WIDTH), np.nan, np.float16))
+    done = mmcache("store", "import", folder, "--store", "a.zarr", *allowed)
+    assert (done.code, done.out) == (code, "" if code else "features -> a.zarr\n")
+    assert "failed: rgb/npy: NaN or infinity among the tokens: 2 segments ('P01_2', 'P01_4')" in done.err
+    assert ("2 of 8 segments of rgb/npy failed (25.0%), more than --max-failures allows" in done.err) == (code == 3)
+    assert FeatureStore.open("a.zarr").present["rgb"].tolist() == [C, C, F, C, F, C, C, C]
 
 
 # export

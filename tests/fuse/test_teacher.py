@@ -23,7 +23,8 @@ from mmcache.fuse.training import TrainedRun
 from mmcache.store import ConfigError, FeatureStore
 from mmcache.store.layout import write_group
 from mmcache.store.loader import Loader
-from mmcache.store.npy_folder import export_npy, import_npy
+from mmcache.store.npy_export import export_npy
+from mmcache.store.npy_folder import import_npy
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
 

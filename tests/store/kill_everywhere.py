@@ -37,7 +37,7 @@ from mmcache.store.atomic import remove_leftovers
 from mmcache.store.create import create_store
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.hdf5 import import_hdf5
+from mmcache.store.hdf5_import import import_hdf5
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.lock import writer_lock
 from mmcache.store.logits import LogitsCache

@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 from mmcache.store.create import create_store
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.hdf5 import export_hdf5, import_hdf5
+from mmcache.store.hdf5 import export_hdf5
+from mmcache.store.hdf5_import import import_hdf5
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.lock import writer_lock
 from mmcache.store.merge import merge_stores
-from mmcache.store.npy_folder import export_npy, import_npy
+from mmcache.store.npy_export import export_npy
+from mmcache.store.npy_folder import import_npy
 from mmcache.store.reduce import reduce_store
 from mmcache.store.reports import finish_reports
 from mmcache.store.source import TokenSource, silent, write_source

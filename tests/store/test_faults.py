@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mmcache.store import FeatureStore, Presence, StoreError
-from mmcache.store.hdf5 import import_hdf5
+from mmcache.store.hdf5_import import import_hdf5
 from mmcache.store.layout import read_meta, write_group
 from mmcache.store.verify import verify
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mmcache.store import ConfigError, FeatureStore, Presence, StoreError
 from mmcache.store.create import create_store
-from mmcache.store.hdf5 import export_hdf5, import_hdf5
+from mmcache.store.hdf5 import export_hdf5
+from mmcache.store.hdf5_import import import_hdf5
 from mmcache.store.verify import verify
 
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcache.store import ConfigError, FeatureStore, FingerprintError, Presence, StoreError
-from mmcache.store.hdf5 import import_hdf5
+from mmcache.store.hdf5_import import import_hdf5
 from mmcache.store.verify import verify
 
 C, M, F = Presence.CACHED, Presence.MISSING, Presence.FAILED
@@ -162,8 +162,8 @@ def test_what_is_no_hdf5_is_refused(tmp_path: Path) -> None:
     ("contents", "messages"),
     [
         pytest.param(
-            {"split": None, "ids": None, "labels__verb": None},
-            ["lacks 'labels'", "lacks 'split'", "lacks 'ids'"],
+            {"split": None, "features__rgb": None, "labels__verb": None},
+            ["lacks 'labels'", "lacks 'split'", "lacks 'features'"],
             id="lacking",
         ),
         pytest.param(

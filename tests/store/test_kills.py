@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmcache.store import FeatureStore, Presence
 from mmcache.store.hdf5 import export_hdf5
-from mmcache.store.npy_folder import export_npy
+from mmcache.store.npy_export import export_npy
 from mmcache.store.verify import verify
 
 Tree = Callable[[Path], dict[str, bytes]]

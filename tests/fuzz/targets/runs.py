@@ -11,7 +11,7 @@ from target import Arrays, Target
 from mmcache.fuse import Model, evaluate, train
 from mmcache.fuse.report import make_report
 from mmcache.store.errors import MmcacheError
-from mmcache.store.hdf5 import import_hdf5
+from mmcache.store.hdf5_import import import_hdf5
 from targets.store import write_hdf5
 
 

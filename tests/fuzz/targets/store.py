@@ -11,9 +11,10 @@ from target import Arrays, Target
 
 from mmcache.store.errors import MmcacheError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.hdf5 import import_hdf5
+from mmcache.store.hdf5_import import import_hdf5
 from mmcache.store.layout import Presence
-from mmcache.store.npy_folder import export_npy, import_npy
+from mmcache.store.npy_export import export_npy
+from mmcache.store.npy_folder import import_npy
 from mmcache.store.verify import verify
 
 _SEGMENTS, _TOKENS, _WIDTH = 12, 4, 96  # a segment is larger than what one edit overwrites

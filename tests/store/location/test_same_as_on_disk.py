@@ -15,7 +15,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from mmcache.store import FeatureStore, Presence
 from mmcache.store.hdf5 import export_hdf5
 from mmcache.store.info import describe
-from mmcache.store.npy_folder import export_npy
+from mmcache.store.npy_export import export_npy
 from mmcache.store.readers import LibraryReader, LocalReader, RangeReader
 
 PROPERTY = settings(max_examples=15)

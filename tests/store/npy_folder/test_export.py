@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcache.store import ConfigError, FeatureStore, Presence, StoreError
-from mmcache.store.npy_folder import export_npy, file_name
+from mmcache.store.npy_export import export_npy
+from mmcache.store.npy_form import file_name
 
 
 def test_the_exported_folder_is_of_the_documented_form(source: FeatureStore, tmp_path: Path) -> None:

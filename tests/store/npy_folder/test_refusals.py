@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 from mmcache.store import ConfigError, FeatureStore, StoreError
-from mmcache.store.npy_folder import export_npy, import_npy
+from mmcache.store.npy_export import export_npy
+from mmcache.store.npy_folder import import_npy
 
 
 @pytest.mark.parametrize(
     ("table", "messages"),
     [
-        pytest.param("name,verb\na,1\n", ["lacks the columns id, split; see `mmcache store"], id="columns"),
-        pytest.param("", ["cannot be read: No columns to parse"], id="empty"),
+        pytest.param("name,verb\na,1\n", ["lacks the column split; it has name, verb"], id="columns"),
+        pytest.param("", ["is empty; its first line must name the columns"], id="empty"),
         pytest.param("id,split,verb\n", ["has no segments: there is nothing to import"], id="no rows"),
         pytest.param("id,split\na,train\na,train\n", ["segment ids must be unique; 'a'"], id="repeated id"),
-        pytest.param(b"id,split\n\xff,train\n", ["cannot be read: .*utf-8"], id="no UTF-8"),
-        pytest.param('id,split\n"a,train\n', ["cannot be read"], id="no CSV"),
+        pytest.param(b"id,split\n\xff,train\n", ["line 2 is not UTF-8"], id="no UTF-8"),
+        pytest.param('id,split\n"a,train\n', ["line 2 is no CSV: a quote is opened"], id="no CSV"),
         pytest.param("id,split,start_s,stop_s\na,train,2,1\n", ["'a' does not stop after it starts"], id="span"),
         pytest.param("id,split,start_s,stop_s\na,train,x,1\n", ["'a' does not stop"], id="words"),
         pytest.param("id,split,verb\na,train,-2\n", ["'verb' has the label '-2' in"], id="label below -1"),

@@ -16,7 +16,7 @@ from mmcache.store.errors import Problems
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.labels import escaped, read_labels
 from mmcache.store.layout import StoreMeta
-from mmcache.store.npy_folder import export_npy
+from mmcache.store.npy_export import export_npy
 from mmcache.store.quantise import dequantise, quantise
 from mmcache.store.reports import finish_reports
 from mmcache.store.verify import verify

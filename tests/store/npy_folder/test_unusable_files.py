@@ -12,7 +12,7 @@ import pytest
 
 from mmcache.store import Presence
 from mmcache.store.errors import UnstorableTokens
-from mmcache.store.npy_folder import _header
+from mmcache.store.npy_files import read_header
 from mmcache.store.verify import verify
 
 C, M, F = Presence.CACHED, Presence.MISSING, Presence.FAILED
@@ -33,20 +33,38 @@ def _truncated(file: Path) -> None:
     os.truncate(file, 500)
 
 
+def _header_of(shape: str) -> bytes:
+    header = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
 BAD_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "empty": (lambda file: file.write_bytes(b""), "cannot be read: No data left in file"),
+    "empty": (lambda file: file.write_bytes(b""), r"cannot be read: it is no \.npy file, or damaged"),
     "text": (lambda file: file.write_text("1 2 3\n" * 30), "cannot be read"),
-    "truncated in its tokens": (_truncated, "cannot be read"),
+    "truncated in its tokens": (_truncated, r"cut off: shape \(200, 3\) takes 1,200 bytes, it has 372"),
     "truncated in its header": (lambda file: (np.save(file, np.ones((2, 3))), os.truncate(file, 20)), "cannot be read"),
-    "pickled objects": (lambda file: np.save(file, np.array([[Bomb(file.parent / "boom")]])), "cannot be read"),
+    "pickled objects": (lambda file: np.save(file, np.array([[Bomb(file.parent / "boom")]])), "object, not floats"),
     "a pickle": (lambda file: file.write_bytes(pickle.dumps(Bomb(file.parent / "boom"))), "cannot be read"),
-    "a folder": (lambda file: (file.unlink(), file.mkdir()), "cannot be read: .*Is a directory"),
+    "a folder": (lambda file: (file.unlink(), file.mkdir()), "cannot be read: it is a folder, not a regular file"),
     "three axes": (lambda file: np.save(file, np.ones((2, 2, 3), "f2")), r"has shape \(2, 2, 3\); expected \(T, D\)"),
     "no axes": (lambda file: np.save(file, np.float32(1)), r"has shape \(\); expected \(T, D\)"),
     "no tokens": (lambda file: np.save(file, np.ones((0, 3), "f2")), r"has shape \(0, 3\); expected \(T, D\)"),
     "integers": (lambda file: np.save(file, np.ones((2, 3), int)), "holds int64, not floats"),
     "complex numbers": (lambda file: np.save(file, np.ones((2, 3), complex)), "holds complex128, not floats"),
     "words": (lambda file: np.save(file, np.array([["a", "b", "c"]])), "holds <U1, not floats"),
+    "an absurd shape": (
+        lambda file: file.write_bytes(_header_of("(1000000000000, 3)") + bytes(64)),
+        r"cut off: shape \(1000000000000, 3\) takes 6,000,000,000,000 bytes, it has 64",
+    ),
+    "two arrays": (
+        lambda file: file.write_bytes(2 * file.read_bytes()),
+        r"has 140 bytes after its array of shape \(2, 3\): one file must hold one array",
+    ),
+    "a FIFO": (lambda file: (file.unlink(), os.mkfifo(file)), "cannot be read: it is a FIFO, not a regular file"),
+    "a dangling link": (
+        lambda file: (file.unlink(), file.symlink_to("nowhere")),
+        "cannot be read: No such file or directory",
+    ),
     "another width": (lambda file: np.save(file, np.ones((2, 4), "f2")), "has tokens of width 4, most have 3"),
     "NaN": (lambda file: np.save(file, np.full((2, 3), np.nan, "f2")), "NaN or infinity among the tokens"),
     "infinity": (lambda file: np.save(file, np.full((2, 3), np.inf, "f2")), "NaN or infinity among the tokens"),
@@ -113,7 +131,7 @@ def test_a_header_with_a_flipped_bit_costs_its_segment_at_most(
             changed[place] ^= 1 << bit
             file.write_bytes(changed)
             try:
-                _header(file)
+                read_header(file)
             except UnstorableTokens:
                 pass
             except Exception as error:

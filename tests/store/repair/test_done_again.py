@@ -7,7 +7,7 @@ import pytest
 
 from mmcache.store import FeatureStore, Presence, StoreError
 from mmcache.store.hdf5 import export_hdf5
-from mmcache.store.npy_folder import export_npy
+from mmcache.store.npy_export import export_npy
 from mmcache.store.reduce import reduce_store
 from mmcache.store.repair import repair
 from mmcache.store.verify import verify

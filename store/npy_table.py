@@ -1,0 +1,132 @@
+"""The table of a folder of .npy files: segments.csv to segments, integer labels and a store's metadata."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmcache.store.csv_table import read_csv_table
+from mmcache.store.errors import ConfigError, Problems
+from mmcache.store.imported import named
+from mmcache.store.labels import read_labels
+from mmcache.store.layout import StoreMeta
+from mmcache.store.npy_form import CLASSES, SEE_FORM, TABLE
+from mmcache.store.segments import REQUIRED, check_segments, is_task_name
+from mmcache.store.splits import canonical_splits, stated_or_usual
+
+_DIVISION = "split_"  # what columns of other divisions of the segments begin with: no labels
+
+
+def read_table(folder: Path) -> pd.DataFrame:
+    """segments.csv as text, its own columns under their names in any case. Raises ConfigError where it has no split."""
+    file = folder / TABLE
+    table = read_csv_table(file)
+    table = table.rename(columns={name: name.casefold() for name in table.columns if name.casefold() in REQUIRED})
+    if "split" not in table:
+        raise ConfigError(f"{file} lacks the column split; it has {', '.join(table.columns)} ({SEE_FORM})")
+    if not len(table):
+        raise ConfigError(f"{file} has no segments: there is nothing to import")
+    return table
+
+
+def make_segments(
+    folder: Path, table: pd.DataFrame, about: dict[str, Any], tasks: list[str] | None
+) -> tuple[pd.DataFrame, StoreMeta, list[str]]:
+    """The segments with integer labels, the metadata, and what to say of both.
+
+    Without spans, each segment is a one-second video.
+
+    Args:
+        table: of read_table, with ids.
+        about: of npy_form.read_about.
+        tasks: the label columns; None = those of the export, else those with a classes file, else all that may be.
+
+    Raises:
+        ConfigError: tasks, labels or splits are not as they must be; all faults at once.
+        StoreError: ids or spans are not.
+    """
+    file, problems = folder / TABLE, Problems()
+    kinds = about.get("columns", {})
+    rest = [str(column) for column in table.columns if column not in REQUIRED]
+    chosen = tasks or _default_tasks(folder, about, rest)
+    table = table.assign(split=canonical_splits(table["split"], str(file), problems))
+    classes = {}
+    for task in chosen:
+        if task not in rest:
+            problems.add(f"task '{task}' is no column of {file}; there are: {', '.join(rest) or 'none'}")
+        elif not is_task_name(task):
+            problems.add(f"'{task}' cannot name a task: use lower-case letters, digits and '_'")
+        else:
+            listed = folder / CLASSES / f"{task}.txt"
+            classes[task], table[task] = read_labels(table[task], listed, problems, f"{TABLE} line {{}}".format)
+    extras = [column for column in rest if column not in classes]
+    for column in extras:
+        table[column] = _restored(table[column], kinds.get(column), file, problems)
+    problems.raise_if_any()
+    spans = {
+        column: _floats(table[column]) if column in table else default
+        for column, default in {"start_s": 0.0, "stop_s": 1.0}.items()
+    }
+    table = table.assign(**spans, video=table["video"] if "video" in table else table["id"])
+    splits = {str(split): int(n) for split, n in sorted(table["split"].value_counts().items())}
+    meta = StoreMeta(
+        dataset=about.get("dataset", folder.resolve().name),
+        tasks=classes,
+        splits=splits,
+        eval_split=stated_or_usual(about.get("eval_split"), splits),
+        recommended=about.get("recommended", {}),
+    )
+    table = check_segments(table[[*REQUIRED, *classes, *extras]], classes)  # before anything is written
+    asked = tasks is not None or "tasks" in about
+    return table, meta, [] if asked else _label_notes(classes, len(table))
+
+
+def _default_tasks(folder: Path, about: dict[str, Any], columns: list[str]) -> list[str]:
+    if "tasks" in about:
+        return list(about["tasks"])
+    listed = {path.stem for path in (folder / CLASSES).glob("*.txt")}
+    return [column for column in columns if column in listed] or [
+        column for column in columns if not column.startswith(_DIVISION)
+    ]
+
+
+def _label_notes(classes: dict[str, list[str]], n: int) -> list[str]:
+    """Which columns were taken for labels, and which of these look like something else."""
+    if not classes:
+        return ["no column holds labels: `mmcache fuse` has nothing to learn"]
+    said = ", ".join(f"{task} ({len(names)} classes)" for task, names in classes.items())
+    notes = [f"labels: {said}; --tasks names others"]
+    odd = [task for task, names in classes.items() if n > 2 and len(names) >= n]
+    if odd:
+        notes.append(f"{named(odd)} has as many classes as there are segments: if it holds no labels, use --tasks")
+    return notes
+
+
+def _restored(column: pd.Series, kind: str | None, file: Path, problems: Problems) -> pd.Series:
+    """A column as an export says it was; of other tables, numbers and truths where every cell is one."""
+    numbers = _floats(column)
+    if kind == "number" or (kind is None and numbers.notna().all() and not column.str.fullmatch("-?0[0-9]+").any()):
+        wrong = numbers.isna() & ~column.str.strip().str.casefold().isin(["", "nan"])
+        if wrong.any():
+            line, cell = wrong.index[wrong][0], column[wrong].iloc[0]
+            problems.add(f"{file} line {line}: '{cell}' in column '{column.name}' is no number")
+        whole = pd.to_numeric(column, errors="coerce")
+        return whole if whole.dtype.kind in "iu" else numbers
+    truths = column.isin(["True", "False"])
+    if kind == "truth" and not truths.all():
+        line, cell = truths.index[~truths][0], column[~truths].iloc[0]
+        problems.add(f"{file} line {line}: '{cell}' in column '{column.name}' is neither True nor False")
+    return column == "True" if kind == "truth" or (kind is None and truths.all()) else column.astype(str)
+
+
+def _floats(column: pd.Series) -> pd.Series:
+    """The numbers of text cells to their last digit, NaN where a cell is none."""
+
+    def number(cell: str) -> float:
+        try:
+            return float(cell) if "_" not in cell else float("nan")
+        except ValueError:
+            return float("nan")
+
+    return column.map(number).astype(np.float64)
