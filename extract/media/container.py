@@ -65,6 +65,11 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         raise MediaError(
             f"{name} cannot be decoded: damaged, cut off, or no media file (FFmpeg: {error.strerror})"
         ) from error
+    except av.error.ArgumentError as error:  # what decoders say of a size beyond _DECODER_LIMITS
+        raise MediaError(
+            f"{name} cannot be read: damaged, or its pictures have more than the {MAX_PIXELS:,} pixels that are read "
+            f"(FFmpeg: {error.strerror})"
+        ) from error
     except av.error.FFmpegError as error:
         raise MediaError(f"{name} cannot be read: damaged or cut off (FFmpeg: {error.strerror})") from error
     except OSError as error:

@@ -38,11 +38,13 @@ def stream_end_s(container: InputContainer, stream: Stream, path: Path) -> float
         declared = ((stream.start_time or 0) + stream.duration) * stream.time_base - origin
     if container.format.name in _INDEXED and declared is not None:
         return float(declared) * _promised(path)
+    whole = _declared_end_s(container, path)
+    if whole is not None and container.format.name in _LONGEST_STREAM and len(container.streams) == 1:
+        return whole - float(origin)
     status = check_regular(path)
     ends = _packets_end(path, status.st_mtime_ns, status.st_size)
     if stream.index not in ends:
         return None if declared is None else float(declared)
-    whole = _declared_end_s(container, path)
     if whole is not None and whole > max(ends.values()) + _CUT_S:
         return whole - float(origin)
     return (ends[stream.index] - float(origin)) * _promised(path)
