@@ -52,6 +52,8 @@ def boxes_over_time(
     unusable = sum(count for _, count in found.values())
     if unusable:
         notes.append(f"{unusable} boxes of {what} are no finite numbers; left out")
+    if not any(boxes.any() for boxes, _ in found.values()):
+        notes.append(f"no box in any of the {len(found)} pictures of {what} that are looked at")
     return Reading(np.stack([found[number][0] for number in numbers]), "; ".join(notes) or None)
 
 

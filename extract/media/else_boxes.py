@@ -13,6 +13,7 @@ by the number in their names, since pictures without any box may be left out; pr
 import functools
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,15 @@ from mmcache.extract.media.base import BoxCategory, BoxesRequest, MediaError, No
 from mmcache.extract.media.boxes import COLUMNS, boxes_over_time
 from mmcache.extract.media.container import open_container, video_stream
 from mmcache.extract.media.lengths import stream_end_s
+from mmcache.store.text import printable
+from mmcache.store.user_file import check_regular, open_regular, read_regular
 
-_NUMBER = re.compile(r"(\d+)\.[A-Za-z]+$")
+_NUMBER = re.compile(r"(\d+)\.[A-Za-z]+$", re.ASCII)
 _HAND = re.compile(r"\bhands?\b", re.IGNORECASE)  # a handbag is none
-_MOST_BYTES = 64 << 20  # of one video; real ones have some tens of thousands
+_MOST_BYTES = 8 << 20  # of one video; real ones have some tens of thousands
+_MOST_SIZES_BYTES = 256 << 20  # of the table of sizes, which has 10 MB
+_MOST_PIXELS = 1 << 16  # of a side of a picture
+_MOST_DIGITS = 7  # of a picture's number
 
 
 def read_else_boxes(
@@ -63,7 +69,11 @@ def read_else_boxes(
     table = next((other for other in others if other.suffix == ".json"), None)
     film = next((other for other in others if other.suffix != ".json"), None)
     if size is None and table is not None:
-        size = _sizes(table, table.stat().st_mtime_ns).get(video)
+        try:
+            changed = check_regular(table).st_mtime_ns
+        except OSError as error:
+            raise MediaError(f"{table.name} cannot be read: {error.strerror}") from error
+        size = _sizes(table, changed).get(video)
     highest = max(found)
     if film is not None:
         film_size, film_end_s = _film(film)
@@ -93,17 +103,17 @@ def read_else_boxes(
 
 def _part(path: Path, video: str, extent: tuple[int, int] | None) -> Any:
     """One video's part of the file, parsed."""
-    start, stop = extent or (0, path.stat().st_size)
-    if stop - start > _MOST_BYTES:
-        raise MediaError(f"{path.name}: {stop - start} bytes for video {video}; {_MOST_BYTES} are allowed")
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
+            start, stop = extent or (0, os.fstat(file.fileno()).st_size)
+            if stop - start > _MOST_BYTES:
+                raise MediaError(f"{path.name}: {stop - start:,} bytes for video {video}; {_MOST_BYTES:,} are allowed")
             file.seek(start)
             return json.loads(file.read(stop - start))
     except OSError as error:
         raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise MediaError(f"{path.name}: the part of video {video} is no JSON: {str(error)[:200]}") from error
+        raise MediaError(f"{path.name}: the part of video {video} is no JSON: {printable(str(error)[:200])}") from error
 
 
 def _pictures(
@@ -114,7 +124,8 @@ def _pictures(
     pictures = item.get("frames") if prepared else item
     if not isinstance(pictures, list):
         raise MediaError(f"{name}: the part of video {video} is no list of pictures")
-    found, bad = {}, 0
+    found: dict[int, NDArray[np.float64]] = {}
+    bad = 0
     for position, picture in enumerate(pictures):
         objects = picture
         number: int | None = position + 1
@@ -122,13 +133,17 @@ def _pictures(
             objects = picture.get("frame_objects") if prepared else picture.get("labels")
         if not prepared:
             match = _NUMBER.search(str(picture.get("name"))) if isinstance(picture, dict) else None
-            number = int(match[1]) if match else None
+            number = int(match[1]) if match and len(match[1]) <= _MOST_DIGITS else None
         if number is None or not isinstance(objects, list):
             bad += 1
             continue
+        if number in found:
+            raise MediaError(f"{name}: video {video} has picture {number} twice")
         rows = [_row(each) for each in objects]
         bad += rows.count(None)
         found[number] = np.array([row for row in rows if row], np.float64).reshape(-1, COLUMNS)
+    if bad and not any(len(rows) for rows in found.values()):
+        raise MediaError(f"{name}: none of the boxes of video {video} is of the form {{x1, y1, x2, y2, category}}")
     return found, _size(item.get("size")) if prepared else None, bad
 
 
@@ -140,13 +155,15 @@ def _row(box: Any) -> tuple[float, ...] | None:
         standard, category = box.get("standard_category"), str(box.get("category", ""))
         hand = standard == "hand" if standard else bool(_HAND.search(category))
         return (*edges, float(BoxCategory.HAND if hand else BoxCategory.OBJECT), float(box.get("score", 1.0)))
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return None
 
 
 def _size(found: Any) -> tuple[float, float] | None:
     """Width and height in pixels, or None."""
-    good = isinstance(found, list) and len(found) == 2 and all(type(n) in (int, float) and n >= 1 for n in found)
+    if not isinstance(found, list) or len(found) != 2:
+        return None
+    good = all(type(side) in (int, float) and 1 <= side <= _MOST_PIXELS for side in found)
     return (float(found[0]), float(found[1])) if good else None
 
 
@@ -154,10 +171,10 @@ def _size(found: Any) -> tuple[float, float] | None:
 def _sizes(path: Path, mtime_ns: int) -> dict[str, tuple[float, float]]:
     """Video -> width, height."""
     try:
-        table = json.loads(path.read_bytes())
+        table = json.loads(read_regular(path, _MOST_SIZES_BYTES))
         sizes = {video: _size(size) for video, size in table.items()}
-    except (OSError, ValueError, AttributeError) as error:
-        raise MediaError(f"{path.name} is no table of sizes: {str(error)[:200]}") from error
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
+        raise MediaError(f"{path.name} is no table of sizes: {printable(str(error)[:200])}") from error
     return {video: size for video, size in sizes.items() if size}
 
 

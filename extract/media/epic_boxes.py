@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from mmcache.extract.media.base import BoxCategory, BoxesRequest, MediaError, Reading
 from mmcache.extract.media.boxes import COLUMNS, EPIC_PIXEL, boxes_over_time
+from mmcache.store.user_file import check_regular, open_regular
 
+_MOST_OPCODES = 4_000_000
 _MOST_BYTES = 1 << 20  # of one message; real ones have some hundreds
 _HEADER = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9}  # bytes from an opcode to its data
 _PUT, _GET = ("BINPUT", "LONG_BINPUT", "MEMOIZE"), ("BINGET", "LONG_BINGET")
@@ -43,7 +45,7 @@ def read_epic_boxes(path: Path, start_s: float, stop_s: float, request: BoxesReq
     """
     items = message_places(path)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return boxes_over_time(
                 lambda number: _boxes(file, items, number, path.name),
                 span=(1, len(items)),
@@ -61,7 +63,7 @@ def read_epic_boxes(path: Path, start_s: float, stop_s: float, request: BoxesReq
 def message_places(path: Path) -> NDArray[np.int64]:
     """(pictures, 2): where each message begins in the file, and its length. Raises MediaError."""
     try:
-        stat = path.stat()
+        stat = check_regular(path)
         return _message_places(path, stat.st_mtime_ns, stat.st_size)
     except FileNotFoundError as error:
         raise MediaError(f"{path.name} is not there") from error
@@ -79,10 +81,12 @@ def _message_places(path: Path, mtime_ns: int, size: int) -> NDArray[np.int64]:
     listed = stopped = False
     argument: Any
     position: Any
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             # Mapped: a file object would first allocate as much as a length in the file says.
-            for opcode, argument, position in pickletools.genops(cast(IO[bytes], data)):
+            for count, (opcode, argument, position) in enumerate(pickletools.genops(cast(IO[bytes], data))):
+                if count > _MOST_OPCODES:
+                    raise MediaError(f"{path.name} has more than {_MOST_OPCODES:,} opcodes; an hour has a million")
                 if opcode.name in _HEADER and listed:
                     last = (position + _HEADER[opcode.name], len(argument))
                     places.append(last)
@@ -100,7 +104,9 @@ def _message_places(path: Path, mtime_ns: int, size: int) -> NDArray[np.int64]:
                         "and nothing else is unpickled; take the file from the official download"
                     )
                 stopped = opcode.name == "STOP"
-        except ValueError as error:
+        except MediaError:
+            raise
+        except Exception as error:  # a damaged argument makes pickletools raise ValueError, IndexError and others
             raise MediaError(f"{path.name} is damaged or no pickle: {' '.join(str(error).split())[:200]}") from error
     if not (listed and stopped and places):
         raise MediaError(f"{path.name} is a pickle of something else than a list of messages")

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from mmcache.extract.media.base import BoxCategory, BoxesRequest, MediaError, NoMedia, Reading
 from mmcache.extract.media.boxes import COLUMNS, EPIC_PIXEL, boxes_over_time
+from mmcache.extract.media.hdf5_file import node_at, open_hdf5, read_values
 
-_MOST_BYTES = 1 << 20  # of one picture's text
+_MOST_BYTES = 1 << 17  # of one picture's text; a hundred detections have a tenth of it
+_MOST_DIGITS = 9  # of a picture's number
 _CATEGORIES = {"hand": BoxCategory.HAND, "object": BoxCategory.OBJECT}
 
 
@@ -37,33 +39,31 @@ def read_hdf5_boxes(
         NoMedia: the file has no such entry.
         MediaError: it cannot be read, or is not of the form above.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            group = file.get(entry)
-            if group is None:
-                raise NoMedia(f"{path.name} has no detections of {entry}")
-            if not isinstance(group, h5py.Group):
-                raise MediaError(f"'{entry}' in {path.name} is no group with an entry a picture")
-            base, highest = _span(path, path.stat().st_mtime_ns, entry)
-            return boxes_over_time(
-                lambda number: _boxes(group, number, f"{path.name}: {entry}"),
-                span=(base, highest),
-                clock=(rate, base - 1.0),  # picture n of the release is called n - 1 where they count from 0
-                pixel=EPIC_PIXEL,
-                start_s=start_s,
-                stop_s=stop_s,
-                request=request,
-                what=entry,
-            )
-    except OSError as error:
-        raise MediaError(f"{path.name} cannot be read as HDF5: {' '.join(str(error).split())[:200]}") from error
+    with open_hdf5(path) as file:
+        group = node_at(file, entry, path.name)
+        if group is None:
+            raise NoMedia(f"{path.name} has no detections of {entry}")
+        if not isinstance(group, h5py.Group):
+            raise MediaError(f"'{entry}' in {path.name} is no group with an entry a picture")
+        stat = path.stat()
+        base, highest = _span(path, stat.st_mtime_ns, stat.st_size, entry)
+        return boxes_over_time(
+            lambda number: _boxes(group, number, f"{path.name}: {entry}"),
+            span=(base, highest),
+            clock=(rate, base - 1.0),  # picture n of the release is called n - 1 where they count from 0
+            pixel=EPIC_PIXEL,
+            start_s=start_s,
+            stop_s=stop_s,
+            request=request,
+            what=entry,
+        )
 
 
 @functools.lru_cache(maxsize=16)  # neighbouring segments share a video
-def _span(path: Path, mtime_ns: int, entry: str) -> tuple[int, int]:
+def _span(path: Path, mtime_ns: int, size: int, entry: str) -> tuple[int, int]:
     """What pictures are counted from, and the highest number."""
     with h5py.File(path, "r") as file:
-        numbers = [int(name) for name in file[entry] if name.isdecimal()]
+        numbers = [int(name) for name in file[entry] if name.isdecimal() and len(name) <= _MOST_DIGITS]
     if not numbers:
         raise MediaError(f"'{entry}' in {path.name} has no entry named by a number")
     return (0 if min(numbers) == 0 else 1), max(numbers)
@@ -71,16 +71,18 @@ def _span(path: Path, mtime_ns: int, entry: str) -> tuple[int, int]:
 
 def _boxes(group: h5py.Group, number: int, where: str) -> NDArray[np.float64]:
     """(n, 6) of one picture; none where it has no entry."""
-    node = group.get(str(number))
-    if node is None:
+    if str(number) not in group:
         return np.zeros((0, COLUMNS))
-    if not isinstance(node, h5py.Dataset) or node.shape != () or node.nbytes > _MOST_BYTES:
+    node = group[str(number)]
+    if not isinstance(node, h5py.Dataset) or node.shape != ():
         raise MediaError(f"{where}, picture {number} is no text of at most {_MOST_BYTES} bytes")
-    text = node[()]
+    text = read_values(node, _MOST_BYTES, f"{where}, picture {number}")
+    if isinstance(text, (bytes, str)) and len(text) > _MOST_BYTES:
+        raise MediaError(f"{where}, picture {number} is no text of at most {_MOST_BYTES} bytes")
     try:
         found = ast.literal_eval(text.decode() if isinstance(text, bytes) else str(text))
         return np.array([_row(box) for box in found], np.float64).reshape(-1, COLUMNS)
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError) as error:
+    except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError) as error:
         raise MediaError(f"{where}, picture {number} is no list of detections: {str(error)[:200]}") from error
 
 

@@ -129,7 +129,6 @@ def _read_cached(path: Path, sensors: tuple[str, ...], columns: str, mtime_ns: i
         raise MediaError(f"{path.name} has no row of numbers: no line has a time")
     rows = np.flatnonzero(timed)
     _check_ascending(numbers[rows, 0], rows, table, clock)
-    unit = _time_unit(numbers[rows, 0], units.get("time_unit", ""), f"{path.name}: {clock!r}")
     notes = [table.note]
     kept = {}
     used = np.zeros(len(numbers), bool)
@@ -141,14 +140,20 @@ def _read_cached(path: Path, sensors: tuple[str, ...], columns: str, mtime_ns: i
         if not len(rows):
             raise MediaError(f"{path.name} has no row of numbers of the {sensor}")
         rows, repeated = _distinct(numbers[:, 0], values, rows, table, clock)
-        notes.append(f"{repeated} samples with the time of the one before left out" if repeated else None)
-        values = _in_our_unit(values[rows], sensor, units, path.name)
-        kept[sensor] = (numbers[rows, 0] * TIME_UNITS[unit], values)
+        notes.append(
+            f"{repeated} samples of the {sensor} with the time of the one before left out" if repeated else None
+        )
+        kept[sensor] = (numbers[rows, 0], values[rows])
+    unit = _time_unit(numbers[timed, 0], units.get("time_unit", ""), f"{path.name}: {clock!r}")
+    recorded = {
+        sensor: (times * TIME_UNITS[unit], _in_our_unit(values, sensor, units, path.name))
+        for sensor, (times, values) in kept.items()
+    }
     # Two sensors in one table often take turns, each leaving the other's cells empty: only lines of neither are lost.
     lost = len(numbers) - int(used.sum())
     notes.append(f"{lost} lines of {path.name} without a time or values left out" if lost else None)
     notes.append(f"the {found.left_out[0]} of {path.name} is not read" if found.left_out else None)
-    return _Recording(kept, "clock" if gopro else "", tuple(note for note in notes if note))
+    return _Recording(recorded, "clock" if gopro else "", tuple(note for note in notes if note))
 
 
 def _check_ascending(times: NDArray[np.float64], rows: NDArray[np.int64], table: NumberTable, clock: str) -> None:

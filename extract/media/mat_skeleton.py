@@ -5,6 +5,7 @@
 MATLAB stores columns first, so HDF5 sees (45, T). A file that Python wrote has (T, 45), which is read too.
 """
 
+import itertools
 from pathlib import Path
 
 import h5py
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.extract.media.base import MediaError, NoMedia, Reading, SkeletonRequest
-from mmcache.extract.media.skeleton import spread_poses, without_nan
+from mmcache.extract.media.hdf5_file import node_at, open_hdf5, read_values
+from mmcache.extract.media.skeleton import MOST_METRES, spread_poses, without_nan
+from mmcache.store.text import printable
 
 JOINTS = 15
-# No sensor sees a body this far away: such coordinates are millimetres, the unit of OpenNI, which tracks 15 joints.
-_METRES_AT_MOST = 50.0
+_MOST_BYTES = 256 << 20  # of the matrix
 
 
 def read_mat_skeleton(path: Path, request: SkeletonRequest) -> Reading:
@@ -29,24 +31,21 @@ def read_mat_skeleton(path: Path, request: SkeletonRequest) -> Reading:
         NoMedia: it has no frames, or all of it is 0.
         MediaError: it cannot be read, or is not of the form above.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            matrix = _matrix(file, path.name)
-    except OSError as error:
-        raise MediaError(
-            f"{path.name} cannot be read as MATLAB v7.3 (HDF5): {' '.join(str(error).split())[:200]}"
-        ) from error
+    with open_hdf5(path, "MATLAB v7.3 (HDF5)") as file:
+        matrix = _matrix(file, path.name)
     poses, note = without_nan(matrix.reshape(len(matrix), 1, JOINTS, 3), "joints")
-    if np.abs(poses).max(initial=0.0) > _METRES_AT_MOST:
-        poses = poses / np.float32(1000)
+    distances = np.abs(poses[poses.any(axis=-1)]).max(axis=-1)
+    if len(distances) and np.median(distances) > MOST_METRES:
+        poses = poses / np.float32(1000)  # the unit of OpenNI, which tracks 15 joints
     return Reading(spread_poses(poses, request, path.name), note)
 
 
 def _matrix(file: h5py.File, name: str) -> NDArray[np.float64]:
     """(T, 45)"""
-    matrix = file.get("A")
+    matrix = node_at(file, "A", name)
     if not isinstance(matrix, h5py.Dataset):
-        raise MediaError(f"{name} has no matrix 'A'; it has {', '.join(file) or 'nothing'}")
+        there = ", ".join(itertools.islice(file, 8))
+        raise MediaError(f"{name} has no matrix 'A'; it has {printable(there) or 'nothing'}")
     if "MATLAB_empty" in matrix.attrs or matrix.size == 0:
         raise NoMedia(f"{name} has no frame with a body in it")
     width = JOINTS * 3
@@ -55,5 +54,5 @@ def _matrix(file: h5py.File, name: str) -> NDArray[np.float64]:
     by_matlab = "MATLAB_class" in matrix.attrs
     if matrix.shape == (width, width) and not by_matlab:
         raise MediaError(f"'A' in {name} is {width} x {width} and not written by MATLAB: rows and columns are unclear")
-    values = np.asarray(matrix[()], np.float64)
+    values = np.asarray(read_values(matrix, _MOST_BYTES, f"'A' in {name}"), np.float64)
     return values.T if matrix.shape[1] != width or matrix.shape == (width, width) else values

@@ -17,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.extract.media.base import MediaError, NoMedia, Reading, SkeletonRequest
-from mmcache.extract.media.skeleton import Poses, spread_poses, without_nan
+from mmcache.extract.media.skeleton import MOST_POSES, Poses, spread_poses, without_nan
+from mmcache.store.text import excerpt
+from mmcache.store.user_file import check_regular, read_regular
 
 JOINTS = 25
 _BODY_VALUES, _JOINT_VALUES = 10, 12
+_MOST_DIGITS = 9  # of a count
+_MOST_BYTES = 32 << 20  # of a file; the longest ones of the release have some 3 MB
 # A body this wide for its height, in this share of its frames, is furniture, where there are others. The FAQ asks for
 # such a filter; the numbers are those of the usual denoising of this data set (as in CTR-GCN, Chen et al., ICCV 2021).
 _WIDE, _WIDE_SHARE = 0.8, 0.69754
@@ -48,7 +52,7 @@ def read_ntu_skeleton(path: Path, request: SkeletonRequest) -> Reading:
         MediaError: it is cut off or not of the form above.
     """
     try:
-        stat = path.stat()
+        stat = check_regular(path)
         recording = _parse(path, stat.st_mtime_ns, stat.st_size)
     except OSError as error:
         raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
@@ -72,11 +76,15 @@ def read_ntu_skeleton(path: Path, request: SkeletonRequest) -> Reading:
 
 @functools.lru_cache(maxsize=8)  # the views of a segment read the same file
 def _parse(path: Path, mtime_ns: int, size: int) -> _Recording:
-    values = path.read_bytes().split()
+    values = read_regular(path, _MOST_BYTES).split()
     try:
         tracks, frames, used = _tracks(values, path.name)
     except ValueError as error:
         raise MediaError(f"{path.name} is not of the form of NTU RGB+D's skeletons: {error}") from error
+    if frames * len(tracks) > MOST_POSES:
+        raise MediaError(
+            f"{path.name} has {len(tracks)} bodies in {frames} frames; at most {MOST_POSES:,} poses are read of a file"
+        )
     notes = [f"{len(values) - used} values after the last frame ignored" if used < len(values) else None]
     bodies: list[Poses] = []
     for track in tracks:
@@ -102,9 +110,9 @@ def _tracks(values: list[bytes], name: str) -> tuple[list[dict[int, NDArray[np.f
         nonlocal at
         if at >= len(values):
             raise EOFError
+        if not values[at].isdigit() or len(values[at]) > _MOST_DIGITS:
+            raise ValueError(f"{excerpt(values[at].decode('latin-1'), 40)} is no number of {what}")
         number = int(values[at])
-        if number < 0:
-            raise ValueError(f"{number} {what}")
         at += 1
         return number
 

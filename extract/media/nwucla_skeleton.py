@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from mmcache.extract.media.base import MediaError, NoMedia, Reading, SkeletonRequest
 from mmcache.extract.media.numbering import numbered_files
-from mmcache.extract.media.skeleton import spread_poses, without_nan
+from mmcache.extract.media.skeleton import MOST_POSES, spread_poses, without_nan
+from mmcache.store.user_file import read_regular
 
 JOINTS = 20
+_MOST_PEOPLE = 64  # in a frame; the sensor tracks six
+_MOST_BYTES = 1 << 20  # of a frame's file; a body has one kilobyte
 
 
 def read_nwucla_skeleton(
@@ -38,6 +41,8 @@ def read_nwucla_skeleton(
     if not files:
         raise NoMedia(f"{folder.name} has no skeletons")
     frames = _read_all(tuple(files[number] for number in sorted(files)), folder.stat().st_mtime_ns)
+    if len(frames) * max(1, *map(len, frames)) > MOST_POSES:
+        raise MediaError(f"{folder.name} has {len(frames)} frames; at most {MOST_POSES:,} poses are read")
     poses = np.zeros((len(frames), max(1, *map(len, frames)), JOINTS, 3))
     for frame, people in enumerate(frames):
         poses[frame, : len(people)] = people
@@ -53,9 +58,12 @@ def _read_all(paths: tuple[Path, ...], mtime_ns: int) -> list[NDArray[np.float64
 
 def _read(path: Path) -> NDArray[np.float64]:
     try:
-        lines = [line for line in path.read_text("ascii").splitlines() if line.strip()]
+        text = read_regular(path, _MOST_BYTES).decode("ascii")
+        lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) % (1 + JOINTS):
             raise ValueError(f"{len(lines)} lines are no whole number of skeletons of {1 + JOINTS}")
+        if len(lines) > _MOST_PEOPLE * (1 + JOINTS):
+            raise ValueError(f"{len(lines) // (1 + JOINTS)} people; at most {_MOST_PEOPLE} are read")
         people = np.zeros((0, JOINTS, 3))
         if lines:
             joints = [[float(value) for value in line.split(",")] for i, line in enumerate(lines) if i % (1 + JOINTS)]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from mmcache.extract.media.base import MediaError, NoMedia, SkeletonRequest
 
 Poses = NDArray[np.float32]
+MOST_METRES = 50.0  # no depth sensor sees a body farther away
+MOST_POSES = 1 << 20  # frames times bodies of a file; two hours of five people at 30 Hz have that many
 
 
 def spread_poses(poses: Poses, request: SkeletonRequest, name: str) -> Poses:
@@ -24,16 +26,24 @@ def spread_poses(poses: Poses, request: SkeletonRequest, name: str) -> Poses:
 
     Raises:
         NoMedia: nobody is in any of them.
-        MediaError: a body has more joints than the encoder takes.
+        MediaError: a body has more joints than the encoder takes, or lies farther away than MOST_METRES.
     """
     if not poses.any():
         raise NoMedia(f"{name} has no frame with a body in it")
+    farthest = float(np.abs(poses).max())
+    if farthest > MOST_METRES:
+        raise MediaError(
+            f"{name} has a joint at {farthest:.4g} m, and at most {MOST_METRES:g} m are possible: coordinates must be "
+            "in metres"
+        )
     frames, people, joints, _ = poses.shape
     if joints > request.joints:
         raise MediaError(f"{name} has {joints} joints a body; the encoder takes {request.joints} at most")
     low, high = request.part_of(0.0, 1.0)
     shares = low + (np.arange(request.frames) + 0.5) / request.frames * (high - low)
     taken = poses[(shares * frames).astype(int), : request.bodies]
+    if not taken.any():
+        raise NoMedia(f"{name} has nobody in the {request.frames} frames that are looked at")
     out = np.zeros((request.frames, request.bodies, request.joints, 3), np.float32)
     out[:, : min(people, request.bodies), :joints] = taken
     return out

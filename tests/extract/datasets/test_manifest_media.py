@@ -65,7 +65,7 @@ def test_a_folder_without_a_rate_is_one_segment(tmp_path: Path) -> None:
     assert manifest(tmp_path, "rgb", "p").source("audio", "p") is None, "pictures have no sound"
     named = manifest(tmp_path, "audio", "p").source("audio", "p")
     assert named is not None, "a folder that is said to be sound is a mistake to be told"
-    with pytest.raises(MediaError, match=r"p cannot be read.*directory"):
+    with pytest.raises(MediaError, match=r"p cannot be read: it is a folder, not a regular file"):
         read_media(named, 0.0, 1.0, AudioRequest(rate=16000, max_seconds=10.0))
 
 

@@ -155,11 +155,16 @@ def test_a_file_cut_off_anywhere_is_told_as_that(share: float, tmp_path_factory:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("<html> not found </html>", "is not of the form of NTU RGB.D's skeletons: invalid literal"),
-        ("2 -1 0", "-1 bodies"),
+        ("<html> not found </html>", "is not of the form of NTU RGB.D's skeletons: '<html>' is no number of frames"),
+        ("2 -1 0", "'-1' is no number of bodies"),
         (skeleton_text([[(A, person()[:20])]]), "a body of 20 joints in frame 1, not of 25"),
         (skeleton_text([[(A, person())]]).replace("\r\n25\r\n-0.25 ", "\r\n25\r\nx "), "could not convert string"),
-        ("1 1.5", "invalid literal"),
+        ("1 1.5", r"'1\.5' is no number of bodies"),
+        ("1 " + "9" * 5000, r"99\.\.\.' is no number of bodies"),
+        (
+            skeleton_text([[(A, person())]]).replace("-0.25 ", "-4000 "),
+            r"has a joint at 4000 m, and at most 50 m are pos",
+        ),
     ],
 )
 def test_another_form_is_told(text: str, reason: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mmcache.extract.media.base import MediaError
 from mmcache.extract.media.numbering import numbered_files
 
-PROPERTY = settings(max_examples=60)
+PROPERTY = settings(max_examples=30)
 # {n} is the picture's number; all else stays
 FORMS = (
     "{n}",

@@ -32,10 +32,10 @@ def read(folder: Path, frames: int, bodies: int = 2, names: str = NAMES) -> Read
 
 
 def test_frames_are_in_the_order_of_their_numbers_not_of_names_or_timecodes(tmp_path: Path) -> None:
-    folder = write(tmp_path / "a01_s01_e00", {number: block(1, number, 2.5) for number in (98, 99, 100, 101, 110)})
+    folder = write(tmp_path / "a01_s01_e00", {number: block(1, number / 10, 2.5) for number in (98, 99, 100, 101, 110)})
     array = np.asarray(read(folder, 5).array)
     assert array.shape == (5, 2, 20, 3)
-    assert array[:, 0, 0, 0].tolist() == [98, 99, 100, 101, 110]
+    np.testing.assert_allclose(array[:, 0, 0, 0], [9.8, 9.9, 10.0, 10.1, 11.0], rtol=1e-6)
     np.testing.assert_allclose(array[0, 0, :, 1], np.arange(20) / 10, rtol=1e-6)
     assert (array[:, 0, :, 2] == 2.5).all()
     assert not array[:, 1].any()

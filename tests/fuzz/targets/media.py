@@ -155,6 +155,13 @@ def _ego4d_imu(folder: Path) -> list[Path]:
     return [folder / "v.csv"]
 
 
+def _imu_table(folder: Path) -> list[Path]:
+    header = "timestamp,acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z,mag_x,mag_y,mag_z"
+    rows = [f"{1.7e9 + i / 100:.2f},{np.sin(i / 9):.4f},9.7,0.{i % 9},0.1,{i % 5},-0.2,40,41,42" for i in range(320)]
+    (folder / "v.csv").write_text("\n".join([header, *rows]) + "\n")
+    return [folder / "v.csv"]
+
+
 def _ntu(folder: Path) -> list[Path]:
     lines = ["6"]
     for frame in range(6):
@@ -248,6 +255,9 @@ TARGETS = (
         raw(),
         _FIRST_SECOND,
     ),
+    _media("pictures:tif", _pictures("tif"), _numbered("frames"), _VIDEO, raw(), _FIRST_SECOND),
+    _media("pictures:webp", _pictures("webp"), _numbered("frames"), _VIDEO, raw(), _FIRST_SECOND),
+    _media("infrared", _pictures("png", "I;16"), _numbered("frames", "800..1700"), _VIDEO, raw(), _FIRST_SECOND),
     _media("depth", _pictures("png", "I;16"), _numbered("depth", "grey"), _VIDEO, raw(), _FIRST_SECOND),
     _media(
         "hdf5 pictures",
@@ -271,6 +281,7 @@ TARGETS = (
         table(),
     ),
     _media("imu:ego4d", _ego4d_imu, lambda folder: Source("ego4d_imu", (folder / "v.csv",)), _IMU, table()),
+    _media("imu:table", _imu_table, lambda folder: Source("imu", (folder / "v.csv",)), _IMU, table()),
     _media("skeleton:ntu", _ntu, lambda folder: Source("ntu_skeleton", (folder / "a.skeleton",)), _SKELETON, table()),
     _media(
         "skeleton:nw-ucla",
