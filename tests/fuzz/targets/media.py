@@ -199,7 +199,8 @@ def _else(folder: Path) -> list[Path]:
         for number in range(1, 20)
     ]
     (folder / "boxes.json").write_text(json.dumps(frames))  # one video, as `predict` takes it
-    return [folder / "boxes.json"]
+    (folder / "sizes.json").write_text(json.dumps({"7": [427, 240]}))
+    return [folder / "boxes.json", folder / "sizes.json"]
 
 
 def _field(number: int, value: bytes | float) -> bytes:
@@ -308,7 +309,9 @@ TARGETS = (
     _media(
         "boxes:something-else",
         _else,
-        lambda folder: Source("else_boxes", (folder / "boxes.json",), rate=12.0, first=1.0, entry="7"),
+        lambda folder: Source(
+            "else_boxes", (folder / "boxes.json", folder / "sizes.json"), rate=12.0, first=1.0, entry="7"
+        ),
         _BOXES,
         tree(),
     ),
