@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.fuse.model import Model, config_of, read_run_config
+from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.scoring import Inputs, stored_sources
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError
@@ -87,7 +88,8 @@ def write_submission(
         raise ConfigError(f"supervision levels {levels}: each goes from 0 to 5")
     model = Model.load(run, device)
     sources = list(stored_sources(model, opened).values())
-    seen = opened.rows(split, sources)  # says it when there is no such split
+    split = reported_split(split, opened)  # says it when there is no such split
+    seen = opened.rows(split, sources)
     ids = opened.segments["id"].to_numpy()
     wanted = ids[(opened.segments["split"] == split).to_numpy()]
     if not len(seen):

@@ -61,7 +61,15 @@ def import_hdf5(
         ids = contents.ids if contents.ids is not None else [str(row) for row in range(contents.n)]
         segments, meta = _segments(contents, ids, source)
         check_segments(segments, meta.tasks)  # before anything is written
-        sources = [_source(contents, modality, ids, dtype) for modality in contents.features]
+        sources = []
+        for modality in contents.features:
+            fingerprint, padded = _fingerprint(contents.features[modality])
+            sources.append(_source(contents, modality, fingerprint, ids, dtype))
+            if padded and modality not in contents.lengths:
+                notes.append(
+                    f"{modality}: {padded} of {contents.n} segments end in tokens that are all zero. If these fill up "
+                    f"shorter segments, say in 'lengths/{modality}' how many tokens are real"
+                )
         ensure_store(root, segments, meta)
         arrays = [write_source(root, one, shard_bytes, progress) for one in sources]
         finish_reports(root)
@@ -101,43 +109,49 @@ def _recommended(text: str, source: Path) -> dict[str, Any]:
     return saved
 
 
-def _fingerprint(features: h5py.Dataset) -> Fingerprint:
-    """The fingerprint the file carries, else one of the tokens themselves."""
+def _fingerprint(features: h5py.Dataset) -> tuple[Fingerprint, int]:
+    """The fingerprint the file carries, else one of the tokens themselves; and how many rows are padded, if known."""
+    padded = 0
     try:
         saved, encoder = (text_attribute(features, name) for name in ("fingerprint", "encoder"))
         if saved is not None:
             fingerprint = Fingerprint.from_attributes({"fingerprint": json.loads(saved)})
         else:
-            fingerprint = Fingerprint(encoder or "hdf5", "import", _digest(features), {}, None, 0)
+            digest, padded = _digest(features)
+            fingerprint = Fingerprint(encoder or "hdf5", "import", digest, {}, None, 0)
     except UnusableMember as error:
         raise ConfigError(f"'{features.name}' {error}") from error
     except (ValueError, TypeError, RecursionError, StoreError) as error:
         raise ConfigError(f"the 'fingerprint' attribute of '{features.name}' is damaged: {error}") from error
     layout.check_name("encoder", fingerprint.encoder)
-    return fingerprint
+    return fingerprint, padded
 
 
-def _digest(features: h5py.Dataset) -> str:
-    """SHA-256 of the tokens; rows that cannot be read count as such."""
-    digest = hashlib.sha256()
+def _digest(features: h5py.Dataset) -> tuple[str, int]:
+    """SHA-256 of the tokens, and how many rows end in a zero token after others; unreadable rows count as such."""
+    digest, padded = hashlib.sha256(), 0
     rows = max(1, _BLOCK_BYTES // features.dtype.itemsize // (features.shape[1] * features.shape[2]))
     for start in range(0, len(features), rows):
-        for part in _readable(features, range(start, min(start + rows, len(features)))):
-            digest.update(part)
-    return digest.hexdigest()
+        for block in _readable(features, range(start, min(start + rows, len(features)))):
+            digest.update(np.ascontiguousarray(block).data if isinstance(block, np.ndarray) else block)
+            if isinstance(block, np.ndarray):
+                padded += int((block.any(axis=(1, 2)) & ~block[:, -1].any(axis=1)).sum())
+    return digest.hexdigest(), padded
 
 
-def _readable(features: h5py.Dataset, rows: range) -> list[Any]:
-    """The bytes of some rows: as one block, or where that cannot be read row by row."""
+def _readable(features: h5py.Dataset, rows: range) -> list[NDArray[Any] | bytes]:
+    """Some rows: as one block, or where that cannot be read each for itself, or the reason why it cannot be."""
     try:
-        return [np.ascontiguousarray(read_rows(features, slice(rows.start, rows.stop))).data]
+        return [read_rows(features, slice(rows.start, rows.stop))]
     except UnusableMember as error:
         if len(rows) == 1:
             return [str(error).encode()]
         return [part for row in rows for part in _readable(features, range(row, row + 1))]
 
 
-def _source(contents: Contents, modality: str, ids: list[str], dtype: str | None) -> TokenSource:
+def _source(
+    contents: Contents, modality: str, fingerprint: Fingerprint, ids: list[str], dtype: str | None
+) -> TokenSource:
     features = contents.features[modality]
     n, tokens, width = features.shape
     lengths = contents.lengths.get(modality)
@@ -153,7 +167,7 @@ def _source(contents: Contents, modality: str, ids: list[str], dtype: str | None
 
     return TokenSource(
         modality=modality,
-        fingerprint=_fingerprint(features),
+        fingerprint=fingerprint,
         shape=(1, tokens, width),
         dtype=check_dtype(dtype, features.dtype.name),
         variable_length=lengths is not None,

@@ -53,7 +53,7 @@ SEGMENTS = pd.DataFrame(
         "verb": np.arange(N) % 2,
     }
 )
-META = StoreMeta("toy", {"verb": ["take", "cut"]}, {"train": N}, "train")
+META = StoreMeta("toy", {"verb": ["take", "cut"]}, {"train": N}, "")
 
 
 def drawn(modality: str, row: int) -> tuple[NDArray[np.float16], NDArray[np.int32]]:

@@ -293,3 +293,23 @@ def test_all_zero_tokens_are_imported_and_named(tmp_path: Path) -> None:
     (warning,) = done.warnings()
     assert warning.startswith("rgb/hdf5: all tokens of 2 segments ('b', 'c') are zero.")
     done.check(0)
+
+
+@pytest.mark.parametrize("lengths", [None, [2, 1, 1, 2]])
+def test_tokens_that_look_like_padding_are_told_where_there_are_no_lengths(
+    lengths: list[int] | None, tmp_path: Path
+) -> None:
+    def change(file: h5py.File) -> None:
+        file["features/rgb"][1:3, 1:] = 0
+        if lengths is not None:
+            file["lengths/rgb"] = lengths
+
+    _, done = imported(tmp_path, change)
+    assert done.notes == (
+        []
+        if lengths
+        else [
+            "rgb: 2 of 4 segments end in tokens that are all zero. If these fill up shorter segments, say in "
+            "'lengths/rgb' how many tokens are real"
+        ]
+    )
