@@ -23,6 +23,7 @@ Stream = av.video.stream.VideoStream | av.audio.stream.AudioStream
 _DECODER_LIMITS = {"max_pixels": str(MAX_PIXELS), "max_samples": str(MAX_SAMPLES_A_FRAME)}
 # How files begin that hold no media, only the names of other files and addresses.
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0", b"[playlist]", b"[Reference]", b"<ASX", b"<asx")
+FARTHEST = 1 << 62  # the largest timestamp to seek to; FFmpeg counts in 64 bits
 NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails  # pictures that accompany a file: covers
 
 
@@ -158,7 +159,7 @@ def can_seek(container: InputContainer, stream: Stream, moment_s: float) -> bool
     assert stream.time_base is not None
     try:
         moment = (Fraction(max(0.0, moment_s)) + origin_s(container)) / stream.time_base
-        container.seek(int(moment), stream=stream, backward=True)
+        container.seek(min(int(moment), FARTHEST), stream=stream, backward=True)
     except av.error.PermissionError:  # FFmpeg's -1, "failed", is read as EPERM
         return False
     return True

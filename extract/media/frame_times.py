@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from mmcache.extract.media.container import is_avi, origin_s
+from mmcache.extract.media.container import FARTHEST, is_avi, origin_s
 
 _BEFORE_ALL_S = 3600.0
 _SEEK_BACK_S = (0.0, 1.0, 8.0, 64.0)  # how far before a moment a seek is tried; at last from the beginning
@@ -42,8 +42,9 @@ def frames_from(container: InputContainer, stream: VideoStream, moment_s: float)
 
 def _seek(container: InputContainer, stream: VideoStream, start_s: float) -> None:
     assert stream.time_base is not None
+    moment = (Fraction(start_s) + origin_s(container)) / stream.time_base
     try:
-        container.seek(int((Fraction(start_s) + origin_s(container)) / stream.time_base), stream=stream, backward=True)
+        container.seek(min(int(moment), FARTHEST), stream=stream, backward=True)
     except av.error.PermissionError:  # FFmpeg's -1, "failed": FLV finds nothing before its beginning
         container.seek(0)
 

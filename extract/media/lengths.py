@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from mmcache.extract.media.container import NO_FILM, Stream, is_avi, open_container, origin_s
+from mmcache.extract.media.container import FARTHEST, NO_FILM, Stream, is_avi, open_container, origin_s
 from mmcache.store.user_file import check_regular, open_regular
 
 # Whose length of each stream is exact, as far as the file is whole.
@@ -39,6 +39,7 @@ def stream_end_s(container: InputContainer, stream: Stream, path: Path) -> float
     if container.format.name in _INDEXED and declared is not None:
         return float(declared) * _promised(path)
     whole = _declared_end_s(container, path)
+    # The longest of one stream is its own.
     if whole is not None and container.format.name in _LONGEST_STREAM and len(container.streams) == 1:
         return whole - float(origin)
     status = check_regular(path)
@@ -82,7 +83,7 @@ def _go_to(container: InputContainer, moment_s: float) -> bool:
     if moment_s <= 0:
         return False
     try:
-        container.seek(int(moment_s * av.time_base))
+        container.seek(min(int(moment_s * av.time_base), FARTHEST))
     except av.error.PermissionError:  # FFmpeg's -1, "failed", is read as EPERM
         return False
     return True
@@ -103,15 +104,20 @@ def _ends_from_here(container: InputContainer) -> dict[int, float]:
 
 
 def _promised(path: Path) -> float:
-    """How many times as large as it is a RIFF file (WAV, AVI) should be by its header; 1 where it is whole."""
+    """How many times as much sound or film a WAV or AVI should hold by its header; 1 where it is whole."""
     with open_regular(path) as file:
-        head = file.read(8)
         size = os.fstat(file.fileno()).st_size
-    if head[:4] != b"RIFF":
-        return 1.0
-    promised = int.from_bytes(head[4:8], "little") + 8
-    known = 8 < promised < _RIFF_UNKNOWN
-    return promised / size if known and promised > size + 1 else 1.0  # one byte of padding may lack
+        head = file.read(12)
+        if head[:4] != b"RIFF":
+            return 1.0
+        begins, promised = 8, int.from_bytes(head[4:8], "little")  # of an AVI: all of the file
+        while head[8:] == b"WAVE" and len(chunk := file.read(8)) == 8:
+            begins, promised = file.tell(), int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"data":
+                break
+            file.seek(promised + promised % 2, os.SEEK_CUR)
+    lacks = 0 < promised < _RIFF_UNKNOWN and begins + promised > size + 1  # one byte of padding may lack
+    return promised / (size - begins) if lacks and size > begins else 1.0
 
 
 def _has_length_tag(path: Path) -> bool:

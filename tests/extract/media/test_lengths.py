@@ -193,3 +193,11 @@ def test_recorders_that_do_not_know_the_size_yet_make_no_cut_off_wav(tmp_path: P
     for size in (b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f"):
         path.write_bytes(content[:4] + size + content[8:at] + size + content[at + 4 :])
         assert len(read_audio(path, 0.0, math.inf, REQUEST).array) == SECONDS * REQUEST.rate
+
+
+def test_only_the_sound_of_a_wav_has_to_be_whole(tmp_path: Path) -> None:
+    """Some writers count their own header twice, and titles after the sound may be lost without harm."""
+    path = write(tmp_path, KNOWN["WAV"])
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + (len(content) + 5000).to_bytes(4, "little") + content[8:])
+    assert len(read_audio(path, 0.0, math.inf, REQUEST).array) == SECONDS * REQUEST.rate

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +296,60 @@ def test_no_file_stays_open_whatever_happens(tmp_path: Path, write_video: WriteV
             with pytest.raises(MediaError):
                 read_video(path, start_s, start_s + 0.2, VideoRequest(4, 48))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_before_the_first_picture_there_is_none(
+    tmp_path: Path, write_video: WriteVideo, write_sound: Callable[..., Path], numbers_of: NumbersOf
+) -> None:
+    """The sound begins at second 0, the picture at 1: its first one stands in for a part, never for a whole segment."""
+    film = write_video(tmp_path / "film.mkv", pictures=50, pts=range(25, 75), form="matroska")
+    sound = write_sound(tmp_path / "sound.mkv", np.ones(3 * 48000) / 9, 48000, "aac", "matroska")
+    path = tmp_path / "v.mkv"
+    with av.open(str(film)) as one, av.open(str(sound)) as other, av.open(str(path), "w", format="matroska") as both:
+        packets = []
+        for source in (one, other):
+            stream = both.add_stream_from_template(source.streams[0])
+            for packet in source.demux(0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    packets.append(packet)
+        both.mux(sorted(packets, key=lambda packet: float(packet.dts * packet.time_base)))
+    with pytest.raises(NoMedia, match=r"v\.mkv has no picture before 1\.00 s, when the segment is over"):
+        read_video(path, 0.0, 0.8, VideoRequest(4, 48))
+    reading = read_video(path, 0.5, 1.5, VideoRequest(4, 48))
+    assert reading.note == "there is no picture before 1.00 s; the first one stands in"
+    assert numbers_of(reading.array) == [0, 0, 3, 9]
+    assert read_video(path, 1.0, 2.0, VideoRequest(4, 48)).note is None
+
+
+def test_pictures_that_change_their_shape_are_a_reason_in_words(tmp_path: Path, write_video: WriteVideo) -> None:
+    parts = [
+        write_video(tmp_path / str(i), pictures=25, pts=range(25 * i, 25 * i + 25), form="mpegts", size=size)
+        for i, size in enumerate(((64, 48), (96, 48)))
+    ]
+    path = tmp_path / "v.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert read_video(path, 0.1, 0.9, VideoRequest(4, 48)).array.shape == (4, 48, 64, 3)
+    with pytest.raises(
+        MediaError, match=r"v\.ts: its pictures change their shape within the segment; .* 64 x 48 and 96"
+    ):
+        read_video(path, 0.5, 1.5, VideoRequest(8, 48))
+
+
+@pytest.mark.parametrize("form", ["mp4", "mov"])
+@pytest.mark.parametrize("x264", ["bframes=0", "bframes=3"])
+def test_an_edit_list_that_begins_within_the_film(
+    form: str, x264: str, tmp_path: Path, write_video: WriteVideo, numbers_of: NumbersOf
+) -> None:
+    """What lies before second 0, as in clips cut without encoding them again, is decoded and not shown."""
+    whole = write_video(tmp_path / "whole.mp4", pictures=60, x264=x264)
+    path = tmp_path / "v.mp4"
+    with av.open(str(whole)) as source, av.open(str(path), "w", format=form) as target:
+        stream = target.add_stream_from_template(source.streams[0])
+        for packet in source.demux(0):
+            if packet.dts is not None:
+                packet.stream, earlier = stream, round(Fraction(10, RATE) / packet.time_base)
+                packet.pts, packet.dts = packet.pts - earlier, packet.dts - earlier
+                target.mux(packet)
+    assert numbers_of(read_video(path, 0.0, 2.0, VideoRequest(50, 48)).array) == list(range(10, 60))
+    assert numbers_of(read_video(path, 0.0, np.inf, VideoRequest(5, 48)).array) == [15, 25, 35, 45, 55]
