@@ -43,7 +43,9 @@ def open_hdf5(source: Path) -> h5py.File:
     try:
         return _guarded(lambda: h5py.File(source, "r"))
     except UnusableMember as error:
-        raise ConfigError(f"{source} cannot be opened as HDF5: it {error}") from error
+        raise ConfigError(
+            f"{source} cannot be opened as HDF5: it {error}. Give an HDF5 file, or a folder of .npy files"
+        ) from error
 
 
 def _guarded(access: Callable[[], Value]) -> Value:

@@ -46,7 +46,7 @@ def import_npy(
     Args:
         dtype: how tokens are stored; None = float16 where all files of a modality are, else float32.
         tasks: the columns that are labels; None = those with a classes file, or else all columns that are not
-            id, video, start_s, stop_s, split or another division.
+            id, video, start_s, stop_s, split, other times or another division.
 
     Raises:
         ConfigError: the folder is not of the documented form; all faults at once.

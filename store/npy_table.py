@@ -1,5 +1,6 @@
 """The table of a folder of .npy files: segments.csv to segments, integer labels and a store's metadata."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from mmcache.store.segments import REQUIRED, check_segments, is_task_name
 from mmcache.store.splits import canonical_splits, stated_or_usual
 
 _DIVISION = "split_"  # what columns of other divisions of the segments begin with: no labels
+_TIME = re.compile("(?:[a-z]+_)?(?:start|begin|onset|stop|end|finish|offset)(?:_?(?:time|timestamp|frame|s|sec|ms))?")
+_LIKE_SPLIT = ("subset", "partition", "set", "phase", "usage", "data_split")
 
 
 def read_table(folder: Path) -> pd.DataFrame:
@@ -24,7 +27,9 @@ def read_table(folder: Path) -> pd.DataFrame:
     table = read_csv_table(file)
     table = table.rename(columns={name: name.casefold() for name in table.columns if name.casefold() in REQUIRED})
     if "split" not in table:
-        raise ConfigError(f"{file} lacks the column split; it has {', '.join(table.columns)} ({SEE_FORM})")
+        near = [f"'{name}'" for name in table.columns if name.casefold() in _LIKE_SPLIT]
+        hint = f" If {near[0]} holds the splits, name it 'split'" if near else ""
+        raise ConfigError(f"{file} lacks the column split; it has {', '.join(table.columns)} ({SEE_FORM}).{hint}")
     if not len(table):
         raise ConfigError(f"{file} has no segments: there is nothing to import")
     return table
@@ -40,7 +45,8 @@ def make_segments(
     Args:
         table: of read_table, with ids.
         about: of npy_form.read_about.
-        tasks: the label columns; None = those of the export, else those with a classes file, else all that may be.
+        tasks: the label columns; None = those of the export, else those with a classes file, else all but times and
+            other divisions.
 
     Raises:
         ConfigError: tasks, labels or splits are not as they must be; all faults at once.
@@ -79,7 +85,11 @@ def make_segments(
     )
     table = check_segments(table[[*REQUIRED, *classes, *extras]], classes)  # before anything is written
     asked = tasks is not None or "tasks" in about
-    return table, meta, [] if asked else _label_notes(classes, len(table))
+    notes = [] if asked else _label_notes(classes, len(table))
+    times = [column for column in extras if _TIME.fullmatch(column.casefold())]
+    if times and "columns" not in about:
+        notes.append(f"{named(times)}: kept as they are; the times of a segment are read from start_s and stop_s")
+    return table, meta, notes
 
 
 def _default_tasks(folder: Path, about: dict[str, Any], columns: list[str]) -> list[str]:
@@ -87,7 +97,7 @@ def _default_tasks(folder: Path, about: dict[str, Any], columns: list[str]) -> l
         return list(about["tasks"])
     listed = {path.stem for path in (folder / CLASSES).glob("*.txt")}
     return [column for column in columns if column in listed] or [
-        column for column in columns if not column.startswith(_DIVISION)
+        column for column in columns if not column.startswith(_DIVISION) and not _TIME.fullmatch(column.casefold())
     ]
 
 

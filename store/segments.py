@@ -34,7 +34,8 @@ def check_segments(segments: pd.DataFrame, tasks: dict[str, list[str]]) -> pd.Da
         raise StoreError(f"'{bad_tasks[0]}' cannot name a task: use lower-case letters, digits and '_'")
     repeated = segments["id"][segments["id"].duplicated()]
     if len(repeated):
-        raise StoreError(f"segment ids must be unique; '{repeated.iloc[0]}' and {len(repeated) - 1} more repeat")
+        more = f" and {len(repeated) - 1} more" if len(repeated) > 1 else ""
+        raise StoreError(f"segment ids must be unique; '{repeated.iloc[0]}'{more} repeat")
     start, stop = (pd.to_numeric(segments[column], errors="coerce") for column in ("start_s", "stop_s"))
     backwards = segments["id"][~(stop > start)]
     if len(backwards):

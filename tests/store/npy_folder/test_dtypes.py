@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mmcache.store import ConfigError, Presence
+from mmcache.store import ConfigError, FeatureStore, Presence
 from mmcache.store.errors import StoreMismatchError
 from mmcache.store.npy_folder import import_npy
 from mmcache.store.quantise import dequantise, quantise
@@ -68,3 +70,24 @@ def test_another_dtype_is_refused(
     store = imported(folder, tmp_path / "new.zarr")
     with pytest.raises(StoreMismatchError, match="holds float16 tokens"):
         import_npy(folder, store.path, dtype="float32")
+
+
+@settings(max_examples=20)
+@given(
+    dtype=st.sampled_from(["<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "g"]),
+    order=st.sampled_from(["C", "F"]),
+    shape=st.one_of(st.tuples(st.integers(1, 5)), st.tuples(st.integers(1, 4), st.integers(1, 5))),
+    seed=st.integers(0, 99),
+)
+def test_the_numbers_of_a_file_are_stored_whatever_their_form(
+    dtype: str, order: str, shape: tuple[int, ...], seed: int, make_folder: Callable[[], Path]
+) -> None:
+    """Byte order, precision and order of the axes; one axis is one token."""
+    folder = make_folder()
+    values = np.asarray(np.random.default_rng(seed).standard_normal(shape), np.dtype(dtype), order=order)  # type: ignore[call-overload]
+    (folder / "m").mkdir()
+    np.save(folder / "m" / "a.npy", values)
+    (folder / "segments.csv").write_text("id,split\na,test\n")
+    store = FeatureStore.open(import_npy(folder, folder / "new.zarr").root)
+    expected = values.astype(np.float16 if dtype == "<f2" else np.float32)
+    np.testing.assert_array_equal(store.tokens["m"].read([0])[0], np.atleast_2d(expected))

@@ -163,6 +163,19 @@ def test_label_columns_that_nobody_named_are_told(
     )
 
 
+def test_times_are_no_labels(
+    user_folder: Callable[..., Path], tmp_path: Path, tokens: Callable, imported: Callable
+) -> None:
+    table = "id,split,verb,start,clip_end,Stop_Time\na,train,take,0,1.5,2\nb,test,cut,2,3,4\n"
+    folder = user_folder(table, m={"a": tokens(1)})
+    done = import_npy(folder, tmp_path / "new.zarr")
+    said = "'start', 'clip_end', 'Stop_Time': kept as they are; the times of a segment are read from start_s and stop_s"
+    assert said in done.notes
+    store = imported(folder, tmp_path / "new.zarr")
+    assert store.tasks == {"verb": ["cut", "take"]}
+    assert store.segments["clip_end"].tolist() == [1.5, 3]
+
+
 @pytest.mark.parametrize(
     ("column", "kinds", "message"),
     [

@@ -16,6 +16,10 @@ from mmcache.store.npy_folder import import_npy
     ("table", "messages"),
     [
         pytest.param("name,verb\na,1\n", ["lacks the column split; it has name, verb"], id="columns"),
+        pytest.param("id,Subset\na,train\n", ["lacks the column split", "If 'Subset' holds the splits"], id="subset"),
+        pytest.param("id,split,a\na,train\n", ["line 2 has 2 cells, the header has 3"], id="short row"),
+        pytest.param("id,split\na,train,x\n", ["line 2 has 3 cells, the header has 2"], id="long row"),
+        pytest.param("id,split,Split\na,train,x\n", ["has the columns 'split' and 'Split'"], id="case"),
         pytest.param("", ["is empty; its first line must name the columns"], id="empty"),
         pytest.param("id,split,verb\n", ["has no segments: there is nothing to import"], id="no rows"),
         pytest.param("id,split\na,train\na,train\n", ["segment ids must be unique; 'a'"], id="repeated id"),
