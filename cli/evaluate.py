@@ -18,6 +18,7 @@ def evaluate(
     few_shot: Annotated[bool, typer.Option("--few-shot", help="5-way 5-shot episodes over classes new to the run.", rich_help_panel="More protocols")] = False,
     noise: Annotated[bool, typer.Option("--noise", help="Noise on the tokens, in three kinds and eleven levels.", rich_help_panel="More protocols")] = False,
     windows: Annotated[int | None, typer.Option(help="Sensors that fail for some of so many windows of a segment.", rich_help_panel="More protocols")] = None,
+    rates: Annotated[str, typer.Option(help="Segments that missing rates are shares of: complete ones, or natural: all, those incomplete by nature counted in.", rich_help_panel="More protocols")] = "complete",
     test_time: Annotated[str | None, typer.Option(help="Adapt while testing, a stream for each missing rate: midl, tent, shot or eta.", rich_help_panel="More protocols")] = None,
     late_fusion: Annotated[Path | None, typer.Option(help="The run that effective robustness is measured against.", rich_help_panel="More protocols")] = None,
     submission: Annotated[Path | None, typer.Option(help="Write a challenge's zip for --split (default: test), and stop.", rich_help_panel="Run")] = None,
@@ -31,8 +32,9 @@ def evaluate(
     """
     from mmcache.cli.console import print_json
     from mmcache.fuse.device import usable_device
+    from mmcache.fuse.evaluation import RATES_OF
     from mmcache.fuse.extras import Wanted
-    from mmcache.store.errors import ConfigError
+    from mmcache.store.errors import ConfigError, Problems
 
     device = usable_device(device)
     if submission is not None:
@@ -40,9 +42,12 @@ def evaluate(
             raise ConfigError(f"--submission takes one run; got {len(runs)}")
         _submit(runs[0], submission, split, store, device, as_json)
         return
+    problems = Problems()
+    problems.check_name("--rates", rates, RATES_OF)
+    problems.raise_if_any()
     noise = noise or late_fusion is not None
     wanted = Wanted(cost=cost, few_shot=few_shot, noise=noise, windows=windows, test_time=test_time)
-    results = [_result(run, split, store, device, fresh, protocol, prune, wanted) for run in runs]
+    results = [_result(run, split, store, device, fresh, protocol, prune, rates, wanted) for run in runs]
     together: dict[str, Any] = {}
     if len(runs) > 1:
         from mmcache.fuse.comparison import compare
@@ -53,7 +58,7 @@ def evaluate(
 
         reference = None
         if late_fusion is not None:
-            reference = _result(late_fusion, split, store, device, fresh, protocol, prune, wanted)
+            reference = _result(late_fusion, split, store, device, fresh, protocol, prune, rates, wanted)
         together["robustness"] = robustness(results, reference)
     if as_json:
         print_json({"runs": results, **together} if len(runs) > 1 else {**results[0], **together})
@@ -76,12 +81,15 @@ def _result(
     fresh: bool,
     protocol: str | None,
     prune: bool,
+    rates: str,
     wanted: Any,
 ) -> dict[str, Any]:
     from mmcache.fuse.evaluation import evaluate as evaluate_run
     from mmcache.fuse.extras import extras
 
-    result = evaluate_run(run, split=split, store=store, device=device, fresh=fresh, protocol=protocol, prune=prune)
+    result = evaluate_run(
+        run, split=split, store=store, device=device, fresh=fresh, protocol=protocol, prune=prune, rates=rates
+    )
     return {**result, **extras(run, result, wanted, store=store, device=device, protocol=protocol)}
 
 

@@ -15,7 +15,8 @@ def show_result(result: Mapping[str, Any]) -> None:
     )
     _subsets(result)
     _whole(result)
-    _curves("One sensor missing in so many of the segments", ["missing"], result["rates"])
+    counted = "all segments, with those incomplete by nature" if result["rates_of"] == "natural" else "the segments"
+    _curves(f"One sensor missing in so many of {counted}", ["missing"], result["rates"])
     _curves("The same, adapting while testing", ["missing"], result.get("adapted", {}))
     if len(result["subsets"]) > 1:
         patterns = {"one of them": {task: curve for task, curve in result["patterns"].items() if curve}}
@@ -139,14 +140,11 @@ def _whole(result: Mapping[str, Any]) -> None:
 
 
 def _curves(title: str, first: list[str], curves: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-    rows = [
-        [name, task, *(f"{value:.1f}" for value in curve.values())]
-        for name, tasks in curves.items()
-        for task, curve in tasks.items()
-    ]
+    each = [(name, task, curve) for name, tasks in curves.items() for task, curve in tasks.items()]
+    steps = sorted({rate for _, _, curve in each for rate in curve}, key=float)  # tasks may begin at rates of their own
+    rows = [[name, task, *(_number(curve.get(rate)) for rate in steps)] for name, task, curve in each]
     if rows:
-        steps = [f"{rate} %" for rate in next(iter(next(iter(curves.values())).values()))]
-        out.print(table(title, [*first, "task", *steps], rows, 2))
+        out.print(table(title, [*first, "task", *(f"{rate} %" for rate in steps)], rows, 2))
 
 
 def _drops(drops: Mapping[str, Mapping[str, float]]) -> None:

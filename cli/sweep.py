@@ -183,16 +183,24 @@ def _show(board: "Board", folder: Path, seconds: float) -> None:
         of_store = [row for row in rows if row.store == store]
         one = next(s.trial for s in board.standings.values() if s.trial.config.store == store and s.state == "finished")
         result = result_of(one.folder)
+        configs = [standing.trial.config for standing in board.standings.values()]
+        folds = [config.group for config in configs if config.store == store and config.fold is not None]
         names = sorted(of_store[0].subsets, key=lambda name: (-len(name.split("+")), name))
-        columns = ["method", *(name.replace("+", "\n+") for name in names), "all\nsubsets", "seeds"]
+        columns = [
+            "method",
+            *(name.replace("+", "\n+") for name in names),
+            "all\nsubsets",
+            "runs" if folds else "seeds",
+        ]
         cells = []
         for row in of_store:
             average = row.summary.get("avg_acc")
             figures = [f"{row.subsets[name]:.1f}" if name in row.subsets else "-" for name in names]
             cells.append([row.method, *figures, "-" if average is None else f"{average:.1f}", str(row.seeds)])
+        tested = f"folds by {folds[0]}" if folds else f"{result['n']} segments with every sensor"
         out.print(
             f"Top-1 accuracy (%) of {main_task(result)} on '{result['split']}' of {store.name}, "
-            f"{result['n']} segments with every sensor, means over seeds:",
+            f"{tested}, means over {'folds and ' if folds else ''}seeds:",
         )
         out.print(table("", columns, cells, gap=1))
     out.print(f"{duration(seconds)}. Runs: {folder}/runs   More: mmcache report {folder}")

@@ -55,7 +55,8 @@ class SweepView:
     def _line(self, standing: "Standing") -> str:
         figures = [f"{time.monotonic() - self._began:7.1f} s", f"{standing.state:8}", standing.trial.label]
         if standing.state == "finished":
-            figures += [f"{standing.epoch} epochs", f"holdout {standing.holdout:.1f} %", duration(standing.seconds)]
+            held = [f"holdout {standing.holdout:.1f} %"] if standing.holdout is not None else []
+            figures += [f"{standing.epoch} epochs", *held, duration(standing.seconds)]
         if standing.reason:
             figures.append(standing.reason)
         return "  ".join([*figures, self.total() if standing.state != "running" else ""]).rstrip()

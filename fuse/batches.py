@@ -80,16 +80,15 @@ class Batches:
                 present = present & rows.labels_from
             # Draws belong to segments: one batch at a time, they are those of the whole epoch.
             yield (
-                self._as_present(batch),
+                self._as_present(batch, present),
                 draw_masks(law, present, rows.keys[batch.rows], config.seed, epoch, config.drop, self._target, step),
             )
 
-    def _as_present(self, batch: Batch) -> Batch:
-        """The batch without what training is made to lack."""
-        if not self.config.train_missing:
+    def _as_present(self, batch: Batch, present: NDArray[np.bool_]) -> Batch:
+        """The batch without what training is made to lack, or may not learn labels from: present (B, M) is the rest."""
+        if not self.config.train_missing and self.config.train_modalities is None:
             return batch
-        present = torch.from_numpy(self.rows.present[batch.rows]).to(batch.present.device)
-        return dataclasses.replace(batch, present=present)
+        return dataclasses.replace(batch, present=torch.from_numpy(present).to(batch.present.device))
 
     def _episodes(self, epoch: int) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
         """As draw: the few-shot episodes of an epoch, about as many segments as it has."""
@@ -102,7 +101,7 @@ class Batches:
         supports = config.ways * config.shots
         for i, batch in enumerate(self.loader.in_order(batch_size=size, rows=episodes.ravel())):
             present = rows.present[batch.rows] & rows.labels_from
-            yield self._as_present(batch), episode_masks(present, supports, config.seed, epoch, i)
+            yield self._as_present(batch, present), episode_masks(present, supports, config.seed, epoch, i)
 
     def _episode_size(self) -> int:
         return self.config.ways * (self.config.shots + self.config.queries)

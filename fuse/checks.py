@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "train_on": ("all", "complete"),
+    "pick_by": ("mean", "full"),
     "precision": ("auto", "bf16", "fp32"),
     "class_weights": ("none", "inverse", "root"),
     "pool": ("none", "mean", "transformer"),
@@ -20,6 +21,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "rec_order": ("restored", "packed"),
     "rec_target": ("raw", "standardised"),
     "rec_end": ("none", "linear"),
+    "block_norm": ("pre", "post"),
     "prompt_kind": ("input", "attention"),
     "proxy_encoder": ("pair", "source"),
     "auxiliary": ("kept", "all"),
@@ -88,14 +90,14 @@ def _check_losses(config: "FuseConfig", problems: Problems) -> None:
         problems.add("train_modalities names none, and labels must be learned from some: leave it out for all")
     if config.align_share > 0 and config.align == 0:
         problems.add("align_share needs the loss align: give it a weight")
+    if config.align_share > 0 and config.epochs < 2:
+        problems.add("align_share needs an epoch to align in and one to learn labels in: --epochs 2 or more")
     if (config.meta_share > 0) != (config.prototypes > 0):
         problems.add("the loss prototypes and meta_share need each other: give both, or neither")
     if config.align_share + config.meta_share >= 1:
         problems.add("align_share and meta_share leave no epoch to learn the labels in: together below 1")
     if config.law == "target_only" and config.target is None:
         problems.add("the law target_only needs --target M")
-    if config.target is not None and config.drop == 0:
-        problems.add(f"--target {config.target} with --drop 0 never drops it: give --drop P")
 
 
 def _check_stages(config: "FuseConfig", problems: Problems) -> None:
@@ -109,6 +111,22 @@ def _check_stages(config: "FuseConfig", problems: Problems) -> None:
         problems.add("the loss mad compares with one teacher's features, not with several: give one --teacher RUN")
     if config.freeze and config.start is None and strategy.start is None:
         problems.add(f"freeze needs weights to start from, and {config.strategy} trains none first: give start RUN")
+    if config.teacher_modalities is not None:
+        if not config.teacher_modalities:
+            problems.add("teacher_modalities names none, and a teacher reads some: leave it out for the run's own")
+        elif config.teacher_runs:
+            problems.add("teacher_modalities is for a teacher that is trained first, and --teacher names a run that is")
+        elif not config.has_teacher:
+            problems.add(f"teacher_modalities: no loss of {config.strategy} asks a teacher; leave it out")
+    if config.holdout == 0:
+        needing = {
+            "patience": config.patience > 0,
+            "the loss mar": config.mar > 0,
+            "calibrate": config.has_teacher and config.calibrate,
+            "ensemble dataset": config.has_teacher and config.ensemble == "dataset",
+        }
+        for name in (name for name, asked in needing.items() if asked):
+            problems.add(f"{name} needs segments that training does not learn from, and --holdout 0 leaves none")
     normed = (
         config.fusion in ("transformer", "mbt")
         or config.head in ("per_modality", "pooler")

@@ -3,14 +3,15 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mmcache.fuse.checks import CHOICES, add_misfits
+from mmcache.fuse.laws import settle_law
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store.errors import ConfigError, Problems, unknown_name
 from mmcache.store.settings import resolve
@@ -34,8 +35,8 @@ _NETWORK = (
 )  # fmt: skip
 # What the teacher of a two-stage run takes over from its student's flags; its architecture stays its own.
 _SHARED_WITH_TEACHER = (
-    "store", "modalities", "protocol", "k", "epochs", "batch_size", "accumulate", "train_missing", "seed", "device",
-    "resident", "holdout", "eval_split", "tensorboard", "precision"
+    "store", "modalities", "protocol", "group", "fold", "k", "epochs", "batch_size", "accumulate", "train_missing",
+    "train_modalities", "seed", "device", "resident", "holdout", "pick_by", "eval_split", "tensorboard", "precision"
 )  # fmt: skip
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -44,6 +45,8 @@ Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+# YAML reads a group named 3 as a number.
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
@@ -85,7 +88,8 @@ class FuseConfig:
     s_mode: str = "always"  # KARMMA's s tokens: always, or only where missing
     fill_depth: Count = 2  # ActionMAE: layers of encoder and of decoder
     fill_dropout: Share = 0.1  # of the proxy layers
-    memory: Count = 1  # ActionMAE's memory tokens
+    memory: Whole = 1  # ActionMAE's memory tokens; 0 = its table 7a
+    block_norm: str = "pre"  # LayerNorm in the layers of ActionMAE and of the pool: before them, or after: post (code)
     rec_slots: str = "missing"  # the decoder stands for what is missing, or (ActionMAE's code) for all
     rec_complete: str = "originals"  # a complete segment is fed as it is, or as the encoder's places (code)
     rec_positions: bool = True  # false in the code
@@ -101,7 +105,7 @@ class FuseConfig:
     # the keep masks in training
     law: str = "none"
     drop: Share = 0.0  # p
-    target: str | None = None  # the one modality that may be missing; the law becomes target_only
+    target: str | None = None  # the one modality that may be missing; see laws.py
     train_on: str = "all"  # or only the segments that are complete by nature
     train_missing: dict[str, Rate] = dataclasses.field(default_factory=dict)  # modality -> share that lacks it for good
     full_share: Share = 0.0  # the first epochs, which keep everything (ShaSpec's warm-up)
@@ -164,7 +168,11 @@ class FuseConfig:
     clip: Annotated[float, Field(ge=0)] = 1.0  # gradient norm; 0 = no clipping
     # the run
     seed: Annotated[int, Field(ge=0)] = 0
-    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of train that picks the epoch
+    # Share of train that picks the epoch; 0 = the last epoch is kept; None = the validation split picks, else 0.1.
+    holdout: Share | None = None
+    pick_by: str = "mean"  # the accuracy that picks it: the mean over all subsets, or that of the full one
+    group: str | None = None  # column of the segments whose values stay together in the held-out part; None = video
+    fold: Text | None = None  # the value of `group` that is tested; all other segments are train
     patience: Whole = 0  # epochs without a better one, after which training ends early; 0 = never
     eval_split: str | None = None  # None = the store's
     tensorboard: bool = False  # write event files into the run folder too
@@ -178,8 +186,8 @@ class FuseConfig:
         text = json.dumps([values, store_identity], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    def check(self) -> None:
-        """Raise ConfigError naming every mistake that can be seen without the store."""
+    def check(self, more: Iterable[str] = ()) -> None:
+        """Raise ConfigError naming every mistake that can be seen without the store, and `more` that were found."""
         problems = Problems()
         for what, name, allowed in (
             ("strategy", self.strategy, tuple(STRATEGIES)),
@@ -192,6 +200,8 @@ class FuseConfig:
         ):
             problems.check_name(what, name, allowed)
         add_misfits(self, problems)
+        for message in more:
+            problems.add(message)
         problems.raise_if_any()
 
     @property
@@ -216,10 +226,22 @@ def make_config(strategy: str, layers: Mapping[str, Mapping[str, Any]]) -> FuseC
         raise ConfigError(unknown_name("strategy", strategy, STRATEGIES))
     preset = {"strategy": strategy, **STRATEGIES[strategy].options}
     config = resolve(FuseConfig, {f"strategy {strategy}": preset, **layers, "--strategy": {"strategy": strategy}})
-    if config.target is not None and not any("law" in layer for layer in layers.values()):
-        config.law = "target_only"
-    config.check()
+    problems = [*settle_law(config, layers), *_settle_fold(config)]
+    config.check(problems)
     return config
+
+
+def _settle_fold(config: FuseConfig) -> list[str]:
+    """Set the protocol of a leave-one-group-out fold; what does not go together."""
+    if config.fold is None:
+        return []
+    if config.group is None:
+        return [f"--fold {config.fold} needs --group COLUMN: whose value it is, as --group person"]
+    division = f"{config.group}={config.fold}"
+    if config.protocol not in (None, division):
+        return [f"--fold divides the segments itself: leave out --protocol {config.protocol}"]
+    config.protocol = division
+    return []
 
 
 def teacher_configs(
@@ -231,15 +253,20 @@ def teacher_configs(
     schedule, not what shapes the student's network.
 
     Args:
-        modalities: the store's, or those the run names.
+        modalities: of the teachers of a strategy that has one a modality.
     """
     strategy = STRATEGIES[student.strategy]
     assert strategy.teacher is not None
     shared = _shared(layers)
-    if not strategy.teacher_each:
+    if strategy.teacher_each:
+        reads = [[name] for name in modalities]
+    elif student.teacher_modalities is not None:
+        reads = [student.teacher_modalities]
+    else:
         return [make_config(strategy.teacher, shared)]
-    alone = [{**shared, "one teacher a modality": {"modalities": [name]}} for name in modalities]
-    return [make_config(strategy.teacher, own) for own in alone]
+    # A teacher whose modalities are named learns labels from all of these.
+    own = [{"modalities": names, "train_modalities": None} for names in reads]
+    return [make_config(strategy.teacher, {**shared, "what the teacher reads": layer}) for layer in own]
 
 
 def start_config(config: FuseConfig, layers: Mapping[str, Mapping[str, Any]]) -> FuseConfig:
@@ -251,7 +278,10 @@ def start_config(config: FuseConfig, layers: Mapping[str, Mapping[str, Any]]) ->
 
 
 def _shared(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    def takes(where: str, option: str) -> bool:
+        return option != "teacher_modalities" and (where != "flags" or option in _SHARED_WITH_TEACHER)
+
     return {
-        where: {option: value for option, value in layer.items() if where != "flags" or option in _SHARED_WITH_TEACHER}
+        where: {option: value for option, value in layer.items() if takes(where, option)}
         for where, layer in layers.items()
     }

@@ -20,7 +20,7 @@ class Ensemble:
             with the segment's own CE, by its true label (training alone has it).
         temperature: tau.
         labels: task -> (N,) int64, -1 where unlabelled.
-        held_out: rows for `dataset`.
+        held_out: rows for `dataset`, which no member learned from (see learned.py).
 
     Weights are per task (UNSURE in the paper). The official code adds the dataset's weights onto an initial 1 / J;
     here they are the weights.

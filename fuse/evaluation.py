@@ -19,10 +19,13 @@ from mmcache.store.atomic import atomic_file, atomic_write
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 
+COMPLETE, WITH_NATURAL = RATES_OF = ("complete", "natural")  # segments that missing rates are shares of
 SUBSETS_FILE, SUMMARY_FILE = "subsets.parquet", "summary.json"
 
 __all__ = [
+    "COMPLETE",
     "NATURAL",
+    "RATES_OF",
     "SUBSETS_FILE",
     "SUMMARY_FILE",
     "correctness",
@@ -47,6 +50,7 @@ def evaluate(
     fresh: bool = False,
     protocol: str | None = None,
     prune: bool = False,
+    rates: str = COMPLETE,
 ) -> dict[str, Any]:
     """The results of a run: accuracies for every subset, curves and summaries, in the form of `--json`.
 
@@ -55,12 +59,13 @@ def evaluate(
     Args:
         protocol: another division of the segments, see FeatureStore.open.
         prune: leave out segments whose noun never occurs in train.
+        rates: see results.
 
     Raises:
         ConfigError: `run` is no finished run, or the split is unknown or has no labels.
     """
     table, split = subsets_table(run, split, store, device, fresh, protocol)
-    return results(groups.prune(table) if prune else table, run=str(run), split=split)
+    return results(groups.prune(table) if prune else table, run=str(run), split=split, rates=rates)
 
 
 def subsets_table(
@@ -138,8 +143,12 @@ def _classes(table: pd.DataFrame, task: str) -> "pd.Series[int]":
     return table[f"{task}_label"]
 
 
-def results(table: pd.DataFrame, run: str, split: str) -> dict[str, Any]:
+def results(table: pd.DataFrame, run: str, split: str, rates: str = COMPLETE) -> dict[str, Any]:
     """Everything derived from a subsets table: the form of `mmcache evaluate --json`.
+
+    Args:
+        rates: what missing rates are shares of: the segments that are complete, or all of them, those that lack
+            something by nature counted as incomplete at every rate (natural). The results say which, as rates_of.
 
     Raises:
         ConfigError: no segment has all the modalities, so that subsets cannot be compared.
@@ -161,7 +170,8 @@ def results(table: pd.DataFrame, run: str, split: str) -> dict[str, Any]:
             out["subsets"].setdefault(name, {})[task] = figures
         modalities = sorted(protocols.parts(protocols.full_subset(top1)))
         for modality in modalities if len(modalities) > 1 else []:
-            out["rates"].setdefault(modality, {})[task] = protocols.missing_rate_curve(top1, modality)
+            natural = _natural_top1(table, task) if rates == WITH_NATURAL else None
+            out["rates"].setdefault(modality, {})[task] = protocols.missing_rate_curve(top1, modality, natural=natural)
         out["drop"][task] = protocols.drop_curve(top1)
         out["summary"][task] = protocols.summary(top1)
         out["patterns"][task] = protocols.pattern_curve(top1)
@@ -170,7 +180,13 @@ def results(table: pd.DataFrame, run: str, split: str) -> dict[str, Any]:
         for group, which in groups.members(one_each, task).items():
             out["groups"].setdefault(group, {})[task] = groups.group_accuracies(top1, which)
     out["natural"] = natural_accuracy(table)
+    out["rates_of"] = rates
     return out
+
+
+def _natural_top1(table: pd.DataFrame, task: str) -> NDArray[np.bool_]:
+    """(k,) whether each segment that is incomplete by nature is right, seen with what it has."""
+    return _labelled(table[table["subset"] == NATURAL], task)[f"{task}_top1"].to_numpy(bool)
 
 
 def _subset_figures(

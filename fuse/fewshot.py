@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.fuse.episodes import draw_episodes
+from mmcache.fuse.groups import novel_rows
 from mmcache.fuse.masks import subset_name, subsets
 from mmcache.fuse.model import Model
 from mmcache.fuse.scoring import Inputs
@@ -22,9 +23,10 @@ _TRAIN = "train"
 
 
 def novel_classes(store: FeatureStore, split: str, task: str) -> NDArray[np.int64]:
-    """The classes of a split that no segment of train has, ascending."""
+    """The classes of a split that training never learns, ascending: no segment of train has them, or they are novel."""
     labels, splits = store.labels(task), store.segments["split"].to_numpy()
-    here, known = np.unique(labels[splits == split]), np.unique(labels[splits == _TRAIN])
+    learned = (splits == _TRAIN) & ~novel_rows(store.segments)
+    here, known = np.unique(labels[splits == split]), np.unique(labels[learned])
     return np.setdiff1d(here[here >= 0], known)
 
 

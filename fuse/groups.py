@@ -13,6 +13,16 @@ from mmcache.store.errors import ConfigError
 UNSEEN, TAIL_VERB, TAIL_NOUN, NOUN_IN_TRAIN = COLUMNS = ("unseen", "tail_verb", "tail_noun", "noun_in_train")
 
 
+CLASS_SET = "class_set"  # base or novel, where the data set has classes for few-shot episodes (MMG-Ego4D)
+
+
+def novel_rows(segments: pd.DataFrame) -> NDArray[np.bool_]:
+    """(N,) the segments of novel classes: labels that training never has."""
+    if CLASS_SET not in segments.columns:
+        return np.zeros(len(segments), bool)
+    return (segments[CLASS_SET] == "novel").to_numpy()
+
+
 def carried(segments: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """The columns of groups that there are, as bools."""
     return {name: segments[name].fillna(0).to_numpy().astype(bool) for name in COLUMNS if name in segments.columns}

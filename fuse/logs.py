@@ -37,7 +37,7 @@ class EventLog:
 
 
 def plot_curves(metrics: list[dict[str, Any]], path: Path) -> None:
-    """Draw an SVG of a run's epochs: the parts of the loss on the left, held-out accuracy in percent on the right."""
+    """Draw an SVG of a run's epochs: the parts of the loss, and the accuracy that picks the epoch where one does."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -52,9 +52,10 @@ def plot_curves(metrics: list[dict[str, Any]], path: Path) -> None:
     for task in tasks:
         right.plot(epochs, [line["holdout"].get(task, np.nan) for line in metrics], label=task)
     left.set(xlabel="epoch", title="loss")
-    right.set(xlabel="epoch", title="accuracy on what is held out of train (%)")
+    right.set(xlabel="epoch", title="accuracy on what picks the epoch (%)")
     for axes in (left, right):
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     with matplotlib.rc_context({"svg.hashsalt": "mmcache"}), atomic_file(path) as file:
         figure.savefig(file, format="svg", metadata={"Date": None})

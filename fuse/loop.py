@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ from mmcache.fuse.evaluation import (
     write_summary,
     write_table,
 )
+from mmcache.fuse.learned import learned_from
 from mmcache.fuse.logs import CURVES_FILE, EventLog, plot_curves
 from mmcache.fuse.losses.cross_entropy import class_weights
 from mmcache.fuse.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, to_yaml
 from mmcache.fuse.objective import Lesson, Objective, Teaching
 from mmcache.fuse.origin import token_origins
+from mmcache.fuse.preflight import learned_tasks, preflight
 from mmcache.fuse.progress import Progress
 from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.rows import choose_rows
@@ -50,7 +52,12 @@ class Training:
     """One run under way. `run` reads from top to bottom.
 
     Args:
-        loader: reuse this one, which holds every row of train and of the split it is tested on; None = make one.
+        loader: reuse this one, which holds every row of train, of the split that picks the epoch and of the one it is
+            tested on; None = make one.
+        notes: what a person was told of the run before: they are kept with what is seen now.
+
+    Raises:
+        ConfigError: the store does not have what the options ask for, or what is to be evaluated.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class Training:
         progress: Progress,
         start: Path | None = None,
         loader: Loader | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.config, self.store, self.folder = config, store, folder
         self.device, self.progress = device, progress
@@ -71,7 +79,10 @@ class Training:
         self.names = [modality for modality, _ in resolved]
         self.sources = [f"{modality}/{encoder}" for modality, encoder in resolved]
         self.eval_split = reported_split(config.eval_split, store)
-        self.rows = choose_rows(config, store, dict(zip(self.names, self.sources, strict=True)), self.eval_split)
+        sources = dict(zip(self.names, self.sources, strict=True))
+        self.rows = choose_rows(config, store, sources, self.eval_split)
+        self._foreseen = preflight(config, store, sources, self.rows, self.eval_split)
+        self.notes = [*notes, *self._foreseen]
         self.loader = loader or Loader(
             store, self.sources, self.rows.every, k=config.k, resident=config.resident, device=device
         )
@@ -80,8 +91,8 @@ class Training:
             modality: (encoder, self.loader.n_tokens(source), self.loader.width(source))
             for (modality, encoder), source in zip(resolved, self.sources, strict=True)
         }
-        self.spec = ModelSpec(shapes, store.tasks)
-        seen = dict(zip(self.names, self.rows.present.T, strict=True))
+        self.spec = ModelSpec(shapes, learned_tasks(store))
+        seen = dict(zip(self.names, (self.rows.present & self.rows.labels_from).T, strict=True))
         # Before the seed: what teachers have to compute, or have in their cache, must not move what a run begins with.
         teaching = teachers(self.rows.train, self.rows.holdout, seen) if teachers is not None else None
         torch.manual_seed(self.seed_of(_INIT_STREAM))
@@ -123,16 +134,15 @@ class Training:
         return done
 
     def end_epoch(self, epoch: int, losses: dict[str, float], optimiser: Optimiser, began: float) -> None:
-        """Score the epoch on the held-out part of train, and write down all that the next one starts from.
+        """Score the epoch on the segments that pick it, and write down all that the next one starts from.
 
         Args:
             began: when the epoch did, by time.perf_counter.
         """
-        holdout = self._holdout_accuracy(epoch)
-        chosen = _figure(holdout)
+        holdout = self._holdout_accuracy(epoch) if self.picks else {}
         # Episodes train no classifier, so its accuracy says nothing of them: their last epoch is the one.
-        if chosen > self._best or phases.is_meta(self.config, epoch):
-            self._best = chosen
+        if self.picks and (_figure(holdout) > self._best or phases.is_meta(self.config, epoch)):
+            self._best = _figure(holdout)
             self.folder.save_best(self.model)
         seconds = round(time.perf_counter() - began, 3)
         rate = round(self.learning_rate((epoch + 1) * self.steps_per_epoch), 10)
@@ -142,11 +152,18 @@ class Training:
             self._events.write(line)
         self.folder.save_epoch(epoch, self.trained, optimiser, self._best)
 
+    @property
+    def picks(self) -> bool:
+        """Whether there are segments to pick the epoch by; else the last one is kept."""
+        return len(self.rows.holdout) > 0
+
     def _is_stale(self) -> bool:
         """Whether the last `patience` epochs brought nothing better."""
         patience = self.config.patience
+        if patience == 0:
+            return False
         figures = [_figure(line["holdout"]) for line in self.folder.metrics()]
-        return patience > 0 and len(figures) > patience and max(figures[-patience:]) <= max(figures[:-patience])
+        return len(figures) > patience and max(figures[-patience:]) <= max(figures[:-patience])
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training rows; the mean of each part of the loss."""
@@ -206,7 +223,10 @@ class Training:
         )
 
     def _holdout_accuracy(self, epoch: int) -> dict[str, float]:
-        """Task -> accuracy on the held-out part of train, averaged over the subsets that labels are learned from."""
+        """Task -> accuracy on the segments that pick the epoch, through the subsets that labels are learned from.
+
+        Their mean, or that of the largest one (`pick_by`).
+        """
         self.model.eval()
         rows, k = self.rows.holdout, self.config.k
         table = score(self.model, self.store, rows, k, self.device, self.loader, autocast=self.autocast)
@@ -215,10 +235,12 @@ class Training:
         learned = {name for name, chosen in zip(self.names, self.rows.labels_from, strict=True) if chosen}
         for task in task_names(table):
             correct = correctness(table, task).items()
-            figures = [protocols.accuracy(values) for name, values in correct if protocols.parts(name) <= learned]
-            if figures:
-                out[task] = round(float(np.mean(figures)), 4)
-        # With no complete segment held out, what there is must do.
+            usable = {name: values for name, values in correct if protocols.parts(name) <= learned}
+            if self.config.pick_by == "full" and usable:
+                usable = {name: usable[name] for name in [protocols.full_subset(usable)]}
+            if usable:
+                out[task] = round(float(np.mean([protocols.accuracy(values) for values in usable.values()])), 4)
+        # With no complete segment among them, what there is must do.
         return out or {task: value for task, value in natural_accuracy(table).items() if task != "n"}
 
     def finish(self, cost: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -229,7 +251,8 @@ class Training:
         """
         if self._events is not None:
             self._events.close()
-        self.folder.load_best(self.model)
+        if self.picks:
+            self.folder.load_best(self.model)
         self.model.eval()
         table = score(self.model, self.store, self.rows.evaluated, self.config.k, self.device, self.loader)
         path = self.folder.path
@@ -240,6 +263,8 @@ class Training:
             "store": str(self.store.path.absolute()),
             "dataset": self.store.meta.dataset,
             "tokens": token_origins(self.store, dict(zip(self.names, self.sources, strict=True))),
+            "picked_on": self.picked_on(),
+            "learned_from": learned_from(self.store, self.rows),
         }
         atomic_write(path / CONFIG_FILE, to_yaml(self.config, self.spec, origin).encode())
         write_table(path, table)
@@ -248,6 +273,8 @@ class Training:
         metrics = self.folder.metrics()
         extra = {
             "natural": natural_accuracy(table),
+            "picked_on": self.picked_on(),
+            "notes": self.notes,
             "parameters": parameters,
             "epochs": len(metrics),
             "train_seconds": seconds,
@@ -257,6 +284,12 @@ class Training:
         write_summary(path, result, extra)
         self.folder.clean()
         return result
+
+    def picked_on(self) -> dict[str, Any]:
+        """What picks the epoch: a split, how much of it, and by which accuracy; nothing where the last one is kept."""
+        if not self.picks:
+            return {"split": None, "segments": 0, "by": None}
+        return {"split": self.rows.picked_on, "segments": len(self.rows.holdout), "by": self.config.pick_by}
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up from lr_end to lr, then a cosine back to lr_end."""
@@ -293,11 +326,21 @@ class Training:
         millions = sum(p.numel() for p in self.model.parameters()) / 1e6
         return [
             f"tokens: {tokens}",
-            f"{len(self.rows.train)} segments to train on, {len(self.rows.holdout)} to pick the epoch by, "
-            f"{len(self.rows.evaluated)} in '{self.eval_split}'",
+            f"{len(self.rows.train)} segments to train on; test: {len(self.rows.evaluated)} of '{self.eval_split}'",
+            self._picking(),
             f"{millions:.2f} M parameters on {self.device}; resident: {loader.residency}",
             f"fill {config.fill}, law {config.law} p={config.drop:g}, {config.epochs} epochs, seed {config.seed}",
+            *(f"note: {note}" for note in self._foreseen),
         ]
+
+    def _picking(self) -> str:
+        count, split = len(self.rows.holdout), self.rows.picked_on
+        if not self.picks:
+            return "the last epoch is kept: --holdout 0"
+        where = f"'{split}', {count} segments"
+        if split == "train":
+            where = f"{count} segments of 'train' that are held out, by {self.config.group or 'video'}"
+        return f"epochs are picked on {where}, by the {self.config.pick_by} accuracy"
 
 
 def _figure(holdout: dict[str, float]) -> float:

@@ -227,7 +227,7 @@ def _pools(lengths: list[int], config: FuseConfig) -> nn.ModuleList | None:
     if config.pool == "mean":
         return nn.ModuleList([MeanPool() for _ in lengths])
     hidden = int(config.width * config.ffn_ratio)
-    shape = (config.width, config.pool_depth, config.heads, hidden, config.dropout)
+    shape = (config.width, config.pool_depth, config.heads, hidden, config.dropout, config.block_norm)
     return nn.ModuleList([TransformerPool(n, *shape) for n in lengths])
 
 

@@ -91,7 +91,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.teaching, self.class_weights = config, teaching, class_weights
-        self.names = model.spec.names
+        self.names, self.tasks = model.spec.names, set(model.spec.tasks)
         self.anchor = self.names.index(config.anchor or ("rgb" if "rgb" in self.names else self.names[0]))
         classes = {task: len(labels) for task, labels in model.spec.tasks.items()}
         self.weak = (
@@ -115,12 +115,13 @@ class Objective(nn.Module):
         answers, known, relations = {}, torch.zeros_like(batch.present[:, 0]), {}
         learns_labels = not phases.is_meta(self.config, epoch) and not phases.only_aligns(self.config, epoch)
         if self.teaching is not None and learns_labels:
-            # With full sight a teacher sees all there is, short of what training is made to lack.
-            everything = batch.present.cpu().numpy() if self.config.train_missing else None
+            # With full sight a teacher sees all there is, short of what training is made to lack or may not see.
+            made_to_lack = bool(self.config.train_missing) or self.config.train_modalities is not None
+            everything = batch.present.cpu().numpy() if made_to_lack else None
             if self.config.alpha < 1:
                 seen = kept if self.config.teacher_mask == "same" else everything
                 looked_up, found = self.teaching.answers.look_up(batch.rows, seen, self.names, batch.views)
-                answers = {task: values.to(device) for task, values in looked_up.items()}
+                answers = {task: values.to(device) for task, values in looked_up.items() if task in self.tasks}
                 known = found.to(device)
             if self.teaching.features is not None and phases.has_margin(self.config, epoch):
                 relations = self._relations(self.teaching, batch, everything)
@@ -144,7 +145,7 @@ class Objective(nn.Module):
                 sample.lengths,
                 sample.kept,
                 sample.present,
-                real=config.align > 0 or config.vicreg > 0,
+                real=phases.aligns(config, epoch) or config.vicreg > 0,
             )
             clean = None
             if self.jepa is not None:
@@ -152,7 +153,7 @@ class Objective(nn.Module):
         if phases.is_meta(config, epoch):
             return {"prototypes": self._prototypes(trace, sample)}
         parts = dict(trace.losses)
-        if trace.real is not None and config.align > 0:
+        if trace.real is not None and phases.aligns(config, epoch):
             parts["align"] = align(trace.real, sample.present, self.anchor, config.align_temperature)
         if phases.only_aligns(config, epoch):
             return {"align": parts["align"]}
@@ -177,7 +178,7 @@ class Objective(nn.Module):
     def weigh(
         self, parts: dict[str, torch.Tensor], epoch: int, weights: Mapping[str, Any] | None = None
     ) -> dict[str, torch.Tensor]:
-        """'loss', the weighted sum of the parts, and each that counts by name where there are several.
+        """'loss', the weighted sum of the parts, and each that counts by name where a run has several.
 
         Args:
             weights: alpha and the weight of each part, numbers or tensors; None = those of the options.
@@ -196,7 +197,7 @@ class Objective(nn.Module):
         for name, value in weighted.items():
             total = total + weights[name] * value
         named = labels | weighted
-        return {"loss": total, **(named if len(named) > 1 else {})}
+        return {"loss": total, **(named if len(named) > 1 or config.align_share > 0 else {})}
 
     def stepped(self, model: Model) -> None:
         """The model has taken a step."""

@@ -15,6 +15,11 @@ def only_aligns(config: FuseConfig, epoch: int) -> bool:
     return epoch < _first(config.align_share, config.epochs)
 
 
+def aligns(config: FuseConfig, epoch: int) -> bool:
+    """Whether the loss align counts: in the first epochs alone where they are for it, else in all (MMG-Ego4D)."""
+    return config.align > 0 and (config.align_share == 0 or only_aligns(config, epoch))
+
+
 def keeps_everything(config: FuseConfig, epoch: int) -> bool:
     """Whether the epoch keeps all that is present, whatever the law says."""
     return only_aligns(config, epoch) or epoch < _first(config.full_share, config.epochs)

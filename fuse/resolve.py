@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.fuse.config import FuseConfig, make_config, start_config, teacher_configs
+from mmcache.fuse.laws import unused_masks
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
@@ -19,7 +20,8 @@ class ResolvedRun:
 
     Attributes:
         layers: where they come from, the store's recommendations first.
-        notes: what a person should know before the start: stores that were passed over, recommendations ignored.
+        notes: what a person should know before the start: stores that were passed over, recommendations ignored, and
+            options that the run does not use.
     """
 
     config: FuseConfig
@@ -52,6 +54,9 @@ def resolve_run(strategy: str, layers: Mapping[str, Mapping[str, Any]]) -> Resol
             )
     config = make_config(strategy, layers)
     config.store = chosen
+    notes += unused_masks(config, layers)
+    if config.teacher_runs and not config.has_teacher:
+        notes.append(f"no loss of {strategy} asks a teacher: --teacher is not used")
     return ResolvedRun(config, store, layers, notes)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.holdout import split_holdout
+from mmcache.fuse.holdout import SHARE, split_holdout, validation_split
 from mmcache.fuse.missingness import with_missing
-from mmcache.fuse.scoring import evaluated_rows
+from mmcache.fuse.scoring import evaluated_rows, labelled_rows
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.order import id_keys
@@ -20,7 +20,8 @@ class Rows:
 
     Attributes:
         train: to learn labels from.
-        holdout: to pick the epoch by.
+        holdout: to pick the epoch by; none where the last epoch is kept.
+        picked_on: the split these are of.
         align: to learn alignment from, where a run does: unlabelled ones too.
         evaluated: to test on.
         present: (N, M) bool, what there is of each segment of the store, short of what training is made to lack.
@@ -30,6 +31,7 @@ class Rows:
 
     train: NDArray[np.int64]
     holdout: NDArray[np.int64]
+    picked_on: str
     align: NDArray[np.int64]
     evaluated: NDArray[np.int64]
     present: NDArray[np.bool_]
@@ -39,7 +41,12 @@ class Rows:
     @property
     def every(self) -> NDArray[np.int64]:
         """Those that a run reads tokens of, each once."""
-        return np.concatenate([np.union1d(self.train, self.align), self.holdout, self.evaluated])
+        return np.concatenate([self.learned, self.holdout, self.evaluated])
+
+    @property
+    def learned(self) -> NDArray[np.int64]:
+        """Those that a run learns anything from, ascending."""
+        return np.union1d(self.train, self.align)
 
 
 def choose_rows(config: FuseConfig, store: FeatureStore, sources: dict[str, str], eval_split: str) -> Rows:
@@ -53,7 +60,7 @@ def choose_rows(config: FuseConfig, store: FeatureStore, sources: dict[str, str]
     """
     of_train = store.rows("train", list(sources.values()))
     keys = id_keys(store.segments["id"])
-    train, holdout = split_holdout(store, _labelled(store, of_train), config.holdout, config.seed)
+    train, holdout, picked_on = _divided(config, store, list(sources.values()), eval_split)
     present = store.presence_matrix(list(sources.values()))
     if config.train_missing:
         present[train] &= _left(config, store, sources, keys)[train]
@@ -62,18 +69,40 @@ def choose_rows(config: FuseConfig, store: FeatureStore, sources: dict[str, str]
         train = _complete(store, train, present, list(sources))
     labels_from = np.array([config.train_modalities is None or name in config.train_modalities for name in sources])
     learnable = _learnable(config, store, train, present & labels_from)
-    align = _with_unlabelled(store, of_train, train, holdout) if config.align_share > 0 else learnable
+    align = _with_unlabelled(config, store, of_train, train, holdout) if config.align_share > 0 else learnable
     evaluated = evaluated_rows(store, eval_split, list(sources.values()))
-    return Rows(learnable, holdout, align, evaluated, present, labels_from, keys)
+    return Rows(learnable, holdout, picked_on, align, evaluated, present, labels_from, keys)
 
 
-def _labelled(store: FeatureStore, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    labelled = rows[np.any([store.labels(task)[rows] >= 0 for task in store.tasks], axis=0)]
+def _divided(
+    config: FuseConfig, store: FeatureStore, names: list[str], eval_split: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
+    """The labelled rows of train to learn from, the rows that pick the epoch, and the split of the latter."""
+    labelled = labelled_rows(store, "train", names)
     if len(labelled) < 2:
         raise ConfigError(
             f"split 'train' of {store.path} has {len(labelled)} labelled segments with tokens; at least 2 are needed"
         )
-    return labelled
+    chosen = validation_split(store, eval_split, config.protocol) if config.holdout is None else None
+    if chosen is not None:
+        rows = labelled_rows(store, chosen, names)
+        if len(rows):
+            return labelled, rows, chosen
+    if config.holdout == 0:
+        return labelled, labelled[:0], "train"
+    share = SHARE if config.holdout is None else config.holdout
+    # Of all that the store has, so that runs of other modalities, such as teachers, hold out the same segments.
+    held = split_holdout(store, labelled_rows(store, "train", None), share, config.seed, config.group)[1]
+    is_held = np.isin(labelled, held)
+    if is_held.all() or not is_held.any():
+        train, held = split_holdout(store, labelled, share, config.seed, config.group)
+        if not len(held):
+            raise ConfigError(
+                f"all {len(labelled)} training segments have one {config.group}, so none can be held out with its "
+                "whole group: leave out --group, or keep the last epoch with --holdout 0"
+            )
+        return train, held, "train"
+    return labelled[~is_held], labelled[is_held], "train"
 
 
 def _left(
@@ -107,11 +136,15 @@ def _complete(
 
 
 def _with_unlabelled(
-    store: FeatureStore, of_train: NDArray[np.int64], train: NDArray[np.int64], holdout: NDArray[np.int64]
+    config: FuseConfig,
+    store: FeatureStore,
+    of_train: NDArray[np.int64],
+    train: NDArray[np.int64],
+    holdout: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """All rows of the split train, without those that pick the epoch and what is of their videos."""
-    video = store.segments["video"].to_numpy()
-    held = np.isin(video[of_train], video[holdout]) & ~np.isin(video[of_train], video[train])
+    """All rows of the split train, without those that pick the epoch and the others of their videos or groups."""
+    group = store.segments[config.group or "video"].to_numpy()
+    held = np.isin(group[of_train], group[holdout]) & ~np.isin(group[of_train], group[train])
     return of_train[~held & ~np.isin(of_train, holdout)]
 
 

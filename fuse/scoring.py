@@ -49,12 +49,28 @@ def stored_sources(model: Model, store: FeatureStore) -> dict[str, str]:
     return found
 
 
+def labelled_rows(store: FeatureStore, split: str, modalities: list[str] | None) -> NDArray[np.int64]:
+    """The rows of a split that have any of the modalities (None = of the store's) and a label that train could have.
+
+    Segments of novel classes (MMG-Ego4D) are left out: no run learns their labels, and episodes measure them.
+
+    Raises:
+        ConfigError: no such split.
+    """
+    rows = store.rows(split, modalities)
+    labelled = np.any([store.labels(task)[rows] >= 0 for task in store.tasks], axis=0)
+    return rows[labelled & ~groups.novel_rows(store.segments)[rows]]
+
+
 def evaluated_rows(store: FeatureStore, split: str, modalities: list[str]) -> NDArray[np.int64]:
-    """The labelled rows of a split that have any of the modalities.
+    """The labelled rows of a split that have any of the modalities; those of novel classes where there are no others.
 
     Raises:
         ConfigError: the split is unknown, or no segment of it is labelled and cached.
     """
+    known = labelled_rows(store, split, modalities)
+    if len(known):
+        return known
     rows = store.rows(split, modalities)
     labelled = np.any([store.labels(task)[rows] >= 0 for task in store.tasks], axis=0)
     if not labelled.any():

@@ -15,9 +15,11 @@ from mmcache.fuse.config import FuseConfig, start_config, teacher_configs
 from mmcache.fuse.device import usable_device
 from mmcache.fuse.ensemble import Ensemble
 from mmcache.fuse.evaluation import evaluate
+from mmcache.fuse.learned import unlearned
 from mmcache.fuse.loop import Training
 from mmcache.fuse.model import read_run_config
 from mmcache.fuse.objective import Teaching
+from mmcache.fuse.preflight import look_ahead
 from mmcache.fuse.progress import Progress, Silent
 from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.resolve import ResolvedRun, resolve_run
@@ -72,6 +74,7 @@ def train_layers(
 ) -> TrainedRun:
     """As `train`, with options in layers (see settings.resolve); `resume` insists that the run was begun before."""
     resolved = resolve_run(strategy, layers)
+    _check_first(resolved)
     out = resolved.config.out
     with writing_run(out) if out is not None else contextlib.nullcontext():  # its teachers are trained first
         request, before, begun = _request(resolved, progress, resume)
@@ -83,7 +86,19 @@ def request_run(
     strategy: str, layers: Mapping[str, Mapping[str, Any]], progress: Progress, *, resume: bool = False
 ) -> tuple["RunRequest", tuple[TrainedRun, ...], TrainedRun | None]:
     """A run ready to be trained, with the teachers and the start that it needs and that were trained for it."""
-    return _request(resolve_run(strategy, layers), progress, resume)
+    resolved = resolve_run(strategy, layers)
+    _check_first(resolved)
+    return _request(resolved, progress, resume)
+
+
+def _check_first(resolved: ResolvedRun) -> None:
+    """Raise ConfigError where a run could not be trained or evaluated, before anything is trained or written."""
+    config, store = resolved.config, resolved.store
+    for run in [*config.teacher_runs, *([config.start] if config.start is not None else [])]:
+        read_run_config(run)  # what is no run
+    modalities = list(config.modalities or store.modalities)
+    check_store(config, store, modalities)
+    look_ahead(config, store, modalities, reported_split(config.eval_split, store))
 
 
 def _request(
@@ -93,8 +108,6 @@ def _request(
     each = STRATEGIES[config.strategy].teacher_each
     if resolved.notes:
         progress.stage("before the start", resolved.notes)
-    for run in [*config.teacher_runs, *([config.start] if config.start is not None else [])]:
-        read_run_config(run)  # what is no run is said before anything is trained
     first, begin_with = first_configs(config, layers, store)
     before = []
     for one in first:
@@ -103,7 +116,7 @@ def _request(
     teachers = [run.path for run in before] or (config.teacher_runs if config.has_teacher else [])
     begun = _train_first(begin_with, config, store, "-start", progress, resume) if begin_with is not None else None
     start = begun.path if begun is not None else config.start
-    return RunRequest(config, store, tuple(teachers), start, resume), tuple(before), begun
+    return RunRequest(config, store, tuple(teachers), start, resume, tuple(resolved.notes)), tuple(before), begun
 
 
 def first_configs(
@@ -127,7 +140,9 @@ def _in_train(config: FuseConfig, store: FeatureStore) -> list[str]:
     found = [
         name
         for name in names
-        if len(store.rows("train", [name])) and config.train_missing.get(store.resolve(name)[0], 0) < 1
+        if len(store.rows("train", [name]))
+        and config.train_missing.get(store.resolve(name)[0], 0) < 1
+        and (config.train_modalities is None or store.resolve(name)[0] in config.train_modalities)
     ]
     return found or names
 
@@ -153,6 +168,7 @@ class RunRequest:
         teachers: runs to learn from; several are an ensemble.
         start: a run whose weights it starts from.
         resume: insist that it was begun before.
+        notes: what a person should know of it before it starts.
     """
 
     config: FuseConfig
@@ -160,6 +176,7 @@ class RunRequest:
     teachers: tuple[Path, ...] = ()
     start: Path | None = None
     resume: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def train_run(request: RunRequest, progress: Progress, patient: bool = False) -> TrainedRun:
@@ -220,6 +237,8 @@ def make_training(request: RunRequest, folder: RunFolder, progress: Progress, lo
             answers.append(cached_answers(run, store, device, report))
         features = teacher_features(teachers[0], store, rows, device, seen) if config.mad > 0 else None
         labels = {task: store.labels(task) for task in store.tasks}
+        if config.calibrate or (len(answers) > 1 and config.ensemble == "dataset"):
+            held_out = unlearned(teachers, store, held_out)
         if config.calibrate:
             answers = [answer.calibrated(labels, held_out) for answer in answers]
         if len(answers) == 1:
@@ -237,6 +256,7 @@ def make_training(request: RunRequest, folder: RunFolder, progress: Progress, lo
         progress,
         request.start,
         loader,
+        request.notes,
     )
 
 
@@ -258,7 +278,8 @@ def check_store(config: FuseConfig, store: FeatureStore, modalities: list[str]) 
     if not modalities:
         problems.add(f"{store.path} has no tokens yet; `mmcache extract` fills it")
     if config.target is not None:
-        problems.check_name("target modality", config.target, modalities)
+        problems.check_name("target modality", config.target, names)
+    _check_teachers(config, store, names, problems)
     for option, chosen in (("train_modalities", config.train_modalities), ("anchor", config.anchor)):
         for name in [chosen] if isinstance(chosen, str) else chosen or ():
             problems.check_name(f"modality in {option}", name, names)
@@ -268,9 +289,37 @@ def check_store(config: FuseConfig, store: FeatureStore, modalities: list[str]) 
         for loss in ("align", "mar"):
             if getattr(config, loss) > 0:
                 problems.add(f"the loss {loss} is between modalities, and this run has one, {names[0]}")
+    labelled = config.train_modalities
+    if labelled is not None and config.align > 0 and config.align_share == 0 and len(names) > 1:
+        anchor = config.anchor or ("rgb" if "rgb" in names else names[0])
+        if anchor not in labelled or len(labelled) < 2:
+            problems.add(
+                f"epochs that learn labels see train_modalities ({', '.join(labelled)}) alone, so the loss align has "
+                f"nothing there to align with {anchor}: give --set align_share=0.5, first epochs that align alone, or "
+                "--set align=0"
+            )
     problems.check_name(f"split of {store.path}", "train", store.meta.splits)
     try:
         reported_split(config.eval_split, store)
     except ConfigError as error:
         problems.add(str(error))
     problems.raise_if_any()
+
+
+def _check_teachers(config: FuseConfig, store: FeatureStore, names: list[str], problems: Problems) -> None:
+    """Add what is wrong with the modalities of teachers: unknown ones, or none that a teacher would ever see."""
+    for name in config.teacher_modalities or ():
+        try:
+            store.resolve(name)
+        except ConfigError as error:
+            problems.add(f"teacher_modalities: {error}")
+    if config.alpha == 1 or config.teacher_mask == "full":
+        return
+    read = [name.partition("/")[0].partition("=")[0] for name in config.teacher_modalities or ()]
+    for run in config.teacher_runs:
+        read += read_run_config(run)["model"]["modalities"]
+    if read and not set(read) & set(names):
+        problems.add(
+            f"the teacher reads {', '.join(dict.fromkeys(read))}, of which this run has none, and teacher_mask same "
+            "shows it what the run sees alone: it would never answer. Give --set teacher_mask=full"
+        )

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from mmcache.store import layout
 from mmcache.store.errors import ConfigError, Problems, UnknownTokensError, unknown_name
+from mmcache.store.folds import fold_split
 from mmcache.store.layout import Presence, StoreMeta, token_arrays
 from mmcache.store.location import locate
 from mmcache.store.reports import read_reports
 from mmcache.store.segments import read_segments
 from mmcache.store.small_array import read_small_array
-from mmcache.store.splits import canonical_splits, stated_or_usual
+from mmcache.store.splits import TEST, canonical_splits, stated_or_usual
 from mmcache.store.token_array import TokenArray
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ class FeatureStore:
         """Open the store at `path`: a folder, or an address as s3://bucket/epic.zarr (see location.py).
 
         Args:
-            protocol: another published division of the same segments, one of `protocols`; None = the store's own.
+            protocol: another division of the same segments: one of `protocols`, or COLUMN=NAME, the fold that tests the
+                segments with that value in the column and trains on all others; None = the store's own.
 
         Raises:
             StoreError: there is none, or it cannot be read.
@@ -227,6 +229,18 @@ class FeatureStore:
         Results are reported on the store's own evaluation split where the protocol has one of that name, else on the
         one that eval_split_of finds.
         """
+        split = self._split_of(protocol)
+        counts = split[split != ""].value_counts().sort_index()
+        self.segments = self.segments.assign(split=split)
+        splits = {str(name): int(count) for name, count in counts.items()}
+        reported = TEST if "=" in protocol else stated_or_usual(self.meta.eval_split, splits)
+        self.meta = dataclasses.replace(self.meta, splits=splits, eval_split=reported)
+
+    def _split_of(self, protocol: str) -> "pd.Series[str]":
+        """The split of each segment in a protocol or fold, '' for none."""
+        column, is_fold, group = protocol.partition("=")
+        if is_fold:
+            return fold_split(self.segments, column, group)
         if protocol not in self.protocols:
             raise ConfigError(unknown_name(f"protocol of {self.path}", protocol, self.protocols))
         column = _PROTOCOL + protocol
@@ -234,11 +248,7 @@ class FeatureStore:
         problems = Problems()
         split = canonical_splits(split, f"column {column} of {self.path}", problems).where(split != "", "")
         problems.raise_if_any()
-        counts = split[split != ""].value_counts().sort_index()
-        self.segments = self.segments.assign(split=split)
-        splits = {str(name): int(count) for name, count in counts.items()}
-        reported = stated_or_usual(self.meta.eval_split, splits)
-        self.meta = dataclasses.replace(self.meta, splits=splits, eval_split=reported)
+        return split
 
     def _small_array(self, kind: str, modality: str, encoder: str) -> NDArray[Any] | None:
         path = self.path / kind / modality / encoder

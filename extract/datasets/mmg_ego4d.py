@@ -14,8 +14,9 @@ of clips; the classes, base and novel, are those it names. Columns, each under t
 
 A table with two columns for the video, the start, the end or the split is refused. Other columns are not kept.
 Without train, validation or test, base classes are the train split and novel ones the test split. The column class_set
-of the segments is base or novel: few-shot episodes are drawn from the novel ones. Media are those of Ego4D (ego4d.py),
-whole videos: a list of this kind names no clip files.
+of the segments is base or novel: `fuse` learns and reports the base classes, and few-shot episodes are drawn from the
+novel ones. A clip without a label, in split train or unlabelled, is one that modalities are aligned on: it is in the
+train split with no class. Media are those of Ego4D (ego4d.py), whole videos: a list of this kind names no clip files.
 """
 
 import math
@@ -32,6 +33,7 @@ from mmcache.extract.datasets.ego4d import VIDEO_FOLDERS, Ego4dMedia, is_uid
 from mmcache.extract.datasets.tables import place, read_table
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.labels import is_missing
+from mmcache.store.segments import UNLABELLED
 from mmcache.store.splits import TEST, TRAIN, VALIDATION, canonical_split, eval_split_of
 from mmcache.store.text import excerpt
 
@@ -49,6 +51,7 @@ _ONE_ONLY = ("video", "start", "end", "split")  # two columns of these may contr
 _NAMES = tuple(f"mmg_ego4d.{suffix}" for suffix in ("csv", "parquet", "json"))
 _FOLDERS = (".", "annotations", "v2/annotations", "v1/annotations")
 _SPLITS = (TRAIN, VALIDATION, TEST)
+_UNLABELLED = ("unlabelled", "unlabeled", "unsupervised", "pretrain", "pretraining")
 _SETS = {"base": "base", "seen": "base", "novel": "novel", "unseen": "novel"}
 _SPLIT_OF_SET = {"base": TRAIN, "novel": TEST}
 
@@ -86,7 +89,8 @@ class MmgEgo4d:
         self.problems += [f"clip '{clip}' is listed twice; the first is used" for clip in segments["id"][repeated]]
         segments = segments[~repeated]
         names = self._classes(segments)
-        labels = segments["label"].map({name: label for label, name in enumerate(names)})
+        numbers = {name: label for label, name in enumerate(names)} | {"": UNLABELLED}
+        labels = segments["label"].map(numbers)
         self.tasks = {"action": names}
         segments = segments.assign(action=labels).drop(columns="label")
         self.segments = segments.sort_values(["split", "video", "start_s", "id"], kind="stable", ignore_index=True)
@@ -113,9 +117,9 @@ class MmgEgo4d:
             end_s = math.inf if facts.duration_s is None else facts.duration_s
             if not 0 <= start_s < stop_s or start_s >= end_s:
                 raise ValueError(f"{start_s:g} to {stop_s:g} s is no span of its video")
-            if not cells["label"] or is_missing(cells["label"]):
-                raise ValueError("it has no label" + (f", but '{cells['label']}'" if cells["label"] else ""))
-            split, class_set = _split_and_set(cells["split"], cells.get("class_set", ""))
+            if cells["label"] and is_missing(cells["label"]):
+                raise ValueError(f"it has no label, but '{cells['label']}'")
+            split, class_set = _split_and_set(cells["split"], cells.get("class_set", ""), bool(cells["label"]))
         except ValueError as error:
             self.problems.append(f"{where}: {error}")
             self.lost_rows += 1
@@ -132,7 +136,10 @@ class MmgEgo4d:
 
     def _classes(self, segments: pd.DataFrame) -> list[str]:
         """Base classes, then novel ones, each sorted."""
-        sets = segments.groupby("label")["class_set"].agg(lambda of: sorted(set(of)))
+        labelled = segments[segments["label"] != ""]
+        if labelled.empty:
+            raise ConfigError(f"{self._file}: none of its {len(segments)} clips has a label")
+        sets = labelled.groupby("label")["class_set"].agg(lambda of: sorted(set(of)))
         both = [name for name, found in sets.items() if len(found) > 1]
         if both:
             raise ConfigError(f"{self._file}: classes that are both base and novel: {', '.join(map(str, both[:5]))}")
@@ -185,9 +192,13 @@ def _read_table(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     return rows, notes
 
 
-def _split_and_set(split: str, class_set: str) -> tuple[str, str]:
-    """(train, validation or test; base or novel) of what the two cells say together."""
+def _split_and_set(split: str, class_set: str, labelled: bool) -> tuple[str, str]:
+    """(train, validation or test; base or novel) of what the two cells say together; (train, '') without a label."""
     words = [word for word in re.split(r"[^a-z]+", f"{split} {class_set}".lower()) if word]
+    if not labelled:
+        if any(word not in _UNLABELLED and canonical_split(word) != TRAIN for word in words):
+            raise ValueError("it has no label, and only clips in split train or unlabelled may lack one")
+        return TRAIN, ""
     unknown = [word for word in words if canonical_split(word) not in _SPLITS and word not in _SETS]
     splits = {canonical_split(word) for word in words if word not in _SETS}
     sets = {_SETS[word] for word in words if word in _SETS}

@@ -25,8 +25,8 @@ class ReconstructFill(Fill):
     Where the official code differs from the paper, an option says so: `rec_slots` all (the decoder's output stands
     for kept slots too), `rec_complete` encoder (a segment that has everything is fed the first M places of the
     encoder, memory first), `rec_positions` false, `rec_order` packed (at test, kept slots come first and stay there),
-    `rec_target` standardised, `memory`, `rec_end` linear. The target is detached (ours: frozen encoders make a
-    trivial target of it otherwise) unless `rec_target` is standardised, as in the code.
+    `rec_target` standardised, `memory`, `rec_end` linear, `block_norm` post. The target is detached (ours: frozen
+    encoders make a trivial target of it otherwise) unless `rec_target` is standardised, as in the code.
     """
 
     wants_targets = True
@@ -36,8 +36,8 @@ class ReconstructFill(Fill):
         width, hidden = config.width, int(config.width * config.ffn_ratio)
         self.config = config
         self.memory, self.dummy = learned(1, config.memory, width), learned(width)
-        self.encoder = encoder_stack(width, config.fill_depth, config.heads, hidden, config.dropout)
-        self.decoder = encoder_stack(width, config.fill_depth, config.heads, hidden, config.dropout)
+        shape = (width, config.fill_depth, config.heads, hidden, config.dropout, config.block_norm)
+        self.encoder, self.decoder = encoder_stack(*shape), encoder_stack(*shape)
         self.end = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)) if config.rec_end == "linear" else None
         scale = 1.0 if config.rec_positions else 0.0
         self.register_buffer("slots", scale * sinusoid(len(tokens), width))

@@ -7,7 +7,8 @@ import numpy as np
 
 from mmcache.fuse.cost import costs
 from mmcache.fuse.device import usable_device
-from mmcache.fuse.evaluation import evaluate, evaluated_rows
+from mmcache.fuse.evaluation import evaluate
+from mmcache.fuse.holdout import splits_read
 from mmcache.fuse.loop import Training
 from mmcache.fuse.packing.training import PackedTraining
 from mmcache.fuse.progress import Progress
@@ -87,12 +88,11 @@ def _shared_loader(request: RunRequest) -> Loader:
     """One loader for all runs of a pack, with every row that any of them may ask for."""
     config, store = request.config, request.store
     sources = [f"{m}/{e}" for m, e in map(store.resolve, config.modalities or store.modalities)]
-    rows = store.rows("train", sources)
-    tested = evaluated_rows(store, reported_split(config.eval_split, store), sources)
+    splits = splits_read(store, reported_split(config.eval_split, store), config.protocol)
     return Loader(
         store,
         sources,
-        np.union1d(rows, tested),
+        np.concatenate([store.rows(split, sources) for split in splits]),
         k=config.k,
         resident=config.resident,
         device=usable_device(config.device),

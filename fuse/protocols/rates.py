@@ -18,13 +18,28 @@ def missing_ranks(n: int, seed: int = 0) -> NDArray[np.int64]:
     return np.random.default_rng((seed, n)).permutation(n)
 
 
-def missing_rate_curve(correct: Correct, modality: str, seed: int = 0) -> dict[str, float]:
-    """Accuracy when r percent of the segments lack `modality`: rate -> percent."""
+def missing_rate_curve(
+    correct: Correct, modality: str, seed: int = 0, natural: NDArray[np.bool_] | None = None
+) -> dict[str, float]:
+    """Accuracy when r percent of the segments lack `modality`: rate -> percent.
+
+    Args:
+        natural: (k,) whether segments that are incomplete by nature are right, seen with what they have. They count
+            as incomplete at every rate (MMT on Ego4D-AR): the curve begins at the rate that nature gives, and rates
+            below it are left out. None = complete segments alone are counted.
+    """
     full = full_subset(correct)
     without = "+".join(sorted(parts(full) - {modality}))
     rank = missing_ranks(len(correct[full]), seed)
-    n = len(rank)
-    return {str(r): accuracy(np.where(rank < round(r * n / 100), correct[without], correct[full])) for r in RATES}
+    fixed = np.zeros(0, bool) if natural is None else natural
+    n = len(rank) + len(fixed)
+    begins = [str(round(100 * len(fixed) / n))] if len(fixed) else []
+    taken = {rate: len(fixed) for rate in begins}  # segments that are incomplete at each rate
+    taken |= {str(r): count for r in RATES if (count := round(r * n / 100)) >= len(fixed)}
+    return {
+        rate: accuracy(np.concatenate([np.where(rank < count - len(fixed), correct[without], correct[full]), fixed]))
+        for rate, count in taken.items()
+    }
 
 
 def pattern_curve(correct: Correct, seed: int = 0) -> dict[str, float]:

@@ -5,7 +5,8 @@ of 2 layers predict the vectors of missing modalities, which take their place in
 they are. The loss is CE + the mean squared error over what was dropped. How many modalities are kept is drawn once
 a batch, which of them for every segment.
 
-`rec_...` and `memory` say where the official code differs (fills/reconstruct.py). The paper trains its encoders too;
+`rec_...`, `memory` and `block_norm` say where the official code differs (fills/reconstruct.py); layers are pre-norm, as
+in the paper's equations 3 and 4. `memory` 0 is its table 7a. The paper trains its encoders too;
 here they are frozen and the pooling transformers are what is trained in their place. The depth of the paper's fusion
 is not stated: 2 here; its code has 4. Its learning rate falls to a tenth every 30 epochs; here along a cosine.
 """

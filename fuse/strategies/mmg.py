@@ -3,8 +3,8 @@
 The loss is CE + InfoNCE of every modality with the anchor (video) on the real tokens' means. Two settings are options:
 
     zero-shot: --set train_modalities=[audio,imu] --set align_share=0.5. The first half of the run learns by
-        alignment alone, from unlabelled segments too; the rest learns labels from audio and IMU; the table of
-        subsets then shows rgb, which no label was ever seen with.
+        alignment alone, from unlabelled segments too; the rest learns labels by CE alone, from audio and IMU, and no
+        part of it sees rgb; the table of subsets then shows rgb, which no label was ever seen with.
     few-shot: --set prototypes=1 --set meta_share=0.5. The last half is made of episodes of 5 classes with 5
         supports each, supports and queries seen through two random sets of modalities; the loss is prototypical.
 

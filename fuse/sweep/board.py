@@ -142,7 +142,8 @@ class Board:
         if standing.state not in (FINISHED, STOPPED):
             return None
         text = (standing.trial.folder / METRICS_FILE).read_text()
-        return max(holdout_of(json.loads(line), self._task) for line in text.splitlines())
+        figures = [holdout_of(json.loads(line), self._task) for line in text.splitlines()]
+        return max((figure for figure in figures if figure is not None), default=None)
 
     def _set(self, standing: Standing, state: str) -> None:
         standing.seconds = standing.now()

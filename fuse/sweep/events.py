@@ -21,9 +21,11 @@ def last_line(folder: Path) -> dict[str, Any] | None:
     return json.loads(lines[-1]) if lines else None
 
 
-def holdout_of(line: dict[str, Any], task: str | None = None) -> float:
-    """The accuracy on the holdout in a line of metrics: of a task, or the one that picks the epoch."""
+def holdout_of(line: dict[str, Any], task: str | None = None) -> float | None:
+    """The accuracy on what picks the epoch in a line of metrics: of a task, or the one that does; None if none does."""
     holdout: dict[str, float] = line["holdout"]
+    if not holdout:
+        return None
     return holdout[task] if task is not None else holdout.get("action", next(iter(holdout.values())))
 
 

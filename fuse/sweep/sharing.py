@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from mmcache.fuse.holdout import splits_read
 from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.sweep.trials import Planner
 from mmcache.store.at_hand import bytes_of, read_at_hand
@@ -46,7 +47,8 @@ def portions(planner: Planner) -> list[Portion]:
         part = wanted.setdefault((config.store, _effective_k(store, sources, config.k)), {"sources": {}, "rows": None})
         part["store"] = store
         part["sources"] |= dict.fromkeys(sources)
-        split = store.segments["split"].isin(["train", reported_split(config.eval_split, store)]).to_numpy()
+        splits = splits_read(store, reported_split(config.eval_split, store), config.protocol)
+        split = store.segments["split"].isin(splits).to_numpy()
         part["rows"] = split if part["rows"] is None else part["rows"] | split
     out = []
     for (path, k), part in wanted.items():

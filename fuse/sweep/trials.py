@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.fuse.config import FuseConfig
+from mmcache.fuse.laws import unused_options
 from mmcache.fuse.model import read_run_config
+from mmcache.fuse.preflight import look_ahead
+from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.resolve import resolve_run
 from mmcache.fuse.run import store_identity
 from mmcache.fuse.strategies import STRATEGIES
@@ -18,8 +21,10 @@ from mmcache.fuse.teacher import teacher_name
 from mmcache.fuse.training import check_store, first_configs
 from mmcache.store.errors import ConfigError, MmcacheError, Problems
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.folds import fold_names
 
 RUNS = "runs"  # below a sweep's folder
+ALL_FOLDS = "all"  # of the axis fold: one trial for every group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Trial:
 
     Attributes:
         identity: of its resolved options, its store's fingerprint and the runs it builds on.
-        label: what a person calls it; `method` is the same without the seed, `store` without either.
+        label: what a person calls it; `method` is the same without the seed and the fold.
         role: trial, teacher (answers others) or start (others begin from its weights).
         point: the options by which it differs from others of its strategy.
         folder: of its run.
@@ -64,7 +69,7 @@ class Planner:
         trials: identity -> trial, each after those it needs; those of a search come while it runs.
         samples: what the trials are like, of a search too.
         stores: where the sweep's stores lie.
-        notes: what is ignored of the stores' recommendations.
+        notes: what a person should know before the start, once each.
     """
 
     def __init__(self, spec: SweepSpec, out: Path) -> None:
@@ -99,7 +104,21 @@ class Planner:
 
     def _combinations(self) -> list[tuple[Path, str, dict[str, Any], int]]:
         """Store, strategy, point and seed of every trial; of a search, of one point that it could choose."""
-        return list(itertools.product(self.stores, self.spec.strategies, self.points(), self.spec.seeds))
+        return [
+            (store, strategy, point, seed)
+            for store in self.stores
+            for strategy, listed, seed in itertools.product(self.spec.strategies, self.points(), self.spec.seeds)
+            for point in self._folds(store, listed)
+        ]
+
+    def _folds(self, store: Path, point: dict[str, Any]) -> list[dict[str, Any]]:
+        """The point; one for each group of the store's segments where it asks for fold=all."""
+        if point.get("fold") != ALL_FOLDS:
+            return [point]
+        group = {**self.spec.fuse, **self.spec.flags, **point}.get("group")
+        if group is None:
+            raise ConfigError(f"fold={ALL_FOLDS} needs --group COLUMN: whose values are the folds, as --group person")
+        return [{**point, "fold": name} for name in fold_names(self.open(store, None).segments, group)]
 
     def points(self) -> list[dict[str, Any]]:
         """Every combination of the axes, with every random point; of a search, one that it could choose."""
@@ -130,11 +149,18 @@ class Planner:
         flags = {**overrides, **varied, **self.spec.flags, "store": store, "seed": seed}
         resolved = resolve_run(strategy, {"fuse": self.spec.fuse, "flags": flags})
         config, layers = resolved.config, resolved.layers
-        self.notes += [note for note in resolved.notes if note not in self.notes]
         opened = self.open(store, config.protocol)
+        if config.holdout == 0 and (self.spec.search is not None or self.spec.asha is not None):
+            raise ConfigError("search and asha go by segments that training does not learn from: leave out --holdout 0")
+        varied = {name: value for name, value in varied.items() if name not in unused_options(config, varied)}
         given = config.teacher_runs if config.has_teacher else []
         for run in [*given, *([config.start] if config.start is not None else [])]:
             read_run_config(run)
+        modalities = list(config.modalities or opened.modalities)
+        check_store(config, opened, modalities)
+        seen = look_ahead(config, opened, modalities, reported_split(config.eval_split, opened))
+        notes = [*resolved.notes, *(f"{strategy}: {note}" for note in seen)]
+        self.notes += [note for note in notes if note not in self.notes]
         first, begin_with = first_configs(config, layers, opened)
         teachers = []
         for one in first:
@@ -165,8 +191,10 @@ class Planner:
         if known is not None and (known.role == "trial" or role != "trial"):
             return known
         of_store = f"{self._name(store)} " if len(self.stores) > 1 else ""
-        method = of_store + " ".join([config.strategy, *(f"{name}={shown(value)}" for name, value in point.items())])
-        label = f"{method} seed={config.seed}"
+        told = [f"{name}={shown(value)}" for name, value in point.items() if name != "fold"]
+        method = of_store + " ".join([config.strategy, *told])
+        fold = f" fold={config.fold}" if config.fold is not None else ""
+        label = f"{method}{fold} seed={config.seed}"
         folder = known.folder if known is not None else self.out / RUNS / f"{_slug(label)}-{identity}"
         config.out = folder
         runs = [*(trial.folder for trial in teachers), *given]

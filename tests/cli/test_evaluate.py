@@ -60,6 +60,15 @@ def test_json_keeps_its_form_and_adds_to_it(mmcache: Callable, run: Callable[...
     assert several["runs"][0]["subsets"] == result["subsets"]
 
 
+def test_rates_may_count_what_is_missing_by_nature(mmcache: Callable, run: Callable[..., Path]) -> None:
+    done = mmcache("evaluate", run("skip"), "--rates", "natural")
+    assert "One sensor missing in so many of all segments, with those incomplete by nature" in done.out
+    assert "29 %" in done.out, "4 of 14 segments lack IMU"
+    refused = mmcache("evaluate", run("skip"), "--rates", "all")
+    assert refused.code == 2
+    assert "unknown --rates 'all'" in refused.err
+
+
 def test_several_runs_are_shown_side_by_side(mmcache: Callable, run: Callable[..., Path]) -> None:
     done = mmcache("evaluate", run("skip"), run("skip", seed=1), run("zeros"))
     assert "3 runs of 2 methods on 'validation'" in done.out

@@ -64,6 +64,57 @@ def write_oracle_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[...
     return write
 
 
+@pytest.fixture(scope="session")
+def write_small_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A store of audio and rgb with one task of three classes, which the tokens tell under little noise.
+
+    Arguments: the split of every segment; modality -> rows that lack it; the label of every segment (default: in turn);
+    the split results are on; the k that the tokens were averaged to, as their fingerprint has it; more columns.
+    """
+
+    def write(
+        splits: list[str],
+        lacking: dict[str, Any] | None = None,
+        labels: Any = None,
+        eval_split: str = "test",
+        k: int | None = None,
+        tokens: int = 4,
+        **columns: Any,
+    ) -> Path:
+        rows = np.arange(len(splits))
+        label = rows % 3 if labels is None else np.asarray(labels)
+        table = pd.DataFrame(
+            {
+                "id": [f"s{row:03}" for row in rows],
+                "video": [f"v{row // 4:02}" for row in rows],
+                "start_s": rows * 1.0,
+                "stop_s": rows + 0.5,
+                "split": splits,
+                "class": label,
+                **columns,
+            }
+        )
+        path = tmp_path_factory.mktemp("small") / "s.zarr"
+        counts = {split: splits.count(split) for split in sorted(set(splits))}
+        create_store(path, table, StoreMeta("small", {"class": ["a", "b", "c"]}, counts, eval_split))
+        random = np.random.default_rng(0)
+        for modality in ("audio", "rgb"):
+            values = random.standard_normal((len(rows), 1, tokens, 5)) * 0.5
+            values[rows, ..., np.maximum(label, 0)] += 1.0
+            writer = add_tokens(path, modality, Fingerprint("enc", "import", "0" * 64, {}, k, 1), tokens, 5)
+            for shard in range(writer.grid.n_shards):
+                commit = writer.shard(shard)
+                for row in writer.grid.rows(shard):
+                    if row in (lacking or {}).get(modality, ()):
+                        commit.missing(row)
+                    else:
+                        commit.put(row, values[row].astype(np.float16))
+                commit.commit()
+        return path
+
+    return write
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Networks this small wait for threads longer than they compute."""

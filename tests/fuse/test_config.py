@@ -42,10 +42,6 @@ def test_teacher_takes_schedule_and_data_from_flags_but_not_the_shape() -> None:
     assert (teacher.epochs, teacher.seed, teacher.alpha) == (7, 3, 1.0)
 
 
-def test_a_target_makes_the_law_target_only() -> None:
-    assert make_config("mmt", {"flags": {"target": "audio"}}).law == "target_only"
-
-
 def test_all_mistakes_are_reported_at_once() -> None:
     flags = {"fusion": "transformr", "fill": "nothing", "width": 100, "heads": 7, "law": "target_only"}
     with pytest.raises(ConfigError) as caught:
@@ -66,7 +62,6 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ({"epcohs": 3}, "unknown option 'epcohs'. Did you mean 'epochs'?"),
         ({"lr": "fast"}, "lr = 'fast': Input should be a valid number"),
         ({"alpha": 0.5}, "zeros has no teacher: give --teacher RUN"),
-        ({"target": "rgb"}, "never drops it: give --drop P"),
     ],
 )
 def test_wrong_options_say_what_came_and_what_is_allowed(flags: dict, message: str) -> None:

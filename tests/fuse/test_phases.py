@@ -36,5 +36,5 @@ def test_shares_are_rounded_up_from_the_end_they_count_from() -> None:
 @pytest.mark.parametrize("name", ["only_aligns", "keeps_everything"])
 def test_a_short_run_keeps_an_epoch_for_the_rest(name: str) -> None:
     assert epochs("mmg", 2, align_share=0.9, full_share=0.9)[name] == "x."
-    assert epochs("mmg", 1, align_share=0.9, full_share=0.9)[name] == "."
+    assert epochs("mmg", 1, full_share=0.9)[name] == "."
     assert epochs("zeros", 1)["has_margin"] == "x"

@@ -210,7 +210,7 @@ def test_zeros_trains_on_complete_segments_only(store_copy: Path, tmp_path: Path
     [
         ({"modalities": ["rgb", "adio"]}, "unknown tokens 'adio'. Did you mean 'audio'?"),
         ({"modalities": ["rgb", "rgb/swin3d_demo"]}, "names a modality twice"),
-        ({"target": "flow", "drop": 0.5}, "unknown target modality 'flow'"),
+        ({"target": "flow", "drop": 0.5, "law": "target_only"}, "unknown target modality 'flow'"),
         ({"eval_split": "validaton"}, "unknown split 'validaton'. Did you mean 'validation'?"),
         ({"device": "cuda:7"}, "--device cuda:7 cannot be used here"),
         ({"resident": "gpu"}, "resident gpu needs a CUDA device"),

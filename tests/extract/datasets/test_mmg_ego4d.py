@@ -135,7 +135,9 @@ def test_numbers_for_classes_are_names_in_order_of_value(tmp_path: Path) -> None
         (f"z,{VIDEO},2,1,run,base", "2 to 1 s is no span of its video"),
         (f"z,{VIDEO},-1,1,run,base", "-1 to 1 s is no span of its video"),
         (f"z,{VIDEO},100,101,run,base", "100 to 101 s is no span of its video"),
-        (f"z,{VIDEO},0,1,,base", "it has no label"),
+        (f"z,{VIDEO},0,1,,base", "it has no label, and only clips in split train or unlabelled may lack one"),
+        (f"z,{VIDEO},0,1,,test", "it has no label, and only clips in split train or unlabelled may lack one"),
+        (f"z,{VIDEO},0,1,run,unlabelled", "split 'unlabelled': expected base or novel"),
         (f"z,{VIDEO},0,1,NaN,base", "it has no label, but 'NaN'"),
         (f'z,{VIDEO},"1,5",3,run,base', "start '1,5' is no number of seconds such as 12.5, nor HH:MM:SS.ss"),
         (f"z,{VIDEO},01:30,3,run,base", "start '01:30' is no number of seconds"),
@@ -167,6 +169,21 @@ def test_what_the_columns_are_read_as_is_said_and_two_for_one_meaning_are_refuse
     ]
     with pytest.raises(ConfigError, match=r"has 2 columns of the end: end, stop; keep one of them"):
         MmgEgo4d(write(tmp_path, f"video,start,end,stop,label,split\n{VIDEO},1,2,3,run,base\n"))
+
+
+@pytest.mark.parametrize("split", ["train", "unlabelled", "Unlabeled", "pretrain-unlabeled", ""])
+def test_unlabelled_clips_are_there_to_align_on(split: str, tmp_path: Path) -> None:
+    """They are in train, in no class and in neither set; the classes are those of the labelled clips."""
+    dataset = MmgEgo4d(write(tmp_path, LIST + f"z,{VIDEO},30,38,,{split}\n"))
+    assert dataset.tasks == {"action": ["cut wood", "wash dishes", "bake", "sew, by hand"]}
+    clip = dataset.segments.set_index("id").loc["z"]
+    assert (clip["split"], clip["class_set"], clip["action"]) == ("train", "", -1)
+    check_segments(dataset.segments, dataset.tasks)
+
+
+def test_a_list_without_any_label_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="none of its 1 clips has a label"):
+        MmgEgo4d(write(tmp_path, f"video,start,end,label,split\n{VIDEO},1,2,,train\n"))
 
 
 def test_an_id_used_twice_is_named_and_the_first_kept(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Few-shot episodes: the arithmetic by hand, the invariant of repeated supports, and what it needs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 import torch
 
 from mmcache.fuse import Model
+from mmcache.fuse.config import make_config
 from mmcache.fuse.fewshot import _accuracy, few_shot, novel_classes
+from mmcache.fuse.rows import choose_rows
 from mmcache.store import ConfigError, FeatureStore
 
 SMALL = {"ways": 2, "shots": 3, "queries": 4, "episodes": 50}
@@ -63,6 +66,52 @@ def test_every_pair_of_modality_sets_is_told(novel: tuple[Model, FeatureStore]) 
     again = few_shot(*novel, "validation", 8, **SMALL)
     assert again == found
     assert few_shot(*novel, "validation", 8, **SMALL, seed=1) != found
+
+
+@pytest.fixture(scope="module")
+def base_and_novel(write_small_store: Callable[..., Path]) -> Path:
+    """Base and novel clips in every split, unlabelled ones in train, as lists of MMG-Ego4D have them."""
+    splits = ["train"] * 18 + ["validation"] * 6 + ["test"] * 24
+    label = [row % 3 for row in range(48)]
+    label[15:18] = [-1] * 3
+    kinds = ["" if c < 0 else "novel" if c == 2 else "base" for c in label]
+    return write_small_store(splits, labels=label, class_set=kinds)
+
+
+def test_base_classes_are_learned_and_reported_and_novel_ones_are_not(base_and_novel: Path, make_run: Callable) -> None:
+    store, config = FeatureStore.open(base_and_novel), make_config("mmg", {"test": {"align_share": 0.5}})
+    rows = choose_rows(config, store, {"audio": "audio/enc", "rgb": "rgb/enc"}, "test")
+    kinds = store.segments["class_set"].to_numpy()
+    for chosen in (rows.train, rows.holdout, rows.evaluated):
+        assert set(kinds[chosen]) == {"base"}
+    assert set(kinds[rows.align]) == {"base", "novel", ""}, "alignment needs no labels"
+    result = json.loads((make_run("mmg", store=base_and_novel, epochs=4) / "summary.json").read_text())
+    assert result["n"] == 16, "top-1 is over the base classes of the test"
+    assert result["notes"] == [
+        "8 segments of 'test' are of novel classes and are not in the top-1 accuracy: "
+        "`mmcache evaluate RUN --few-shot` measures them by episodes"
+    ]
+
+
+def test_novel_classes_are_measured_by_episodes(write_small_store: Callable[..., Path], make_run: Callable) -> None:
+    """Also where a list puts novel clips into train, for supports: nothing learns their labels."""
+    splits, label = ["train"] * 24 + ["test"] * 24, [row % 3 for row in range(48)]
+    kinds = ["base" if c == 0 else "novel" for c in label]
+    path = write_small_store(splits, labels=label, class_set=kinds)
+    store = FeatureStore.open(path)
+    assert novel_classes(store, "test", "class").tolist() == [1, 2]
+    model = Model.load(make_run("mmg", store=path, epochs=2))
+    found = few_shot(model, store, "test", 8, ways=2, shots=3, queries=4, episodes=20)
+    assert (found["classes"], found["ways"]) == (2, 2)
+
+
+def test_a_test_of_novel_classes_alone_is_said(write_small_store: Callable[..., Path], make_run: Callable) -> None:
+    """Lists that say base and novel and nothing else: their top-1 is 0, and the note says why."""
+    kinds = ["base"] * 16 + ["novel"] * 16
+    path = write_small_store(["train"] * 16 + ["test"] * 16, labels=[0, 1] * 8 + [2] * 16, class_set=kinds)
+    result = json.loads((make_run("mmg", store=path) / "summary.json").read_text())
+    assert result["subsets"]["audio+rgb"]["class"]["top1"] == 0
+    assert any("16 segments of 'test' are of novel classes and are the only ones there" in n for n in result["notes"])
 
 
 def test_too_few_new_classes_are_said(novel: tuple[Model, FeatureStore], run: Path, store_path: Path) -> None:

@@ -112,6 +112,20 @@ def test_incomplete_segments_are_scored_as_they_are(run: Path) -> None:
     assert len(correctness(table, "verb")["rgb"]) == 38
 
 
+def test_missing_rates_may_count_what_is_missing_by_nature(run: Path) -> None:
+    """2 of the 40 segments lack imu for good; the result says what its rates are shares of."""
+    complete, natural = evaluate(run), evaluate(run, rates="natural")
+    assert (complete["rates_of"], natural["rates_of"]) == ("complete", "natural")
+    table, _ = subsets_table(run)
+    fixed = table[table["subset"] == NATURAL]["verb_top1"].to_numpy(bool)
+    top1 = correctness(table, "verb")
+    curve = natural["rates"]["imu"]["verb"]
+    assert list(curve) == ["5", "25", "50", "75", "100"]
+    assert curve["5"] == pytest.approx(natural["natural"]["verb"]), "nothing is lost but what nature took"
+    assert curve["100"] == pytest.approx(100 * np.concatenate([fixed, top1["audio+rgb"]]).mean())
+    assert {**natural, "rates": None, "rates_of": None} == {**complete, "rates": None, "rates_of": None}
+
+
 def test_a_modality_that_a_split_never_has_is_no_part_of_its_subsets(store_path: Path, write_store: Callable) -> None:
     path = write_store(lacking={"imu": list(range(60, 106))})
     trained = train("skip", {"width": 8, "heads": 2, "epochs": 1, "store": path, "out": path.parent / "r"})

@@ -42,6 +42,33 @@ def test_missing_sets_are_nested_and_of_the_right_size() -> None:
         assert values[-1] == pytest.approx(100 / N)
 
 
+@given(st.integers(1, 60), st.integers(0, 40), st.integers(0, 3))
+def test_what_is_missing_by_nature_counts_as_incomplete(complete: int, fixed: int, seed: int) -> None:
+    """Right in full, wrong without: at rate r, round(r N) of all N segments are incomplete, the fixed ones first."""
+    right, wrong = np.ones(complete, bool), np.zeros(complete, bool)
+    correct = {"A+V": right, "V": wrong, "A": right}
+    curve = protocols.missing_rate_curve(correct, "A", seed, natural=np.zeros(fixed, bool))
+    n = complete + fixed
+    for rate, value in curve.items():
+        if fixed and rate == next(iter(curve)):
+            assert value == pytest.approx(100 * complete / n)
+        else:
+            assert value == pytest.approx(100 * (1 - round(int(rate) * n / 100) / n))
+    reached = {str(rate) for rate in protocols.RATES if round(rate * n / 100) >= fixed}
+    assert set(curve) == reached | ({str(round(100 * fixed / n))} if fixed else set())
+    if not fixed:
+        assert curve == protocols.missing_rate_curve(correct, "A", seed)
+
+
+def test_ego4d_ars_rates_begin_where_nature_does() -> None:
+    """27 of 100 clips have no sound: MMT's columns 27, 50, 75 and 100 %."""
+    correct = {"audio+rgb": np.ones(73, bool), "rgb": np.zeros(73, bool), "audio": np.ones(73, bool)}
+    natural = np.arange(27) < 9
+    curve = protocols.missing_rate_curve(correct, "audio", natural=natural)
+    assert list(curve) == ["27", "50", "75", "100"]
+    assert list(curve.values()) == pytest.approx([82.0, 59.0, 34.0, 9.0])
+
+
 def test_patterns_lose_every_modality_equally_often() -> None:
     """At 70 %, a third of the 70 % lacks each of the three."""
     right, wrong = np.ones(N, bool), np.zeros(N, bool)

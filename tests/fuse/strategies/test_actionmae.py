@@ -47,6 +47,38 @@ def test_targets_pull_nothing_towards_them(small_model: Callable, random_batch) 
         assert (gradient is not None and bool(gradient.any())) == moves
 
 
+def normed_before(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The paper's Eqs. 3 and 4: attention and MLP of what is normed, added to what is not."""
+    y = x + layer.self_attn(*[layer.norm1(x)] * 3, need_weights=False)[0]
+    return y + layer.linear2(torch.nn.functional.gelu(layer.linear1(layer.norm2(y))))
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_layers_are_those_of_the_papers_equations(norm: str, small_model: Callable) -> None:
+    """Of the pool over a modality's tokens, of the encoder and of the decoder; post is the official code."""
+    options = {} if norm == "pre" else {"block_norm": norm}
+    model = small_model("actionmae", **options)
+    x = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    for stack in (model.pools[0].encoder, model.fill.encoder, model.fill.decoder):
+        expected = x
+        for layer in stack.layers:
+            expected = normed_before(layer, expected)
+        close = torch.allclose(stack(x), expected, atol=1e-5)
+        assert close == (norm == "pre")
+
+
+def test_without_memory_it_is_table_7a(small_model: Callable, random_batch) -> None:
+    """The encoder reads the kept vectors alone, and gradients flow through all that is left."""
+    model = small_model("actionmae", memory=0)
+    assert model.fill.memory.numel() == 0
+    trace = model.trace(random_batch.tokens, None, KEPT, torch.ones_like(KEPT))
+    (trace.losses["reconstruction"] + trace.outputs.mean()["verb"].sum()).backward()
+    assert float(trace.losses["reconstruction"].detach()) > 0
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.fill.parameters() if p.numel())
+    encoded = model.fill._decode(torch.randn(7, 3, 16), KEPT)[1]
+    assert encoded.shape == (7, 3, 16)
+
+
 @pytest.mark.parametrize("option", ["rec_slots", "rec_complete", "rec_positions", "rec_order", "rec_end", "memory"])
 def test_the_code_differs_from_the_paper_in_named_options(option: str, small_model: Callable, random_batch) -> None:
     code = {

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from mmcache.fuse.episodes import draw_episodes, episode_masks
 from mmcache.fuse.evaluation import correctness, score
 from mmcache.fuse.holdout import split_holdout
 from mmcache.fuse.losses.prototypes import prototype_logits, prototypes
+from mmcache.fuse.objective import Objective
+from mmcache.fuse.phases import only_aligns
 from mmcache.fuse.protocols import accuracy
 from mmcache.store import ConfigError, FeatureStore
 
@@ -87,7 +90,7 @@ def test_zero_shot_learns_labels_from_the_chosen_modalities_alone(store_copy: Pa
 
 def test_zero_shot_picks_its_epoch_without_labels_of_what_it_never_saw(store_copy: Path, tmp_path: Path) -> None:
     """The accuracy that picks the epoch is that of audio, IMU and both."""
-    options = {**QUICK, "store": store_copy, "train_modalities": ["audio", "imu"], "epochs": 1, "seed": 1}
+    options = {**QUICK, "store": store_copy, "train_modalities": ["audio", "imu"], "epochs": 1, "seed": 1, "align": 0.0}
     trained = train("mmg", {**options, "out": tmp_path / "run"})
     store, model = FeatureStore.open(store_copy), Model.load(trained.path)
     _, held = split_holdout(store, store.rows("train"), 0.1, 1)
@@ -95,6 +98,57 @@ def test_zero_shot_picks_its_epoch_without_labels_of_what_it_never_saw(store_cop
     expected = np.mean([accuracy(correct[name]) for name in ("audio", "imu", "audio+imu")])
     assert metrics(trained.path)[0]["holdout"]["verb"] == pytest.approx(expected, abs=1e-4)
     assert len(correct) == 7
+
+
+def test_zero_shot_aligns_first_and_then_learns_labels_by_cross_entropy_alone(
+    small_model: Callable, small_objective: Callable, random_batch
+) -> None:
+    """The slides' table: L_align without labels, then L_CE; only the regular setting adds both up."""
+    model = small_model("mmg")
+    kept = np.ones((7, 3), bool)
+    options = {"train_modalities": ["audio", "imu"], "align_share": 0.5, "epochs": 4}
+    zero_shot = small_objective("mmg", model, **options)
+    for epoch, part in ((0, "align"), (1, "align"), (2, "ce"), (3, "ce")):
+        parts = zero_shot.parts(model, zero_shot.sample(random_batch.batch(), kept, epoch), epoch)
+        assert list(parts) == [part]
+        torch.testing.assert_close(zero_shot.weigh(parts, epoch)["loss"], parts[part])
+    regular = small_objective("mmg", model)
+    assert set(regular.parts(model, regular.sample(random_batch.batch(), kept, 1), 1)) == {"align", "ce"}
+
+
+@pytest.mark.parametrize("strategy", ["mmg", "actionmae", "compass", "macjepa", "shaspec"])
+def test_labelled_epochs_never_see_what_labels_are_not_learned_from(
+    strategy: str, store_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is there of rgb, no loss of theirs reads it: alignment, targets, slow copies and teachers' sight."""
+    seen: list[tuple[bool, bool]] = []
+    parts = Objective.parts
+
+    def spy(self: Objective, model: Model, sample: Any, epoch: int, autocast: bool = False) -> Any:
+        rgb = self.names.index("rgb")
+        aligns = only_aligns(self.config, epoch)
+        seen.append((aligns, bool((sample.present | sample.kept)[:, rgb].any())))
+        return parts(self, model, sample, epoch, autocast)
+
+    monkeypatch.setattr(Objective, "parts", spy)
+    share = 0.5 if strategy == "mmg" else 0.0
+    options = {**QUICK, "epochs": 2, "store": store_copy, "align_share": share, "train_modalities": ["audio", "imu"]}
+    train(strategy, {**options, "out": tmp_path / "run"})
+    assert seen
+    for aligns, has_rgb in seen:
+        assert aligns or not has_rgb
+    assert any(has_rgb for aligns, has_rgb in seen if aligns) == (strategy == "mmg")
+
+
+def test_alignment_without_epochs_of_its_own_is_refused_where_it_could_reach_nothing(
+    store_copy: Path, tmp_path: Path
+) -> None:
+    options = {**QUICK, "store": store_copy, "out": tmp_path / "run", "train_modalities": ["audio", "imu"]}
+    with pytest.raises(ConfigError, match=r"nothing there to align with rgb: give --set align_share=0\.5"):
+        train("mmg", options)
+    with pytest.raises(ConfigError, match="align_share needs an epoch to align in and one to learn labels in"):
+        train("mmg", {**options, "align_share": 0.5, "epochs": 1})
+    assert train("mmg", {**options, "epochs": 1, "anchor": "audio"}).result["n"] == 10
 
 
 @pytest.mark.parametrize("modalities", [["audio"], ["imu", "rgb"]])
