@@ -186,6 +186,7 @@ def _show_plan(plan: "Plan") -> None:
 
 def _show_summary(summary: "ExtractSummary") -> None:
     from mmcache.cli.console import out, table
+    from mmcache.store.failure_groups import group_lines
 
     if summary.settled == 0:
         out.print(f"Nothing to do: {summary.store} has everything this command asks for.")
@@ -198,9 +199,5 @@ def _show_summary(summary: "ExtractSummary") -> None:
     rows = [[modality, *(counts[name] for name in names)] for modality, counts in summary.counts.items()]
     out.print(table("", ["modality", "cached", "missing", "failed", "to do"], rows))
     for title, lines in (("Failed", summary.failures), ("Noted", summary.notes)):
-        groups: dict[tuple[str, str], list[str]] = {}
-        for line in lines:
-            groups.setdefault((line["modality"], line["reason"]), []).append(line["id"])
-        for (modality, reason), ids in groups.items():
-            more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-            out.print(f"{title}: {modality} of {ids[0]}{more}: {reason}", markup=False)
+        for group in group_lines(lines):
+            out.print(f"{title}: {group}", markup=False)

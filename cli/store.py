@@ -1,11 +1,12 @@
 """mmcache store: look at a store, check and mend it, make others of it, and exchange it with HDF5 and .npy files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from mmcache.store.feature_store import FeatureStore
     from mmcache.store.imported import Imported
     from mmcache.store.repair import Repair
     from mmcache.store.verify import Finding
@@ -26,16 +27,19 @@ def info(
     from mmcache.store.feature_store import FeatureStore
     from mmcache.store.info import describe
 
-    described = describe(FeatureStore.open(path))
+    store = FeatureStore.open(path)
     if as_json:
-        print_json(described)
+        print_json(describe(store))
     else:
-        _show_info(path, described)
+        _show_info(path, store)
 
 
-def _show_info(path: str, described: dict[str, Any]) -> None:
+def _show_info(path: str, store: "FeatureStore") -> None:
     from mmcache.cli.console import out, size, table
+    from mmcache.store.failure_groups import group_lines
+    from mmcache.store.info import describe
 
+    described = describe(store)
     total = f", {size(described['bytes'])}" if described["bytes"] is not None else ""
     out.print(f"{path}: {described['dataset']}, {described['segments']} segments{total}", markup=False)
     tasks = ", ".join(f"{task} ({count} classes)" for task, count in described["tasks"].items())
@@ -59,8 +63,8 @@ def _show_info(path: str, described: dict[str, Any]) -> None:
         [a["name"], split, *counts.values()] for a in described["arrays"] for split, counts in a["coverage"].items()
     ]
     out.print(table("", ["tokens", "split", "cached", "missing", "failed", "to do"], rows, text_columns=2))
-    for reason, count in described["failures"].items():
-        out.print(f"failed: {count} x {reason}", markup=False)
+    for group in group_lines(store.failures):
+        out.print(f"failed: {group}", markup=False)
 
 
 @app.command(epilog="Example: mmcache store verify cache/epic.zarr --repair")
@@ -101,15 +105,17 @@ def verify(
 
 def _show_findings(path: Path, findings: "list[Finding]") -> None:
     from mmcache.cli.console import out
+    from mmcache.store.failure_groups import group_reasons
 
-    for finding in findings:
-        out.print(str(finding), markup=False)
+    for group in group_reasons((finding.where, finding.problem, finding.segments) for finding in findings):
+        out.print(str(group), markup=False)
     if findings:
         out.print(f"{path}: {len(findings)} problems", markup=False)
 
 
 def _show_repair(path: Path, result: "Repair") -> None:
     from mmcache.cli.console import out
+    from mmcache.store.failure_groups import group_reasons
 
     if not result.found:
         out.print(f"{path}: sound, nothing to repair", markup=False)
@@ -117,8 +123,8 @@ def _show_repair(path: Path, result: "Repair") -> None:
         out.print(f"{name}: {count} segments to be done again by what made them, e.g. `mmcache extract`", markup=False)
     if result.found and not result.left:
         out.print(f"{path}: repaired", markup=False)
-    for finding in result.left:
-        out.print(f"not repaired: {finding}", markup=False)
+    for group in group_reasons((finding.where, finding.problem, finding.segments) for finding in result.left):
+        out.print(f"not repaired: {group}", markup=False)
 
 
 @app.command(epilog="Example: mmcache store reduce cache/epic.zarr --k 100")

@@ -18,8 +18,10 @@ from mmcache.extract.media.base import (
     SkeletonRequest,
     VideoRequest,
 )
+from mmcache.extract.media.oracle import OracleRequest
 from mmcache.store.errors import MmcacheError
 from mmcache.store.layout import token_bytes
+from mmcache.store.oracle import WIDTH
 
 _REPEATS = 3
 
@@ -93,6 +95,8 @@ def sample_media(request: MediaRequest, seed: int = 0) -> NDArray[Any]:
         return rng.normal(0, 1, (request.frames, request.bodies, request.joints, 3)).astype(np.float32)
     if isinstance(request, BoxesRequest):
         return _boxes(request, rng)
+    if isinstance(request, OracleRequest):
+        return rng.normal(0, 1, (request.tokens, WIDTH)).astype(np.float32)
     raise TypeError(f"no sample of {type(request).__name__}")
 
 

@@ -8,21 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.extract.cluster import Place
-from mmcache.extract.worker import ExtractWorker
+from mmcache.extract.shard_case import Death
+from mmcache.extract.worker import ExtractWorker, ShardTask
 from mmcache.store import layout
 from mmcache.store.errors import ConfigError, MmcacheError
 
 START_S = 120.0  # how long a worker may take to report in
 _GONE_S = 10.0  # how long a killed one may take to go
 _ATTEMPTS = 3
+_MEASURE_S = 300.0  # how long measuring may take; who is slower gets no estimate
+_FATAL = "Fatal Python error: "  # what the interpreter writes before it dies of a signal
 
 
 @dataclasses.dataclass(eq=False)
 class Worker:
-    """One actor and the room it was made for."""
+    """One actor, the room it was made for, and the file in which it says what it crashed of."""
 
     actor: Any
     place: Place
+    trace: Path
 
 
 class Crew:
@@ -45,6 +49,7 @@ class Crew:
         self._probe = root / layout.WORK / f"probe-{self._token[:8]}"  # a worker that can read it sees the same disk
         self._probe.parent.mkdir(parents=True, exist_ok=True)
         self._probe.write_text(self._token)
+        self._made = 0  # workers started so far
         self.deaths = _deaths(ray)
         self.ready: list[Worker] = []
         self.starting: dict[Any, Worker] = {}
@@ -63,7 +68,10 @@ class Crew:
             scheduling_strategy=NodeAffinitySchedulingStrategy(place.node, soft=True),
         ).remote(place.threads)
         report = actor.unseen.remote(self._probe, self._token, self._media)
-        self.starting[report] = Worker(actor, place)
+        self._made += 1
+        trace = self._probe.with_name(f"{self._probe.name}-trace-{self._made}")
+        actor.leave_trace.remote(trace)
+        self.starting[report] = Worker(actor, place, trace)
 
     def gather(self) -> None:
         """Wait until every worker has reported in; those that take too long are left to come later.
@@ -104,6 +112,17 @@ class Crew:
         self.ready.append(worker)
         return worker
 
+    def bury(self, worker: Worker) -> Death:
+        """Replace a worker that died, and say what of."""
+        self.lose(worker)
+        try:
+            trace = worker.trace.read_text(errors="replace")
+        except OSError:  # its node is gone
+            trace = ""
+        if trace.startswith(_FATAL):
+            return Death(f"crashes the process ({trace.splitlines()[0].removeprefix(_FATAL)})", True)
+        return Death("ends the process, as the kernel does where memory runs out")
+
     def lose(self, worker: Worker) -> None:
         """Replace a worker that died or is not wanted any more; its place is taken as soon as there is room."""
         with contextlib.suppress(Exception):  # it may be gone already
@@ -142,6 +161,17 @@ class Crew:
             "or a smaller encoder with --encoder."
         )
 
+    def measure(self, turn: int, task: ShardTask) -> float | None:
+        """Seconds a segment of `task` takes; None where the worker died over it, or is too slow to wait for."""
+        if not self.ready:
+            self._await_one()
+        worker = self.ready[turn % len(self.ready)]
+        try:
+            return float(self._ray.get(worker.actor.measure.remote(task), timeout=_MEASURE_S))
+        except (*self.deaths, self._ray.exceptions.GetTimeoutError):
+            self.lose(worker)
+            return None
+
     def _await_one(self) -> None:
         done, _ = self._ray.wait(list(self.starting), timeout=START_S)
         for report in done:
@@ -150,7 +180,8 @@ class Crew:
             raise MmcacheError(f"no worker is left, and none could be started within {START_S:.0f} s; see `ray status`")
 
     def close(self) -> None:
-        self._probe.unlink(missing_ok=True)
+        for file in self._probe.parent.glob(f"{self._probe.name}*"):
+            file.unlink(missing_ok=True)
 
 
 def get(ray: Any, reference: Any) -> Any:

@@ -7,13 +7,15 @@ from collections import Counter, defaultdict, deque
 from typing import Any, Protocol
 
 from mmcache.extract.crew import START_S, Crew, Worker, get
+from mmcache.extract.datasets.base import Source
+from mmcache.extract.shard_case import Death, ShardCase, Step, Trial
 from mmcache.extract.worker import ShardTask
 from mmcache.store.errors import MmcacheError
 
 _POLL_S = 0.3
-_ATTEMPTS = 3  # of one shard, when the worker under it dies
 _SLOW = 2.0  # times the usual time of a shard, after which an idle worker does it too
 _SLOW_AT_LEAST_S = 5.0
+_SILENT_S = 600.0  # after which a worker that does not say how far it is counts as dead
 _FINISH_S = 60.0  # how long workers may take to keep what they have when the run is stopped
 
 
@@ -49,20 +51,29 @@ class NoProgress:
         return None
 
 
-Key = tuple[str, int]  # modality and shard
-
-
 @dataclasses.dataclass(eq=False)
 class _Run:
-    """One worker at one shard."""
+    """One worker at one step of a shard.
+
+    Attributes:
+        whole: whether the step is all of the shard.
+        began, heard: when it was handed out, and when the worker last answered; on the monotonic clock.
+        asked: the question how far it is, where that is not answered yet.
+        done: segments done, as last heard.
+    """
 
     worker: Worker
-    task: ShardTask
+    case: ShardCase
+    step: Step
+    whole: bool
     began: float
+    heard: float
+    asked: Any = None
+    done: int = 0
 
     @property
-    def key(self) -> Key:
-        return self.task.modality, self.task.shard
+    def modality(self) -> str:
+        return self.case.task.modality
 
 
 class Dispatch:
@@ -70,10 +81,10 @@ class Dispatch:
 
     def __init__(self, ray: Any, crew: Crew, tasks: list[ShardTask], progress: Progress) -> None:
         self._ray, self._crew, self._progress = ray, crew, progress
-        self._tasks = deque(tasks)
+        blamed: set[Source] = set()
+        self._cases = deque(ShardCase(task, blamed) for task in tasks)  # those that nobody works on
         self._running: dict[Any, _Run] = {}
         self._settled: Counter[str] = Counter()
-        self._attempts: Counter[Key] = Counter()
         self._seconds: defaultdict[str, list[float]] = defaultdict(list)  # modality -> those of finished shards
 
     def run(self) -> bool:
@@ -83,7 +94,7 @@ class Dispatch:
             MmcacheError: the workers keep dying on one shard, or none is left; or what a worker raised.
         """
         try:
-            while self._tasks or self._running:
+            while self._cases or self._running:
                 self._hand_out()
                 self._wait(_POLL_S)
                 self._progress.update(dict(self._settled + self._under_way()))
@@ -93,27 +104,39 @@ class Dispatch:
         return True
 
     def _hand_out(self) -> None:
-        """Give every idle worker a shard: the next one, or at the end one that takes too long elsewhere."""
+        """Give every idle worker a step: of the next shard, or at the end of one that takes too long elsewhere."""
         busy = {run.worker for run in self._running.values()}
         for worker in [worker for worker in self._crew.ready if worker not in busy]:
-            task = self._tasks.popleft() if self._tasks else self._straggling()
-            if task is None:
+            if any(run.step.quiet for run in self._running.values()):
                 return
-            self._running[worker.actor.run.remote(task)] = _Run(worker, task, time.monotonic())
+            if not self._cases:
+                late = self._straggling()
+                if late is None:
+                    return
+                self._begin(worker, late.case)
+            elif self._cases[0].next().quiet and self._running:
+                return  # the others end first
+            else:
+                self._begin(worker, self._cases.popleft())
 
-    def _straggling(self) -> ShardTask | None:
+    def _begin(self, worker: Worker, case: ShardCase) -> None:
+        step, now = case.next(), time.monotonic()
+        call = {Trial.RUN: worker.actor.run, Trial.ALONE: worker.actor.measure, Trial.CONTROL: worker.actor.control}
+        self._running[call[step.trial].remote(step.task)] = _Run(worker, case, step, case.is_whole, now, now)
+
+    def _straggling(self) -> _Run | None:
         """The shard that has run longest, where that is far longer than its like took and it is not done twice yet."""
-        copies = Counter(run.key for run in self._running.values())
+        copies = Counter(run.case for run in self._running.values())
         for run in sorted(self._running.values(), key=lambda run: run.began):
-            usual = self._seconds[run.task.modality]
-            if not usual or copies[run.key] > 1:
+            usual = self._seconds[run.modality]
+            if not usual or copies[run.case] > 1 or run.step.trial is not Trial.RUN:
                 continue
             if time.monotonic() - run.began > max(_SLOW_AT_LEAST_S, _SLOW * statistics.median(usual)):
-                return run.task
+                return run
         return None
 
     def _wait(self, seconds: float) -> None:
-        """Take in whatever comes first within `seconds`: a shard done, a worker dead, a worker ready."""
+        """Take in whatever comes first within `seconds`: a step done, a worker dead, a worker ready."""
         awaited = [*self._running, *self._crew.starting]
         if not self._running and not self._crew.ready:
             seconds = START_S  # all died; one must come back
@@ -132,40 +155,64 @@ class Dispatch:
     def _finish(self, reference: Any) -> None:
         run = self._running.pop(reference)
         try:
-            self._settled[run.task.modality] += get(self._ray, reference)
-        except self._crew.deaths as error:
-            self._crew.lose(run.worker)
-            if run.key in {other.key for other in self._running.values()}:
-                return  # another worker has it too
-            self._attempts[run.key] += 1
-            if self._attempts[run.key] == _ATTEMPTS:
-                raise MmcacheError(
-                    f"the worker died {_ATTEMPTS} times on shard {run.task.shard} of {run.task.modality}, perhaps for "
-                    "want of memory: try a smaller --batch-size or fewer --workers. Finished shards are kept."
-                ) from error
-            self._tasks.append(run.task)
+            result = get(self._ray, reference)
+        except self._crew.deaths:
+            death = self._crew.bury(run.worker)
+            if run.case not in {other.case for other in self._running.values()}:  # else another worker has it too
+                run.case.died(death)
+                self._cases.append(run.case)
             return
-        self._seconds[run.task.modality].append(time.monotonic() - run.began)
-        for late, other in list(self._running.items()):
-            if other.key == run.key:
-                del self._running[late]
-                self._crew.remove(other.worker)
+        if run.step.trial is Trial.RUN:
+            self._settled[run.modality] += result
+        if run.whole:
+            self._seconds[run.modality].append(time.monotonic() - run.began)
+        self._remove(run.case)
+        run.case.passed()
+        if not run.case.is_done:
+            self._cases.append(run.case)
+
+    def _remove(self, case: ShardCase) -> None:
+        """Kill the workers that are at a shard, and wait until they can write no more."""
+        for reference, run in list(self._running.items()):
+            if run.case is case:
+                del self._running[reference]
+                self._crew.remove(run.worker)
 
     def _under_way(self) -> Counter[str]:
         """Segments done of the shards being worked on; a worker that is slow to answer is not waited for."""
-        asked = {run.worker.actor.progress.remote(): run for run in self._running.values()}
+        for run in self._running.values():
+            run.asked = run.asked or run.worker.actor.progress.remote()
+        asked = {run.asked: run for run in self._running.values()}
         answered, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=_POLL_S) if asked else ([], [])
-        done: dict[Key, int] = {}
         for reference in answered:
+            run = asked[reference]
+            run.asked = None
             try:
-                key = asked[reference].key
-                done[key] = max(done.get(key, 0), self._ray.get(reference))
+                run.done, overdue = self._ray.get(reference)
             except self._crew.deaths:
                 continue  # its shard's own reference reports the death
+            run.heard = time.monotonic()
+            if overdue:
+                limit = f"{run.step.task.patience_s / 60:.0f} min and a second for each MB"
+                self._give_up(run, Death(f"does not end within {limit}", certain=True, suspects=overdue))
+        for run in list(self._running.values()):
+            if time.monotonic() - run.heard > _SILENT_S:
+                self._give_up(run, Death("stops the process"))
+        done: dict[ShardCase, int] = {}
+        for run in self._running.values():
+            if run.step.trial is Trial.RUN:
+                done[run.case] = max(done.get(run.case, 0), run.done)
         out: Counter[str] = Counter()
-        for (modality, _), count in done.items():
-            out[modality] += count
+        for case, count in done.items():
+            out[case.task.modality] += count
         return out
+
+    def _give_up(self, run: _Run, death: Death) -> None:
+        """End a step that hangs, with whoever else is at that shard."""
+        if run in self._running.values():
+            self._remove(run.case)
+            run.case.died(death)
+            self._cases.append(run.case)
 
     def _stop(self) -> None:
         """Have every worker keep the part of its shard that is done. A second Ctrl-C does not wait for it."""
@@ -175,7 +222,8 @@ class Dispatch:
             done, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=_FINISH_S)
             for reference in done:
                 try:
-                    self._settled[self._running[reference].task.modality] += self._ray.get(reference)
+                    if self._running[reference].step.trial is Trial.RUN:
+                        self._settled[self._running[reference].modality] += self._ray.get(reference)
                 except self._ray.exceptions.RayError:
                     continue  # it is lost, as the run is
             self._progress.update(dict(self._settled))

@@ -11,7 +11,7 @@ from mmcache.extract.crew import Crew
 from mmcache.extract.dispatch import Dispatch, NoProgress, Progress
 from mmcache.extract.encoders import NO_WEIGHTS, PRETRAINED, RANDOM, augment, entry_of
 from mmcache.extract.plan import ModalityPlan, Plan
-from mmcache.extract.worker import Job, ShardTask
+from mmcache.extract.worker import PATIENCE_S, Job, ShardTask
 from mmcache.store.atomic import remove_leftovers
 from mmcache.store.create import create_store
 from mmcache.store.errors import TooManyFailures
@@ -204,6 +204,7 @@ def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[Sh
                 views=config.views,
                 mirrors=plan.dataset.mirrors,
                 more=_more(plan, part),
+                patience_s=PATIENCE_S,
             )
         )
     return tasks
@@ -219,12 +220,16 @@ def _more(plan: Plan, part: ModalityPlan) -> dict[str, Any]:
 
 
 def _expected_seconds(crew: Crew, tasks: dict[str, list[ShardTask]], workers: int) -> dict[str, float]:
-    """Modality -> how long it will take; a modality of few windows is not worth the measuring."""
+    """Modality -> how long it will take; a modality of few windows is not worth the measuring.
+
+    Nothing is said of a modality over whose first window a worker died or hung: what is to blame, its shard will show.
+    """
     out = {}
     for i, (modality, part) in enumerate(tasks.items()):
         if sum(len(task.windows) for task in part) >= _MEASURED_FROM:
-            each: float = crew.ask(i, "measure", part[0])
-            out[modality] = each * sum(task.to_settle for task in part) / workers
+            each = crew.measure(i, part[0])
+            if each is not None:
+                out[modality] = each * sum(task.to_settle for task in part) / workers
     return out
 
 

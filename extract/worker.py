@@ -5,6 +5,7 @@ the present ones.
 """
 
 import dataclasses
+import faulthandler
 import os
 import time
 from collections import deque
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmcache.extract.check import sample_media
 from mmcache.extract.datasets.base import Source
 from mmcache.extract.encoders import build_encoder
 from mmcache.extract.encoders.base import Encoder
@@ -28,7 +30,9 @@ from mmcache.store.layout import Presence
 from mmcache.store.shard_commit import ShardCommit
 from mmcache.store.writer import TokenWriter
 
+PATIENCE_S = 300.0
 _SEEN_S = 5.0  # a network disk may show a new file this late
+_MOST_MB = 3300.0  # of a larger file, a segment is a part
 _AHEAD = 2  # batches being decoded beyond the one being encoded
 
 
@@ -36,7 +40,8 @@ _AHEAD = 2  # batches being decoded beyond the one being encoded
 class Job:
     """One segment to settle; no source means it is missing.
 
-    `settled` ones are cached already: they are encoded along with their window and not written.
+    `settled` ones are cached already: they are encoded along with their window and not written. `failed` is the reason
+    of those that are known to kill or hang whoever reads them: they are not read again.
     """
 
     row: int
@@ -45,6 +50,7 @@ class Job:
     stop_s: float
     source: Source | None
     settled: bool = False
+    failed: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +69,9 @@ class ShardTask:
     views: int = 1
     mirrors: bool = False  # whether augmented views may be mirrored
     more: dict[str, Any] = dataclasses.field(default_factory=dict)  # done to the media besides, for the fingerprint
+    patience_s: float = (
+        PATIENCE_S  # how long the reading of one view may take, and a second more for each MB of its files
+    )
 
     @property
     def to_settle(self) -> int:
@@ -92,6 +101,7 @@ class ExtractWorker:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._loaded: tuple[tuple[str, str], Encoder] | None = None
         self._done = 0  # segments of the running task, for the progress bar
+        self._reads: dict[int, float] = {}  # row being read -> when it is overdue, on the monotonic clock
         self._stopping = False
 
     def unseen(self, probe: Path, token: str, media: list[Path]) -> list[str]:
@@ -118,6 +128,11 @@ class ExtractWorker:
         """
         return self._encoder(encoder, weights).fingerprint(k, more)
 
+    def leave_trace(self, path: Path) -> None:
+        """Have the interpreter write to `path` what ended this process, should it crash."""
+        self._trace = open(path, "wb")  # noqa: SIM115 - open as long as the process lives
+        faulthandler.enable(self._trace, all_threads=False)
+
     def measure(self, task: ShardTask) -> float:
         """Seconds a segment takes, as found on the first window of `task`; nothing is written."""
         encoder = self._encoder(task.encoder, task.weights)
@@ -128,9 +143,15 @@ class ExtractWorker:
             self._encode(encoder, window)
         return (time.perf_counter() - began) / max(1, count)
 
-    def progress(self) -> int:
-        """Segments done of the task that is running."""
-        return self._done
+    def control(self, task: ShardTask) -> None:
+        """Load the encoder of `task` and encode noise with it: who survives this is not killed by the encoder."""
+        encoder = self._encoder(task.encoder, task.weights)
+        encoder.encode(encoder.preprocess(sample_media(encoder.info.request))[None])
+
+    def progress(self) -> tuple[int, list[int]]:
+        """Segments done of the task that is running, and rows whose reading takes longer than it has patience for."""
+        now = time.monotonic()
+        return self._done, [row for row, until in list(self._reads.items()) if now > until]
 
     def stop(self) -> None:
         """Have the running task end after the window it is at, keeping what is done."""
@@ -172,7 +193,7 @@ class ExtractWorker:
             try:
                 while True:
                     while len(pending) <= _AHEAD and (window := next(windows, None)) is not None:
-                        pending.append([pool.submit(_load, job, encoder, task) for job in window])
+                        pending.append([pool.submit(self._load, job, encoder, task) for job in window])
                     if not pending:
                         return
                     yield [future.result() for future in pending.popleft()]
@@ -180,6 +201,32 @@ class ExtractWorker:
                 for futures in pending:
                     for future in futures:
                         future.cancel()
+
+    def _load(self, job: Job, encoder: Encoder, task: ShardTask) -> Outcome:
+        """Read and preprocess one segment. Whatever is wrong with its media becomes its reason, never an exception."""
+        if job.failed is not None:
+            return Outcome(job, Presence.FAILED, note=job.failed)
+        if job.source is None:
+            return Outcome(job, Presence.MISSING)
+        try:
+            views, note = [], None
+            patience_s = task.patience_s + min(_MOST_MB, sum(map(_megabytes, job.source.paths)))
+            for view in range(task.views):
+                self._reads[job.row] = time.monotonic() + patience_s
+                request = dataclasses.replace(encoder.info.request, part=part_of_view(job.segment, view))
+                reading = read_media(job.source.of_segment(job.segment), job.start_s, job.stop_s, request)
+                drawn = view_of(job.segment, view, task.mirrors)
+                views.append(encoder.preprocess(reading.array, drawn, task.modality))
+                note = note or reading.note
+            return Outcome(job, Presence.CACHED, torch.stack(views), note)
+        except NoMedia as reason:
+            return Outcome(job, Presence.MISSING, note=str(reason))
+        except (MediaError, StoreError) as reason:
+            return Outcome(job, Presence.FAILED, note=str(reason))
+        except Exception as error:  # a decoder's own surprise: one segment's loss, with its name
+            return Outcome(job, Presence.FAILED, note=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        finally:
+            self._reads.pop(job.row, None)
 
     def _encode(self, encoder: Encoder, window: list[Outcome]) -> NDArray[np.floating] | None:
         """(b, V, n, D) tokens of the window's segments that have media, encoded one view after another."""
@@ -209,22 +256,9 @@ class ExtractWorker:
                 commit.report(job.segment, outcome.status, outcome.note)
 
 
-def _load(job: Job, encoder: Encoder, task: ShardTask) -> Outcome:
-    """Read and preprocess one segment. Whatever is wrong with its media becomes its reason, never an exception."""
-    if job.source is None:
-        return Outcome(job, Presence.MISSING)
+def _megabytes(path: Path) -> float:
+    """The size of a file, which says how long it may take to read; 0 where there is none."""
     try:
-        views, note = [], None
-        for view in range(task.views):
-            request = dataclasses.replace(encoder.info.request, part=part_of_view(job.segment, view))
-            reading = read_media(job.source.of_segment(job.segment), job.start_s, job.stop_s, request)
-            drawn = view_of(job.segment, view, task.mirrors)
-            views.append(encoder.preprocess(reading.array, drawn, task.modality))
-            note = note or reading.note
-        return Outcome(job, Presence.CACHED, torch.stack(views), note)
-    except NoMedia as reason:
-        return Outcome(job, Presence.MISSING, note=str(reason))
-    except (MediaError, StoreError) as reason:
-        return Outcome(job, Presence.FAILED, note=str(reason))
-    except Exception as error:  # a decoder's own surprise: one segment's loss, with its name
-        return Outcome(job, Presence.FAILED, note=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        return os.stat(path).st_size / 1e6
+    except OSError:
+        return 0.0

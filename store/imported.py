@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcache.store.errors import TooManyFailures
+from mmcache.store.failure_groups import group_lines
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.layout import Presence
 from mmcache.store.source import ALL_ZERO
@@ -55,13 +56,8 @@ class Imported:
                 f"{name}: all tokens of {_segments(ids)} are zero. If these stand for missing ones, leave their files "
                 "out (HDF5: 'present' 0) and import into a new store"
             )
-        failures: dict[str, list[str]] = {}
-        for line in store.failures:
-            name = f"{line['modality']}/{line['encoder']}"
-            if name in self.arrays:
-                failures.setdefault(f"{name}: {line['reason']}", []).append(line["id"])
-        for reason, ids in sorted(failures.items(), key=lambda item: -len(item[1])):
-            out.append(f"failed: {reason}: {_segments(ids)}")
+        ours = (line for line in store.failures if f"{line['modality']}/{line['encoder']}" in self.arrays)
+        out += [f"failed: {group}" for group in group_lines(ours)]
         if TRAIN not in store.meta.splits:
             counts = ", ".join(f"{split} ({count})" for split, count in store.meta.splits.items())
             out.append(f"no segment is in the split 'train', from which `mmcache fuse` learns; there are {counts}")

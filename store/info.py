@@ -1,11 +1,11 @@
 """What a store holds, in figures."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmcache.store.failure_groups import group_lines
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.layout import Presence
 from mmcache.store.location import is_remote
@@ -25,12 +25,8 @@ def describe(store: FeatureStore) -> dict[str, Any]:
         "tasks": {task: len(classes) for task, classes in store.tasks.items()},
         "bytes": _bytes(store.path),
         "arrays": [_describe_array(store, f"{modality}/{encoder}") for modality, encoder in store.arrays],
-        "failures": dict(Counter(map(_failure, store.failures)).most_common()),
+        "failures": [group.to_json() for group in group_lines(store.failures)],
     }
-
-
-def _failure(line: dict[str, Any]) -> str:
-    return f"{line['modality']}/{line['encoder']}: {line['reason']}"
 
 
 def _describe_array(store: FeatureStore, name: str) -> dict[str, Any]:

@@ -22,7 +22,10 @@ def test_the_two_short_lines_work_as_typed(mmcache: Callable, epic_root: Path, m
 
     first = mmcache("extract", "--dataset", "epic")
     assert first.code == 0
-    assert "Noted: audio of P02_102_0 and 5 more: P02_102.MP4 has no audio stream" in first.out
+    assert (
+        "Noted: audio/ast_demo: P02_102.MP4 has no audio stream (6 segments, such as P02_102_0, P02_102_1, P02_102_2)"
+        in first.out
+    )
     assert "seeded random weights" in first.err
     store = FeatureStore.open("cache/epic.zarr")
     assert {m: int((store.present[m] == 1).sum()) for m in store.modalities} == {"audio": 40, "imu": 40, "rgb": 46}
@@ -56,7 +59,10 @@ def test_extract_with_too_many_failures_exits_with_3(mmcache: Callable, epic_cop
     (epic_copy / "P01" / "videos" / "P01_101.MP4").write_bytes(b"")
     done = mmcache("extract", "--dataset", "epic", "--root", epic_copy, "--modalities", "rgb", "--limit", "20")
     assert done.code == 3
-    assert "Failed: rgb of P01_101_0 and 7 more: P01_101.MP4 is empty (0 bytes)" in done.out
+    assert (
+        "Failed: rgb/swin3d_demo: P01_101.MP4 is empty (0 bytes) (8 segments, such as P01_101_0, P01_101_1, "
+        in done.out
+    )
     assert "--retry-failed" in done.err
     arguments = ["--modalities", "rgb", "--limit", "20", "--max-failures", "0.5"]
     allowed = mmcache("extract", "--dataset", "epic", "--root", epic_copy, *arguments)
@@ -76,7 +82,7 @@ def test_store_info_and_verify(mmcache: Callable, store_copy: Path) -> None:
     shard.write_bytes(data)
     found = mmcache("store", "verify", store_copy)
     assert found.code == 1
-    assert "rgb/swin3d_demo segment P01_101_0: tokens fail their checksum" in found.out
+    assert "rgb/swin3d_demo: tokens fail their checksum (P01_101_0)" in found.out
     assert len(json.loads(mmcache("store", "verify", store_copy, "--json").out)) == 1
 
 

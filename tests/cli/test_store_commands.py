@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_used_is_shown_by_info(mmcache: Callable) -> None:
     (folder / "rgb" / "P01_2.npy").write_bytes(b"")
     assert mmcache("store", "import", folder, "--store", "a.zarr", "--max-failures", "0.125").code == 0
     shown = mmcache("store", "info", "a.zarr").out
-    assert "failed: 1 x rgb/npy: the file cannot be read" in shown
+    assert "failed: rgb/npy: the file cannot be read" in shown
     assert json.loads(mmcache("store", "info", "a.zarr", "--json").out)["arrays"][0]["coverage"]["train"]["failed"] == 1
 
 
@@ -315,7 +315,7 @@ def test_repair_mends_what_can_be_and_import_does_the_rest(as_json: bool, mmcach
         assert {finding["where"] for finding in said["found"]} == {"rgb/npy", "tokens/rgb/zarr.json"}
     else:
         assert "rgb/npy: 1 segments to be done again by what made them" in done.out
-        assert "rgb/npy segment P01_0: tokens fail their checksum" in done.out
+        assert "rgb/npy: tokens fail their checksum (P01_0)" in done.out
         assert done.out.endswith("a.zarr: repaired\n")
     assert mmcache("store", "verify", store).code == 0
     assert mmcache("store", "import", "features", "--store", store, "--tasks", "verb").code == 0

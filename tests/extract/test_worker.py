@@ -81,7 +81,7 @@ def run(
         make_store(root, worker, encoder, weights, k, dtype)
     task = ShardTask(root, "imu", encoder, weights, k, 0, windows_of(jobs, batch_size))
     assert worker.run(task) == len(jobs)
-    assert worker.progress() == len(jobs)
+    assert worker.progress() == (len(jobs), [])
     finish_reports(root)
     assert verify(root) == []
     return FeatureStore.open(root)

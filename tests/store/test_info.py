@@ -41,7 +41,10 @@ def test_the_figures_of_a_store(make_store: Callable[..., Path]) -> None:
                 },
             },
         ],
-        "failures": {"audio/enc: bad file": 2, "rgb/swin: bad file": 1},
+        "failures": [
+            {"where": "audio/enc", "reason": "bad file", "count": 2, "segments": ["P01_000", "P01_001"]},
+            {"where": "rgb/swin", "reason": "bad file", "count": 1, "segments": ["P01_001"]},
+        ],
     }
 
 
@@ -49,14 +52,14 @@ def test_the_commonest_failure_comes_first(make_store: Callable[..., Path]) -> N
     tokens = {name: np.ones((4, 1, 1, 1), np.float16) for name in ("audio", "rgb")}
     presence = {"audio": np.array([F, C, C, C]), "rgb": np.array([C, F, F, F])}
     failures = describe(FeatureStore.open(make_store(tokens, presence=presence)))["failures"]
-    assert list(failures.items()) == [("rgb/enc: bad file", 3), ("audio/enc: bad file", 1)]
+    assert [(group["where"], group["count"]) for group in failures] == [("rgb/enc", 3), ("audio/enc", 1)]
 
 
 def test_failures_of_two_encoders_are_counted_apart(make_store: Callable[..., Path]) -> None:
     tokens = {name: np.ones((4, 1, 1, 1), np.float16) for name in ("rgb/a", "rgb/b")}
     presence = {"rgb/a": np.array([F, F, C, C]), "rgb/b": np.array([F, C, C, C])}
     failures = describe(FeatureStore.open(make_store(tokens, presence=presence)))["failures"]
-    assert failures == {"rgb/a: bad file": 2, "rgb/b: bad file": 1}
+    assert [(group["where"], group["count"]) for group in failures] == [("rgb/a", 2), ("rgb/b", 1)]
 
 
 def test_of_int8_tokens_bytes_have_the_scales_in_them_and_rounding_is_told(
