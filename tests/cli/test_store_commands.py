@@ -118,7 +118,7 @@ def test_too_many_failures_end_with_exit_code_3(allowed: list[str], code: int, m
         np.save(folder / "rgb" / f"P01_{row}.npy", np.full((TOKENS, WIDTH), np.nan, np.float16))
     done = mmcache("store", "import", folder, "--store", "a.zarr", *allowed)
     assert (done.code, done.out) == (code, "" if code else "features -> a.zarr\n")
-    assert "failed: rgb/npy: NaN or infinity among the tokens: 2 segments ('P01_2', 'P01_4')" in done.err
+    assert "failed: rgb/npy: NaN or infinity among the tokens (P01_2, P01_4)" in done.err
     assert ("2 of 8 segments of rgb/npy failed (25.0%), more than --max-failures allows" in done.err) == (code == 3)
     assert FeatureStore.open("a.zarr").present["rgb"].tolist() == [C, C, F, C, F, C, C, C]
 
