@@ -74,7 +74,9 @@ def read_picture(source: Path | bytes, name: str) -> Image.Image:
     try:
         with _opened(source) as file, Image.open(file, formats=_FORMATS) as image:
             _check_header(image, name)
-            return _flat(ImageOps.exif_transpose(image), name)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)  # which copies only what it turns
+            return _flat(image, name)
     except MediaError:
         raise
     except UnidentifiedImageError:
@@ -89,7 +91,7 @@ def read_picture(source: Path | bytes, name: str) -> Image.Image:
 def colour(image: Image.Image, name: str) -> NDArray[np.uint8]:
     """(H, W, 3). Raises MediaError for a picture of more than 8 bits."""
     _check_bits(image, name)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def grey(image: Image.Image, name: str) -> NDArray[np.uint8]:
