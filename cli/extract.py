@@ -19,6 +19,7 @@ def extract(
     root: Annotated[Path | None, typer.Option(help="Its folder. Default: $MMCACHE_DATA/NAME or data/NAME.", rich_help_panel="Data")] = None,
     annotations: Annotated[Path | None, typer.Option(help="Folder of its annotations. Default: looked for in root.", rich_help_panel="Data")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, repeatable: a setting of the data set; see `mmcache list datasets`.", rich_help_panel="Data")] = None,
+    unlabelled: Annotated[bool | None, typer.Option("--unlabelled", help="manifest: the table has no labels, and that is meant.", rich_help_panel="Data")] = None,
     splits: Annotated[str | None, typer.Option(help="Only these splits, e.g. train,validation. Default: all.", rich_help_panel="Data")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N segments of each split.", rich_help_panel="Data")] = None,
     store: Annotated[Path | None, typer.Option(help="Store to write. Default: cache/NAME.zarr.", rich_help_panel="Store")] = None,
@@ -50,7 +51,7 @@ def extract(
         "encoder": pairs("--encoder", encoder) or None, "batch_size": batch_size, "workers": workers,
         "views": views, "address": address,
         "set": {name: yaml_value("--set", name, text) for name, text in pairs("--set", settings).items()} or None,
-        "max_failures": max_failures, "retry_failed": retry_failed,
+        "unlabelled": unlabelled, "max_failures": max_failures, "retry_failed": retry_failed,
     }  # fmt: skip
     run_extract_command(dataset, flags, config, dry_run=dry_run, as_json=as_json)
 
@@ -155,18 +156,22 @@ class _Progress:
 
 
 def _show_plan(plan: "Plan") -> None:
-    """Coverage by split and modality before anything starts: media that is not on disk is missing, not an error."""
-    from mmcache.cli.console import err, say, size, table
+    """How a table was understood, and coverage by split and modality, before anything starts."""
+    from mmcache.cli.console import err, say, size, table, warn
     from mmcache.store.layout import Presence
 
+    for note in plan.dataset.notes:
+        say(note)
     splits = plan.segments["split"].iloc[plan.selected]
+    absent = {part.modality: plan.segments["video"].isin(list(part.absent)).to_numpy() for part in plan.modalities}
     rows = []
     for split in dict.fromkeys(splits):
         chosen = plan.selected[(splits == split).to_numpy()]
         cells = []
         for part in plan.modalities:
             cached = int((part.status[chosen] == Presence.CACHED).sum())
-            cells += [int(part.on_disk[chosen].sum()), cached]
+            there = part.on_disk[chosen] & ~absent[part.modality][chosen]
+            cells += [int(there.sum()), cached]
         rows.append([split, len(chosen), *cells])
     columns = ["split", "segments"]
     for part in plan.modalities:
@@ -177,6 +182,12 @@ def _show_plan(plan: "Plan") -> None:
             say(
                 f"{part.modality}: {part.info.name}, {len(part.to_encode)} segments to encode, "
                 f"{part.tokens} x {part.info.width} tokens each, {size(part.bytes_to_write)} to write"
+            )
+        to_fail = int(absent[part.modality][part.to_do].sum())
+        if to_fail:
+            reason = next(iter(part.absent.values()))
+            warn(
+                f"{part.modality}: files of {to_fail} segment{'s' * (to_fail != 1)} are not there and will be failures, as {reason}"
             )
     for problem in plan.dataset.problems[:5]:
         say(f"left out: {problem}")

@@ -57,7 +57,6 @@ def clip_source(
         known = ", ".join([*Manifest.modalities, "boxes", "skeleton"])
         raise ConfigError(f"no reader of files is known for the modality {modality}; there are readers for {known}")
     source = find_media(modality, paths, rate, _settings(modality, variant, imu_columns))
-    assert source is not None  # its files are there
     if timed and rate is None and source.kind in ("frames", "flow", "depth"):
         raise ConfigError(
             f"{paths[0]} is a folder of pictures without a clock: say how many there are a second with --rate "

@@ -22,6 +22,7 @@ class ExtractConfig:
     root: Path | None = None
     annotations: Path | None = None
     set: dict[str, float | int | str] = dataclasses.field(default_factory=dict)  # the data set's own settings
+    unlabelled: bool = False  # a table of one's own has no labels, and that is meant
     store: Path | None = None
     modalities: list[str] | None = None  # None = all of the data set that are on disk
     encoder: dict[str, str] = dataclasses.field(default_factory=dict)  # modality -> encoder name
@@ -43,6 +44,10 @@ class ExtractConfig:
 
     def store_path(self) -> Path:
         return self.store or Path("cache") / f"{self.dataset}.zarr"
+
+    def settings(self) -> dict[str, float | int | str]:
+        """`set`, with what a flag of its own says."""
+        return {**self.set, **({"labels": "none"} if self.unlabelled else {})}
 
     def encoder_of(self, modality: str) -> str:
         name = self.encoder.get(modality) or DEFAULT_ENCODERS[modality]
@@ -86,6 +91,8 @@ class ExtractConfig:
 
     def _check_options(self, problems: Problems) -> None:
         options = DATASETS[self.dataset][0].options
+        if self.unlabelled and "labels" not in options:
+            problems.add(f"--unlabelled: the labels of {self.dataset} come with its annotations")
         for name, value in self.set.items():
             if not options:
                 problems.add(f"--set {name}={value}: {self.dataset} has no settings")

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from mmcache.extract.config import ExtractConfig
 from mmcache.extract.datasets import DATASETS, Dataset, Source
+from mmcache.extract.datasets.base import is_there
 from mmcache.extract.encoders import encoder_info
 from mmcache.extract.encoders.base import EncoderInfo
 from mmcache.store.create import check_same_segments
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.layout import Presence, StoreMeta, token_arrays, token_bytes
+from mmcache.store.splits import matching_splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,9 @@ class ModalityPlan:
 
     Attributes:
         sources: video -> its media; videos without any are not in it.
+        absent: videos whose media are named by a table, but are not there -> the reason; their segments will fail.
         status: (N,) Presence values before the run.
+        on_disk: (N,) whether media are on disk or named by a table.
         to_do: (n,) rows this run settles: to be encoded, or marked missing.
     """
 
@@ -36,6 +40,7 @@ class ModalityPlan:
     tokens: int  # T as stored, after k-Average
     row_bytes: int  # of a segment with all its views
     sources: dict[str, Source]
+    absent: dict[str, str]
     status: NDArray[np.uint8]
     on_disk: NDArray[np.bool_]
     to_do: NDArray[np.int64]
@@ -81,7 +86,8 @@ def make_plan(config: ExtractConfig, recommended: dict[str, object] | None = Non
     """
     config.check()
     make_dataset, _ = DATASETS[config.dataset]
-    dataset = make_dataset(config.data_root(), config.annotations, **config.set)
+    dataset = make_dataset(config.data_root(), config.annotations, **config.settings())
+    _check_rows(config, dataset)
     root = config.store_path().absolute()
     splits = {str(split): int(n) for split, n in sorted(dataset.segments["split"].value_counts().items())}
     meta = StoreMeta(config.dataset, dataset.tasks, splits, dataset.eval_split, recommended=dict(recommended or {}))
@@ -108,17 +114,50 @@ def _find_sources(config: ExtractConfig, dataset: Dataset) -> dict[str, dict[str
         raise ConfigError(
             f"no media of {what} found for {len(videos)} videos of {config.dataset}. {dataset.expected_layout()}"
         )
+    _refuse_absent(sources, dataset)
     return sources
+
+
+def _refuse_absent(sources: dict[str, dict[str, Source]], dataset: Dataset) -> None:
+    """Raise ConfigError when a table names files of a modality, and none of them is there."""
+    modalities_of: dict[tuple[str, int], list[str]] = {}  # sound is looked for in the files of pictures
+    for modality, found in sources.items():
+        reasons = (source.absent() for source in found.values())
+        first = next(reasons)
+        if first is not None and all(reason is not None for reason in reasons):
+            folders = next(iter(found.values())).paths[0].parents
+            nearest = next((folder for folder in folders if is_there(folder)), folders[0])
+            reason = f"{first} (the last folder on that path that is there: {nearest})"
+            modalities_of.setdefault((reason, len(found)), []).append(modality)
+    problems = Problems()
+    for (reason, count), modalities in modalities_of.items():
+        problems.add(
+            f"none of the {count} files named for {' and '.join(modalities)} is there: {reason}. "
+            f"{dataset.expected_layout()} --modalities leaves a modality out"
+        )
+    problems.raise_if_any()
+
+
+def _check_rows(config: ExtractConfig, dataset: Dataset) -> None:
+    """Raise ConfigError when there is no segment, or too many rows of a user's table could not be used."""
+    rows = len(dataset.segments) + dataset.lost_rows
+    if dataset.lost_rows > config.max_failures * rows:
+        raise ConfigError(
+            f"{dataset.lost_rows} of {rows} rows cannot be used, more than --max-failures allows "
+            f"({config.max_failures:.1%}); nothing was started:\n" + "\n".join(dataset.problems[:10])
+        )
+    if not len(dataset.segments):
+        raise ConfigError(
+            f"{config.dataset} has no segment: {'; '.join(dataset.problems[:3]) or 'its files are empty'}"
+        )
 
 
 def _select(config: ExtractConfig, segments: pd.DataFrame, splits: dict[str, int]) -> NDArray[np.int64]:
     """Rows of the chosen splits, the first `limit` of each."""
     problems = Problems()
-    chosen = config.splits or list(splits)
-    for split in chosen:
-        problems.check_name(f"split of {config.dataset}", split, splits)
+    chosen = matching_splits(config.splits, splits, problems) if config.splits else list(splits)
     problems.raise_if_any()
-    rows = [np.flatnonzero(segments["split"] == split)[: config.limit] for split in dict.fromkeys(chosen)]
+    rows = [np.flatnonzero(segments["split"] == split)[: config.limit] for split in chosen]
     return np.sort(np.concatenate(rows))
 
 
@@ -153,6 +192,7 @@ def _plan_modality(
         tokens=tokens,
         row_bytes=config.views * token_bytes(tokens, info.width, config.dtype),
         sources=sources,
+        absent={video: why for video, source in sources.items() if (why := source.absent()) is not None},
         status=status,
         on_disk=on_disk,
         to_do=selected[wanted[selected]],

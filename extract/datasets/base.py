@@ -1,6 +1,7 @@
 """What a data set is: segments, and where each modality's media lies. It decodes nothing."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
@@ -26,6 +27,11 @@ Kind = Literal[
     "else_boxes",  # one video's part of a Something-Else JSON
     "oracle",  # drawn: the data set of that name
 ]
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder; False also for what cannot be a path, such as a name that is too long."""
+    return os.path.exists(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +65,13 @@ class Source:
     names: str = ""
     beside: tuple[tuple[Path, str], ...] = ()
     columns: str = ""
+
+    def absent(self) -> str | None:
+        """Why there is nothing to read: none of its files is there. None where one is, or where it has no files."""
+        if not self.paths or any(is_there(path) for path in self.paths):
+            return None
+        hint = "; use / in paths" if "\\" in str(self.paths[0]) else ""
+        return f"{self.paths[0]} is not there{hint}"
 
     def absolute(self) -> "Source":
         """The same, with paths that hold in any working directory, as those of workers on other machines."""

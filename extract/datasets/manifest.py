@@ -1,19 +1,23 @@
 """Your own clips: one CSV or Parquet table with a row a segment and a path column a modality.
 
     id        optional; else the line's number
-    start     optional, seconds; else the beginning of the media
-    stop      optional, seconds; else their end
-    split     optional; else all are 'train'
+    start     optional, seconds or HH:MM:SS.ss; else the beginning of the media
+    stop      optional, the same; else their end
+    split     optional, train, validation and test by any usual name; else, and where a cell is empty, 'train'
     rgb, flow, audio, imu, depth, ir    the media of a modality (manifest_media.py says what they may be), absolute or
-                                        relative to the table's folder; empty = none
+                                        relative to the table's folder; empty = none. What is named and not there is a
+                                        failure
     rgb_rate, flow_rate, ...            pictures a second, where the media are folders of numbered pictures
-    label, label_<task>      labels, numbers or names; also verb, noun, action, class. Other columns are kept
+    video     optional: what videos are called; else their first file
+    label, label_<task>      labels, numbers or names; also verb, noun, action, class; empty = none
+    Other columns are kept as they are.
 
-`classes/<task>.txt` beside the table, one name a line, fixes the classes of a task; else they are the values found.
-Without an `audio` column, sound is looked for in the rgb files.
+column_names.py lists the other names that are taken for these. `classes/<task>.txt` beside the table, one name a line,
+fixes the classes of a task; else they are the values found. Without a column for sound, it is looked for in the rgb
+files. A table without labels is refused, unless the option `labels` says that it has none.
 """
 
-import re
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -21,16 +25,20 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.base import Option, Source
+from mmcache.extract.datasets.base import Option, Source, is_there
+from mmcache.extract.datasets.clock import seconds_of
+from mmcache.extract.datasets.column_names import MODALITIES
+from mmcache.extract.datasets.manifest_columns import understand
 from mmcache.extract.datasets.manifest_media import MEDIA_OPTIONS, PICTURES, MediaSettings, find_media
+from mmcache.extract.datasets.tables import place, read_table
 from mmcache.store.errors import ConfigError, Problems
-from mmcache.store.labels import read_labels
-from mmcache.store.segments import is_task_name
+from mmcache.store.labels import is_missing, read_labels
+from mmcache.store.segments import UNLABELLED
+from mmcache.store.splits import TRAIN, canonical_splits, eval_split_of
+from mmcache.store.text import excerpt
 
 _NAMES = ("manifest.csv", "manifest.parquet")
-_TASK_COLUMNS = ("verb", "noun", "action", "class")
-_LABEL = re.compile(r"label(?:_(.+))?")
-_USUAL_EVAL_SPLITS = ("test", "validation", "val", "train")
+_NO_LABELS = "none"
 
 
 class Manifest:
@@ -39,6 +47,7 @@ class Manifest:
     Args:
         root: the table, or a folder with manifest.csv or manifest.parquet.
         annotations: the table, where `root` is the folder that paths are relative to.
+        labels: `none` accepts a table without labels.
         media: settings of media: depth, imu_columns, ir_range.
 
     Raises:
@@ -46,87 +55,185 @@ class Manifest:
     """
 
     name: ClassVar[str] = "manifest"
-    modalities: ClassVar[tuple[str, ...]] = ("rgb", "flow", "audio", "imu", "depth", "ir")
+    modalities: ClassVar[tuple[str, ...]] = MODALITIES
     mirrors: ClassVar[bool] = False  # yours may know left from right
-    options: ClassVar[Mapping[str, Option]] = MEDIA_OPTIONS
+    options: ClassVar[Mapping[str, Option]] = {
+        **MEDIA_OPTIONS,
+        "labels": Option("expected", "none: the table has no labels, and that is meant", ("expected", _NO_LABELS)),
+    }
 
-    def __init__(self, root: Path, annotations: Path | None = None, **media: str) -> None:
+    def __init__(self, root: Path, annotations: Path | None = None, *, labels: str = "expected", **media: str) -> None:
         self.problems: list[str] = []
-        self.notes: list[str] = []
-        self.lost_rows = 0
         self._settings = MediaSettings(**media)
         self._file = _find_table(root, annotations)
         self._folder = root if annotations is not None and root.is_dir() else self._file.parent
-        table = _read_table(self._file)
-        self._path_columns = [name for name in self.modalities if name in table.columns]
+        table = read_table(self._file)
         problems = Problems()
-        if not self._path_columns:
+        columns = self._columns = understand(table, self._is_there, str(self._file), problems)
+        self.notes = columns.notes
+        if not columns.paths:
             problems.add(
                 f"{self._file} has no path column; name one after its modality: {', '.join(self.modalities)}. "
                 f"It has {', '.join(table.columns)}"
             )
-        rates = {name: _rates(table, f"{name}_rate", self._file, problems) for name in PICTURES}
-        spans = {name: _seconds(table, name, default) for name, default in (("start", 0.0), ("stop", np.inf))}
-        self.tasks: dict[str, list[str]] = {}
-        labels = {}
-        for column in table.columns:
-            task = _task_of(column)
-            if task is not None:
-                file = self._file.parent / "classes" / f"{task}.txt"
-                self.tasks[task], labels[task] = read_labels(table[column], file, problems)
+        self._refuse_missing_words(table, problems)
+        rates = {name: self._rates(table, name, problems) for name in PICTURES}
+        self._number_labels(table, labels, problems)
+        split: pd.Series | str = TRAIN
+        if columns.split is not None:
+            split = canonical_splits(table[columns.split], str(self._file), problems)
         problems.raise_if_any()
-        known = {"id", "start", "stop", "split", "video", *self._path_columns, *(f"{name}_rate" for name in PICTURES)}
-        extras = {c: table[c] for c in table.columns if c not in known and _task_of(c) is None and is_task_name(c)}
+        spans, wrong = self._spans(table)
         segments = pd.DataFrame(
             {
-                "id": table["id"] if "id" in table.columns else [f"line{line}" for line in table.index + 2],
+                "id": table[columns.id] if columns.id else [f"line{line}" for line in table.index],
                 "video": self._videos(table, rates),
-                "start_s": spans["start"],
-                "stop_s": spans["stop"],
-                "split": table["split"].replace("", "train") if "split" in table.columns else "train",
-                **labels,
-                **extras,
+                **spans,
+                "split": split,
+                **self._labels,
+                **{name: table[column] for name, column in columns.extras.items()},
             }
         )
-        self.segments = self._usable(segments)
-        splits = set(self.segments["split"])
-        self.eval_split = next((s for s in _USUAL_EVAL_SPLITS if s in splits), sorted(splits)[0])
+        self.segments = self._usable(segments, wrong)
+        self.lost_rows = len(self.problems)
+        self.eval_split = eval_split_of(self.segments["split"].unique()) or ""
+        self._note_the_rest()
 
     def source(self, modality: str, video: str) -> Source | None:
         cells, rates = self._media[video]
         cell = cells.get(modality, "")
-        if modality == "audio" and "audio" not in self._path_columns:
+        if modality == "audio" and "audio" not in self._columns.paths:
             cell = cells.get("rgb", "")
-            if (self._folder / cell).is_dir():
+            if os.path.isdir(self._folder / cell) or not (Path(cell).suffix or self._is_there(cell)):
                 return None  # nothing named, or pictures, which have no sound
-        return find_media(modality, self._paths(cell), rates.get(modality), self._settings)
-
-    def _paths(self, cell: str) -> tuple[Path, ...]:
-        return tuple(self._folder / part.strip() for part in cell.split(";")) if cell else ()
+        if not cell:
+            return None
+        # An IMU may be two files.
+        parts = [part.strip() for part in cell.split(";")] if modality == "imu" else [cell]
+        paths = tuple(self._folder / part for part in parts)
+        return find_media(modality, paths, rates.get(modality), self._settings)
 
     def expected_layout(self) -> str:
         return (
-            f"{self._file} names media in its columns {', '.join(self._path_columns)}; paths are relative to "
-            f"{self._folder}, and none of them is there."
+            f"{self._file} names media in {', '.join(f'column {c}' for c in self._columns.paths.values())}; paths are "
+            f"relative to {self._folder}, or to --root FOLDER where the table is given as --annotations FILE."
         )
+
+    def _is_there(self, cell: str) -> bool:
+        return is_there(self._folder / cell)
+
+    def _place(self, index: int) -> str:
+        return place(self._file, index)
+
+    def _refuse_missing_words(self, table: pd.DataFrame, problems: Problems) -> None:
+        """Words such as NaN in place of an empty cell; labels and times are looked at where they are read."""
+        columns = self._columns
+        named = [columns.id, columns.split, *columns.paths.values(), *columns.rates.values()]
+        for column in (name for name in named if name is not None):
+            wrong = table[column].map(is_missing)
+            if wrong.any():
+                problems.add(
+                    f"column '{column}' has '{table[column][wrong].iloc[0]}' in {self._place(table.index[wrong][0])} "
+                    f"({wrong.sum()} such): leave the cell empty where there is nothing"
+                )
+
+    def _rates(self, table: pd.DataFrame, modality: str, problems: Problems) -> list[float | None]:
+        """Pictures a second, None where the cell is empty."""
+        column = self._columns.rates.get(modality)
+        if column is None:
+            return [None] * len(table)
+        text = table[column]
+        rates = pd.to_numeric(text.where(text != ""), errors="coerce")
+        wrong = (text != "") & ~((rates > 0) & np.isfinite(rates))
+        if wrong.any():
+            problems.add(
+                f"{self._place(table.index[wrong][0])}: {column} {excerpt(text[wrong].iloc[0])} is no number of "
+                f"pictures a second ({wrong.sum()} such)"
+            )
+        return [None if np.isnan(rate) else float(rate) for rate in rates]
+
+    def _number_labels(self, table: pd.DataFrame, expected: str, problems: Problems) -> None:
+        """Make `tasks` and the columns of labels; a column without any label is no task."""
+        self.tasks: dict[str, list[str]] = {}
+        self._labels: dict[str, pd.Series] = {}
+        described = []
+        for task, column in self._columns.labels.items():
+            file = self._file.parent / "classes" / f"{task}.txt"
+            names, labels = read_labels(table[column], file, problems, self._place)
+            bare = int((labels == UNLABELLED).sum())
+            if bare < len(labels):
+                self.tasks[task], self._labels[task] = names, labels
+                without = f"; {bare} of {len(labels)} segments have none" if bare else ""
+                described.append(f"{task} ({len(names)} class{'es' * (len(names) != 1)}{without})")
+            else:
+                self.notes.append(f"column '{column}' has no label in any row")
+        if described:
+            self.notes.append(f"labels: {', '.join(described)}")
+        elif expected != _NO_LABELS and len(table):
+            problems.add(
+                f"{self._file} has no labels: name their column label, or label_<task> where there are several "
+                f"(its other columns: {self._columns.carried or 'none'}). --unlabelled says that there are none on "
+                "purpose"
+            )
+
+    def _spans(self, table: pd.DataFrame) -> tuple[dict[str, pd.Series], dict[int, str]]:
+        """Start and stop of each row in seconds, and the rows whose cells are no times: index -> reason."""
+        wrong: dict[int, str] = {}
+
+        def seconds(role: str, column: str | None, default: float) -> pd.Series:
+            if column is None:
+                return pd.Series(default, index=table.index)
+            values = []
+            for index, cell in zip(table.index, table[column], strict=True):
+                try:
+                    values.append(seconds_of(cell, self._columns.unit_s[role]) if cell else default)
+                except ValueError as error:
+                    wrong.setdefault(index, f"{column} {error}")
+                    values.append(default)
+            return pd.Series(values, index=table.index, dtype=float)
+
+        start = seconds("start", self._columns.start, 0.0)
+        stop = seconds("stop", self._columns.stop, np.inf)
+        if self._columns.duration is not None:
+            stop = start + seconds("duration", self._columns.duration, np.inf)
+        return {"start_s": start, "stop_s": stop}, wrong
+
+    def _note_the_rest(self) -> None:
+        """What a table leaves open, and what follows from it."""
+        columns, segments = self._columns, self.segments
+        if columns.split is None:
+            self.notes.append("no column is read as split: all segments are 'train'")
+        elif not self.eval_split:
+            splits = ", ".join(sorted(segments["split"].unique()))
+            self.notes.append(f"which split results are reported on is not plain ({splits}): fuse needs --eval-split")
+        if columns.start is None and columns.stop is None:
+            self.notes.append("no columns are read as start and stop: a segment is all of its media")
+        elif columns.stop is None and columns.duration is None:
+            self.notes.append("no column is read as stop: segments end where their media do")
+        elif columns.start is None:
+            self.notes.append("no column is read as start: segments begin where their media do")
+        same = int(segments.duplicated(["video", "start_s", "stop_s"], keep=False).sum())
+        if same:
+            self.notes.append(f"{same} segments have the same media and span as another one, and will have its tokens")
 
     def _videos(self, table: pd.DataFrame, rates: dict[str, list[float | None]]) -> list[str]:
         """A name for every set of media files: rows that share theirs share a video."""
         self._media: dict[str, tuple[dict[str, str], dict[str, float | None]]] = {}
         names: dict[tuple[object, ...], str] = {}
         videos = []
-        for number, cells in enumerate(table[self._path_columns].itertuples(index=False, name=None)):
+        paths, named = self._columns.paths, self._columns.video
+        for number, cells in enumerate(table[[*paths.values()]].itertuples(index=False, name=None)):
             of_row = {name: rates[name][number] for name in rates}
             key = (cells, tuple(of_row.values()))
             if key not in names:
-                given = table["video"].iloc[number] if "video" in table.columns else ""
+                given = table[named].iloc[number] if named else ""
                 stem = given or next((Path(cell.split(";")[0]).stem for cell in cells if cell), "none")
                 name, count = stem, 1
                 while name in self._media:
                     count += 1
                     name = f"{stem}#{count}"
                 names[key] = name
-                self._media[name] = dict(zip(self._path_columns, cells, strict=True)), of_row
+                self._media[name] = dict(zip(paths, cells, strict=True)), of_row
             videos.append(names[key])
         return videos
 
@@ -134,36 +241,40 @@ class Manifest:
         """The modalities of a video that are folders without a clock."""
         cells, rates = self._media[video]
         clockless = (name for name in rates if cells.get(name) and rates[name] is None)
-        return [name for name in clockless if (self._folder / cells[name]).is_dir()]
+        return [name for name in clockless if os.path.isdir(self._folder / cells[name])]
 
-    def _usable(self, segments: pd.DataFrame) -> pd.DataFrame:
-        """The rows that can be segments; the others go to `problems`."""
-        bad_span = ~(segments["stop_s"] > segments["start_s"]) | (segments["start_s"] < 0)
-        repeated = segments["id"].duplicated()
-        nameless = segments["id"] == ""
+    def _usable(self, segments: pd.DataFrame, wrong: dict[int, str]) -> pd.DataFrame:
+        """The rows that can be segments; the others go to `problems`.
+
+        Args:
+            wrong: index -> why its times cannot be read.
+        """
+        reasons = dict(wrong)
         later = segments["start_s"] > 0
         timeless = later & segments["video"].isin(
             [v for v in segments["video"][later].unique() if self._whole_folders(v)]
         )
-        reasons = (
-            (nameless, "has no id"),
-            (repeated & ~nameless, "has the id of an earlier line"),
-            (bad_span, "has no span: start and stop must be seconds, and stop later than start"),
-            (timeless & ~bad_span, "has a start, but its folder of pictures has no rate (as in a column rgb_rate)"),
-        )
-        for wrong, reason in reasons:
-            for line, segment in zip(segments.index[wrong] + 2, segments["id"][wrong], strict=True):
-                self.problems.append(f"{self._file.name} line {line} ({segment or 'no id'}): {reason}")
-        usable = segments[~(bad_span | repeated | nameless | timeless)].reset_index(drop=True)
+        for found, reason in (
+            (segments["id"] == "", "has no id"),
+            (segments["id"].duplicated(), "has the id of an earlier row"),
+            (segments["start_s"] < 0, "starts before 0 s"),
+            (~(segments["stop_s"] > segments["start_s"]), "stops before it starts, or when it does"),
+            (timeless, "has a start, but its folder of pictures has no rate (as in a column rgb_rate)"),
+        ):
+            for index in segments.index[found]:
+                reasons.setdefault(index, reason)
+        for index in sorted(reasons):
+            self.problems.append(f"{self._place(index)} ({segments['id'][index][:80] or 'no id'}): {reasons[index]}")
+        usable = segments.drop(index=list(reasons)).reset_index(drop=True)
         if not len(usable):
-            raise ConfigError(f"{self._file} has no usable line: {'; '.join(self.problems[:3]) or 'it is empty'}")
+            raise ConfigError(f"{self._file} has no usable row: {'; '.join(self.problems[:3]) or 'it is empty'}")
         return usable
 
 
 def _find_table(root: Path, annotations: Path | None) -> Path:
     candidates = [annotations] if annotations is not None else [root, *(root / name for name in _NAMES)]
     for path in candidates:
-        if path.is_file():
+        if path.exists() and not path.is_dir():
             return path
     if annotations is not None and annotations.is_dir():
         return _find_table(annotations, None)
@@ -172,44 +283,3 @@ def _find_table(root: Path, annotations: Path | None) -> Path:
         f"no manifest at {looked}. Give a CSV or Parquet table with --root FILE: a row a segment, a path column a "
         f"modality ({', '.join(Manifest.modalities)}), and optionally id, start, stop, split and label"
     )
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    """Every cell as text, '' where empty."""
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-            table = table.astype(object).where(table.notna(), "").map(str)
-        else:
-            table = pd.read_csv(path, dtype=str, na_filter=False, skip_blank_lines=False)
-    except Exception as error:  # pandas and pyarrow raise many kinds here
-        raise ConfigError(f"{path} is no readable CSV or Parquet table: {' '.join(str(error).split())}") from error
-    table.columns = [str(column).strip().lower() for column in table.columns]
-    return table[(table != "").any(axis=1)]
-
-
-def _seconds(table: pd.DataFrame, column: str, default: float) -> pd.Series:
-    """Numbers of a column, the default where it is empty or not there, NaN where it is no number."""
-    if column not in table.columns:
-        return pd.Series(default, index=table.index)
-    text = table[column].str.strip()
-    return pd.to_numeric(text.where(text != "", str(default)), errors="coerce")
-
-
-def _rates(table: pd.DataFrame, column: str, file: Path, problems: Problems) -> list[float | None]:
-    """Pictures a second, None where the cell is empty."""
-    if column not in table.columns:
-        return [None] * len(table)
-    text = table[column].str.strip()
-    rates = pd.to_numeric(text.where(text != ""), errors="coerce")
-    wrong = (text != "") & ~((rates > 0) & np.isfinite(rates))
-    if wrong.any():
-        problems.add(f"{file}: {column} '{text[wrong].iloc[0]}' is no number of pictures a second ({wrong.sum()} such)")
-    return [None if np.isnan(rate) else float(rate) for rate in rates]
-
-
-def _task_of(column: str) -> str | None:
-    """The task whose labels a column holds, or None."""
-    match = _LABEL.fullmatch(column)
-    task = (match[1] or "label") if match else column if column in _TASK_COLUMNS else None
-    return task if task is not None and is_task_name(task) else None

@@ -11,6 +11,7 @@ spread over it evenly.
 """
 
 import dataclasses
+import os
 from pathlib import Path
 
 from mmcache.extract.datasets.base import DEPTH_OPTION, Option, Source
@@ -53,10 +54,8 @@ class MediaSettings:
         parse_range(self.ir_range)
 
 
-def find_media(modality: str, paths: tuple[Path, ...], rate: float | None, settings: MediaSettings) -> Source | None:
-    """What `paths` hold for a modality, or None when they are not there."""
-    if not any(path.exists() for path in paths):
-        return None
+def find_media(modality: str, paths: tuple[Path, ...], rate: float | None, settings: MediaSettings) -> Source:
+    """What `paths` hold for a modality. Where they are not there, reading it will say so."""
     path = paths[0]
     if modality == "imu":
         if len(paths) == 1 and not settings.imu_columns and _OF_EGO4D in _first_line(path).split(","):
@@ -67,7 +66,7 @@ def find_media(modality: str, paths: tuple[Path, ...], rate: float | None, setti
         return Source("audio", (path,))
     if modality == "flow":
         return Source("flow", (path / "u", path / "v"), rate, _first_number(path / "u", rate))
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return Source("video", (path,))
     first = _first_number(path, rate)
     if modality == "depth":
@@ -86,7 +85,7 @@ def _first_line(path: Path) -> str:
 
 def _first_number(folder: Path, rate: float | None) -> float:
     """The number of the first picture in a folder with a clock; 0 where there is none, which its reader will report."""
-    if rate is None or not folder.is_dir():
+    if rate is None or not os.path.isdir(folder):
         return 0.0
     try:
         return float(min(numbered_files(folder, counted=True)))

@@ -101,6 +101,9 @@ def read_media(source: Source, start_s: float, stop_s: float, request: MediaRequ
         NoMedia: there is none for this segment after all.
         MediaError: there is, but it cannot be used; the message says why.
     """
+    absent = source.absent()
+    if absent is not None:
+        raise MediaError(absent)
     reader = _READERS.get((source.kind, type(request)))
     if reader is None:
         raise MediaError(f"{source.kind} media cannot be read for an encoder that takes {type(request).__name__}")

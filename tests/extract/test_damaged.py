@@ -155,6 +155,7 @@ def test_a_hundred_damaged_inputs_are_each_recorded_with_a_reason(
     plan = make_plan(
         ExtractConfig(
             "manifest", tmp_path, store=tmp_path / "s.zarr", weights="random", batch_size=8,
+            unlabelled=True, max_failures=0.1,
             encoder={"rgb": "swin3d_demo", "audio": "ast_demo", "imu": "imu_demo"},
         )
     )  # fmt: skip

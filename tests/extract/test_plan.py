@@ -87,12 +87,12 @@ def test_media_that_are_nowhere_are_left_out_unless_asked_for(epic_copy: Path, t
 
 
 def test_wrong_names_are_answered_before_the_data_are_looked_at(epic_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unknown split of epic 'validaton'\. Did you mean 'validation'\?"):
+    with pytest.raises(ConfigError, match=r"unknown split 'validaton'\. Did you mean 'validation'\?"):
         plan_of(epic_root, tmp_path / "s", splits=["validaton"])
     with pytest.raises(ConfigError, match=r"unknown modality of epic 'sound'"):
         plan_of(tmp_path / "nowhere", tmp_path / "s", modalities=["sound"])
     with pytest.raises(ConfigError, match="2 things to put right"):
-        plan_of(epic_root, tmp_path / "s", splits=["val", "trian"])
+        plan_of(epic_root, tmp_path / "s", splits=["vla", "trian"])
 
 
 def test_the_plan_of_a_finished_store_is_empty_and_touches_nothing(epic_root: Path, epic_store: Path) -> None:
@@ -153,3 +153,88 @@ def test_a_folder_that_is_no_store_is_not_written_to(epic_root: Path, tmp_path: 
     with pytest.raises(StoreError, match=r"no store at .*photos"):
         plan_of(epic_root, tmp_path / "photos")
     assert list((tmp_path / "photos").iterdir()) == []
+
+
+def table(folder: Path, *rows: str, header: str = "rgb,split,label") -> ExtractConfig:
+    """A table beside one file that is there, a.mp4."""
+    (folder / "a.mp4").touch()
+    (folder / "t.csv").write_text("\n".join([header, *rows]) + "\n")
+    return ExtractConfig("manifest", folder / "t.csv", store=folder / "s.zarr", encoder=ENCODERS, weights="random")
+
+
+def test_media_that_a_table_names_are_to_be_encoded_though_they_are_not_there(tmp_path: Path) -> None:
+    plan = make_plan(table(tmp_path, "a.mp4,train,x", "gone.mp4,train,y", ",test,x", "v\\b.mp4,train,y"))
+    part = part_of(plan, "rgb")
+    assert part.to_encode.tolist() == [0, 1, 3], "an empty cell is a missing modality"
+    assert part.absent == {
+        "gone": f"{tmp_path / 'gone.mp4'} is not there",
+        "v\\b": f"{tmp_path}/v\\b.mp4 is not there; use / in paths",
+    }
+
+
+@pytest.mark.parametrize("modality", ["rgb", "flow", "audio", "imu", "depth", "ir"])
+def test_a_modality_none_of_whose_files_is_there_is_refused_before_anything_starts(
+    modality: str, tmp_path: Path
+) -> None:
+    header = f"rgb,{modality},label" if modality != "rgb" else "depth,rgb,label"
+    config = table(tmp_path, "a.mp4,x/y/b,x", "a.mp4,c,y", header=header)
+    inside = "/u" if modality == "flow" else ""
+    with pytest.raises(ConfigError) as caught:
+        make_plan(config)
+    reason = (
+        f"none of the 2 files named for {modality} is there: {tmp_path}/x/y/b{inside} is not there (the last folder"
+    )
+    assert reason in str(caught.value)
+    assert f"on that path that is there: {tmp_path}). {tmp_path}/t.csv names media in column" in str(caught.value)
+    assert "--modalities leaves a modality out" in str(caught.value)
+    config.modalities = ["depth" if modality == "rgb" else "rgb"]
+    assert [part.modality for part in make_plan(config).modalities] == config.modalities
+
+
+def test_sound_that_would_be_in_films_that_are_not_there_is_refused_with_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none of the 1 files named for rgb and audio is there: .*gone\.mp4"):
+        make_plan(table(tmp_path, "gone.mp4,train,x"))
+
+
+def test_rows_that_cannot_be_used_count_as_failures_known_beforehand(tmp_path: Path) -> None:
+    rows = [f"{i},{i + 1},a.mp4,x" for i in range(19)] + ['"0,5",1,a.mp4,x']
+    config = table(tmp_path, *rows, header="start,stop,rgb,label")
+    with pytest.raises(
+        ConfigError, match=r"(?s)1 of 20 rows cannot be used, more than .*\(1\.0%\).*line 21 \(line21\)"
+    ):
+        make_plan(config)
+    config.max_failures = 0.05
+    assert len(make_plan(config).segments) == 19
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "found"),
+    [
+        ("val", "val", "validation"),
+        ("Valid", "validation", "validation"),
+        ("dev", "Val", "validation"),
+        ("testing", "test", "test"),
+        ("holdout", "holdout", "holdout"),
+    ],
+)
+def test_a_split_is_asked_for_by_any_usual_name(given: str, asked: str, found: str, tmp_path: Path) -> None:
+    config = table(tmp_path, "a.mp4,train,x", f"a.mp4, {given} ,y")
+    config.splits = [asked]
+    plan = make_plan(config)
+    assert plan.segments["split"].iloc[plan.selected].tolist() == [found]
+
+
+def test_val_is_validation_in_an_official_data_set_too(epic_root: Path, tmp_path: Path) -> None:
+    plan = plan_of(epic_root, tmp_path / "s", splits=["val", "validation"])
+    assert plan.segments["split"].iloc[plan.selected].tolist() == ["validation"] * 14
+
+
+def test_a_table_without_labels_needs_a_flag_that_other_data_sets_do_not_know(epic_root: Path, tmp_path: Path) -> None:
+    config = table(tmp_path, "a.mp4", header="rgb")
+    with pytest.raises(ConfigError, match="has no labels"):
+        make_plan(config)
+    config.unlabelled = True
+    plan = make_plan(config)
+    assert (plan.meta.tasks, plan.meta.eval_split) == ({}, "")
+    with pytest.raises(ConfigError, match="--unlabelled: the labels of epic come with its annotations"):
+        plan_of(epic_root, tmp_path / "s.zarr", unlabelled=True)

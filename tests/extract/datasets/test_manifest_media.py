@@ -31,7 +31,7 @@ def pictures(folder: Path, numbers: range, mode: str = "L") -> Path:
 
 def manifest(folder: Path, header: str, *rows: str, **settings: Any) -> Manifest:
     (folder / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
-    return Manifest(folder, **settings)
+    return Manifest(folder, labels="none", **settings)
 
 
 def read(dataset: Manifest, modality: str, row: int, frames: int) -> Any:
@@ -115,7 +115,9 @@ def test_depth_is_a_folder_of_16_bit_pictures_or_a_video(
 
 @pytest.mark.parametrize("rate", ["zero", "0", "-5", "inf", "nan"])
 def test_a_rate_that_is_none_is_refused(rate: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"ir_rate '{rate}' is no number of pictures a second \(1 such\)"):
+    with pytest.raises(
+        ConfigError, match=rf"line 2: ir_rate '{rate}' is no number of pictures a second \(1 such\)|'nan' in manifest"
+    ):
         manifest(tmp_path, "rgb,ir,ir_rate", f"a.mp4,p,{rate}", "b.mp4,p,25")
 
 
@@ -128,7 +130,9 @@ def test_imu_is_known_by_its_header(tmp_path: Path) -> None:
         (tmp_path / name).write_text("\n".join([header, *(f"{ms},1,2,{ms / 1000}" for ms in times)]))
     dataset = manifest(tmp_path, "id,imu", "e,ego.csv", "g,a.csv;g.csv", "h,a.csv", "i,gone.csv")
     kinds = [dataset.source("imu", video) for video in dataset.segments["video"]]
-    assert [source and source.kind for source in kinds] == ["ego4d_imu", "imu", "imu", None]
+    assert [source and source.kind for source in kinds] == ["ego4d_imu", "imu", "imu", "imu"]
+    assert kinds[3] is not None
+    assert kinds[3].absent() == f"{tmp_path / 'gone.csv'} is not there"
     for source, axis in zip(kinds[:2], (2, 2), strict=True):
         assert source is not None
         np.testing.assert_allclose(
