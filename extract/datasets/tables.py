@@ -28,7 +28,9 @@ def read_table(path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             check_regular(path)
             # The index that pandas saved is a column like the others, or ids that were made the index would be lost.
-            table = pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
+            found = pyarrow.parquet.read_table(path)
+            found.validate(full=True)  # or text that is not UTF-8 is found when a cell is first looked at
+            table = found.to_pandas(ignore_metadata=True)
             table = table[[name for name in table.columns if not _UNNAMED_INDEX.fullmatch(name)]]
         elif path.suffix == ".json":
             table = pd.DataFrame(read_json(path))

@@ -135,6 +135,10 @@ def test_a_parquet_table_is_held_to_the_same(tmp_path: Path) -> None:
     table.assign(Label="x").to_parquet(path)
     with pytest.raises(ConfigError, match=r"t\.parquet has the columns 'label' and 'Label'"):
         Manifest(path)
+    table.assign(label="wash").to_parquet(path, compression=None)
+    path.write_bytes(path.read_bytes().replace(b"wash", b"was\xff"))
+    with pytest.raises(ConfigError, match=r"t\.parquet is no readable table: .*Invalid UTF8"):
+        Manifest(path)
     table.assign(start=[0.5, np.inf]).to_parquet(path)
     assert Manifest(path).problems == [
         "t.parquet row 2 (line3): start 'inf' is no number of seconds such as 12.5, nor HH:MM:SS.ss"
