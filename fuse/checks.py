@@ -38,12 +38,13 @@ _POOLED = ("sum", "concat", "mlp")  # fusions that keep no tokens
 
 def add_misfits(config: "FuseConfig", problems: Problems) -> None:
     """Add every combination of options that cannot work, with the reason."""
-    _check_network(config, problems)
+    add_network_misfits(config, problems)
     _check_losses(config, problems)
     _check_stages(config, problems)
 
 
-def _check_network(config: "FuseConfig", problems: Problems) -> None:
+def add_network_misfits(config: "FuseConfig", problems: Problems) -> None:
+    """Add what no network can be built of."""
     if config.width % config.heads:
         problems.add(f"--width {config.width} is not a multiple of --heads {config.heads}")
     if config.head in ("per_modality", "gap") and config.fusion in _POOLED:

@@ -189,6 +189,14 @@ class FuseConfig:
     def check(self, more: Iterable[str] = ()) -> None:
         """Raise ConfigError naming every mistake that can be seen without the store, and `more` that were found."""
         problems = Problems()
+        self.add_unknown_names(problems)
+        add_misfits(self, problems)
+        for message in more:
+            problems.add(message)
+        problems.raise_if_any()
+
+    def add_unknown_names(self, problems: Problems) -> None:
+        """Add every option that names what there is not."""
         for what, name, allowed in (
             ("strategy", self.strategy, tuple(STRATEGIES)),
             ("fusion", self.fusion, FUSIONS),
@@ -199,10 +207,6 @@ class FuseConfig:
             *((option, getattr(self, option), allowed) for option, allowed in CHOICES.items()),
         ):
             problems.check_name(what, name, allowed)
-        add_misfits(self, problems)
-        for message in more:
-            problems.add(message)
-        problems.raise_if_any()
 
     @property
     def teacher_runs(self) -> list[Path]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmcache.fuse import groups, protocols
@@ -15,6 +14,7 @@ from mmcache.fuse.calibration import calibration_error
 from mmcache.fuse.model import Model, config_of, read_run_config
 from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.scoring import NATURAL, evaluated_rows, model_sources, score, stored_sources
+from mmcache.fuse.subsets_file import read_subsets
 from mmcache.store.atomic import atomic_file, atomic_write
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
@@ -82,10 +82,7 @@ def subsets_table(
     own_split, own_protocol = saved["eval_split"], saved["options"].get("protocol")
     is_own = store is None and split in (None, own_split) and protocol in (None, own_protocol)
     if not fresh and is_own and (run / SUBSETS_FILE).exists():
-        try:
-            return pd.read_parquet(run / SUBSETS_FILE), own_split
-        except (pa.ArrowException, OSError) as error:
-            raise ConfigError(f"{run / SUBSETS_FILE} is damaged ({error}): --fresh makes it again") from None
+        return read_subsets(run / SUBSETS_FILE, saved), own_split
     opened = FeatureStore.open(store or saved["store"], protocol=protocol or own_protocol)
     split = reported_split(split or (own_split if protocol in (None, own_protocol) else None), opened)
     model = Model.load(run, device)

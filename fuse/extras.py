@@ -1,7 +1,6 @@
 """What an evaluation adds to the results where the run's model and store are at hand, and when it is asked to."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ from mmcache.fuse.fewshot import few_shot
 from mmcache.fuse.model import Model, config_of, read_run_config
 from mmcache.fuse.noise import noise_curves
 from mmcache.fuse.reference import bayes_accuracy
+from mmcache.fuse.saved import read_cost
 from mmcache.fuse.scoring import evaluated_rows, stored_sources
 from mmcache.fuse.windows import window_curves
-from mmcache.store.errors import ConfigError, StoreError
+from mmcache.store.errors import StoreError
 from mmcache.store.feature_store import FeatureStore
 
 
@@ -102,7 +102,4 @@ def _zero_shot(result: dict[str, Any], trained_on: list[str]) -> dict[str, Any]:
 
 def _saved_cost(run: Path) -> dict[str, Any] | None:
     path = run / SUMMARY_FILE
-    try:
-        return json.loads(path.read_text()).get("cost") if path.exists() else None
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged ({error}): remove it, and `mmcache fuse` makes it again") from None
+    return read_cost(path) if path.exists() else None

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mmcache.fuse.report.drawing import take_texts_literally
 from mmcache.store.atomic import atomic_file
 
 CURVES_FILE = "curves.svg"
@@ -57,5 +58,6 @@ def plot_curves(metrics: list[dict[str, Any]], path: Path) -> None:
         if axes.lines:
             axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
+    take_texts_literally(figure)
     with matplotlib.rc_context({"svg.hashsalt": "mmcache"}), atomic_file(path) as file:
         figure.savefig(file, format="svg", metadata={"Date": None})

@@ -9,21 +9,26 @@ from typing import Any
 import torch
 import yaml
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
+from mmcache.fuse.checks import add_network_misfits
 from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.fills import FILLS, Targets
 from mmcache.fuse.fusion import FUSIONS, Fused
 from mmcache.fuse.heads import HEADS, Outputs
 from mmcache.fuse.pooling import MeanPool, TransformerPool, masked_mean
-from mmcache.store.errors import ConfigError
+from mmcache.fuse.saved import SEAL, check_config, check_seals, seals
+from mmcache.fuse.weights import check_depth, check_same, read_tensors
+from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.kaverage import k_average
 from mmcache.store.lock import holder_of
+from mmcache.store.text import excerpt
+from mmcache.store.yaml_file import read_yaml
 
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
 IDENTITY_FILE = "identity"  # the first file of a run
+_TRAIN_AGAIN = "train again"
+_SHOWN = 3  # faults that a message names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,12 +216,18 @@ class Model(nn.Module):
         """The trained model of a run folder, in eval mode. Raises ConfigError when there is none, or a damaged one."""
         run = Path(run)
         saved = read_run_config(run)
-        model = cls(spec_of(saved), config_of(saved))
+        spec, config, path = spec_of(saved), config_of(saved), run / WEIGHTS_FILE
+        tensors = read_tensors(path, _TRAIN_AGAIN)
+        check_depth(config, tensors, path)
         try:
-            model.load_state_dict(load_file(run / WEIGHTS_FILE))
-        except (SafetensorError, RuntimeError) as error:  # torch's, where names or shapes are others
+            with torch.device("meta"):  # takes no memory, whatever the sizes in config.yaml
+                wanted = cls(spec, config).state_dict()
+        except (RuntimeError, ValueError, AssertionError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ConfigError(f"{run / WEIGHTS_FILE} is damaged or of another model ({reason}): train again") from None
+            raise ConfigError(f"{run / CONFIG_FILE} describes no network ({reason}): {_TRAIN_AGAIN}") from None
+        check_same(tensors, wanted, path, _TRAIN_AGAIN)
+        model = cls(spec, config)
+        model.load_state_dict(tensors)
         return model.to(device).eval()
 
 
@@ -236,12 +247,24 @@ def read_run_config(run: Path) -> dict[str, Any]:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (run / name).is_file():
             raise ConfigError(f"{run} is not a finished run {_unfinished(run, name)}")
+    return check_run_config(run)
+
+
+def check_run_config(run: Path) -> dict[str, Any]:
+    """config.yaml of a run, its options and shapes checked. Raises ConfigError naming what is wrong."""
+    path = run / CONFIG_FILE
+    return check_content(read_yaml(path), path)
+
+
+def check_content(content: Any, path: Path) -> dict[str, Any]:
+    """What `path`, a config.yaml, holds, if it is what `mmcache fuse` writes. Raises ConfigError naming what is not."""
+    saved = check_config(content, path)
     try:
-        saved = yaml.safe_load((run / CONFIG_FILE).read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{run / CONFIG_FILE} is damaged ({' '.join(str(error).split())}): train again") from None
-    if not isinstance(saved, dict) or not {"options", "model"} <= set(saved):
-        raise ConfigError(f"{run / CONFIG_FILE} is not what `mmcache fuse` writes: options or model are not in it")
+        known = {field.name for field in dataclasses.fields(FuseConfig)}
+        config_of({"options": {name: value for name, value in saved["options"].items() if name in known}})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    check_seals(saved, path)  # last: what has a wrong type is named by its field
     return saved
 
 
@@ -258,17 +281,24 @@ def _unfinished(run: Path, lacks: str) -> str:
 
 def config_of(saved: Mapping[str, Any]) -> FuseConfig:
     """The options of a run. Raises ConfigError where they are not of this version of mmcache."""
-    unknown = sorted(set(saved["options"]) - {field.name for field in dataclasses.fields(FuseConfig)})
+    unknown = sorted(map(str, set(saved["options"]) - {field.name for field in dataclasses.fields(FuseConfig)}))
     if unknown:
         raise ConfigError(
-            f"the run's {CONFIG_FILE} has options that this mmcache does not know: {', '.join(unknown)}. "
+            f"the run's {CONFIG_FILE} has options that this mmcache does not know: {excerpt(', '.join(unknown))}. "
             "Another version made it: use that one, or train again"
         )
     try:
-        return FuseConfig(**saved["options"])
+        config = FuseConfig(**saved["options"])
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = error.errors(include_url=False)[:_SHOWN]
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))} = {excerpt(e['input'], 40)}: {e['msg']}" for e in faults)
         raise ConfigError(f"the run's {CONFIG_FILE} has values that this mmcache does not take: {wrong}") from None
+    problems = Problems()
+    config.add_unknown_names(problems)
+    add_network_misfits(config, problems)
+    if problems.messages:
+        raise ConfigError(f"the run's {CONFIG_FILE} has values that this mmcache does not take: {problems.messages[0]}")
+    return config
 
 
 def spec_of(saved: Mapping[str, Any]) -> ModelSpec:
@@ -285,4 +315,5 @@ def to_yaml(config: FuseConfig, spec: ModelSpec, extra: Mapping[str, Any]) -> st
         "modalities": {name: list(shape) for name, shape in spec.modalities.items()},
         "tasks": spec.tasks,
     }
-    return yaml.safe_dump({**extra, "options": plain, "model": model}, sort_keys=False, width=120)
+    content = json.loads(json.dumps({**extra, "options": plain, "model": model}, default=str))
+    return yaml.safe_dump({SEAL: seals(content), **content}, sort_keys=False, width=120)

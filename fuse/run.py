@@ -9,11 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.evaluation import SUMMARY_FILE
 from mmcache.fuse.model import IDENTITY_FILE
+from mmcache.fuse.saved import read_metrics
+from mmcache.fuse.weights import check_same, read_tensors
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
@@ -22,6 +24,7 @@ METRICS_FILE = "metrics.jsonl"
 BUILT_ON_FILE = "built_on.txt"  # of a sweep, beside the folder of its runs: the names of those made for others alone
 _LAST_FILE = "last.safetensors"  # model, optimiser and counters after the last finished epoch
 _BEST_FILE = "best.safetensors"
+_ANEW = "remove the run's folder, and the same command begins it anew"
 
 
 def store_identity(store: FeatureStore, modalities: list[str]) -> str:
@@ -63,7 +66,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise ConfigError(f"--out {self.path} is a file; name a folder")
         held = self.path / IDENTITY_FILE
-        if any(self.path.iterdir()) and (not held.exists() or held.read_text() != self.identity):
+        if any(self.path.iterdir()) and (not held.exists() or held.read_bytes() != self.identity.encode()):
             raise ConfigError(
                 f"{self.path} holds another run or other files. Give another --out, or leave it out: "
                 "every run then gets a folder of its own under runs/."
@@ -92,7 +95,8 @@ class RunFolder:
         """Load what save_epoch saved. Returns (epochs done, best score so far)."""
         if not (self.path / _LAST_FILE).exists():
             return 0, -1.0
-        tensors = load_file(self.path / _LAST_FILE)
+        tensors = read_tensors(self.path / _LAST_FILE, _ANEW)
+        _check_state(tensors, model, self.path / _LAST_FILE)
         model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in tensors.items():
@@ -108,7 +112,9 @@ class RunFolder:
         _write_tensors(self.path / _BEST_FILE, dict(model.state_dict()))
 
     def load_best(self, model: torch.nn.Module) -> None:
-        model.load_state_dict(load_file(self.path / _BEST_FILE))
+        tensors = read_tensors(self.path / _BEST_FILE, _ANEW)
+        check_same(tensors, model.state_dict(), self.path / _BEST_FILE, _ANEW)
+        model.load_state_dict(tensors)
 
     def write_metrics(self, line: dict[str, Any]) -> None:
         with open(self.path / METRICS_FILE, "a") as file:
@@ -116,7 +122,7 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         path = self.path / METRICS_FILE
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return read_metrics(path) if path.exists() else []
 
     def clean(self) -> None:
         """Remove what only an unfinished run needs."""
@@ -125,8 +131,17 @@ class RunFolder:
 
     def _cut_metrics(self, epochs: int) -> None:
         """Drop the lines of an epoch that was under way when the run stopped."""
-        kept = self.metrics()[:epochs]
+        kept = read_metrics(self.path / METRICS_FILE, epochs)
         atomic_write(self.path / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def _check_state(tensors: dict[str, torch.Tensor], model: torch.nn.Module, path: Path) -> None:
+    """Raise ConfigError unless the tensors are a model, the counters, and an optimiser's state."""
+    given = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    check_same(given, model.state_dict(), path, _ANEW)
+    for name in ("best", "epoch"):
+        if name not in tensors or tensors[name].numel() != 1:
+            raise ConfigError(f"{path} is damaged ({name} is no single number): {_ANEW}")
 
 
 def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from mmcache.fuse.model import WEIGHTS_FILE, Model, read_run_config, spec_of
+from mmcache.fuse.weights import read_tensors
 from mmcache.store.errors import Problems
 
 _BACKBONE = ("projectors", "pools", "positions", "modality_embedding", "fusion")
@@ -27,7 +26,7 @@ def start_from(model: Model, run: Path, freeze: bool) -> None:
     if saved.names != model.spec.names and not problems.messages:
         problems.add(f"start {run} has {', '.join(saved.names)}; this run has {', '.join(model.spec.names)}")
     problems.raise_if_any()
-    given, own = load_file(run / WEIGHTS_FILE), model.state_dict()
+    given, own = read_tensors(run / WEIGHTS_FILE, "train it again"), model.state_dict()
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     missing = [name for name in own if name.partition(".")[0] in _BACKBONE and name not in fitting]
     if missing:

@@ -16,9 +16,13 @@ def read_json(path: Path) -> Any:
     return parse_json(_text(path), str(path))
 
 
-def read_json_lines(path: Path) -> list[Any]:
-    """What each line of a file of JSON lines holds. Raises ConfigError with the line, the file and the reason."""
-    lines = _text(path).split("\n")
+def read_json_lines(path: Path, first: int | None = None) -> list[Any]:
+    """What each line of a file of JSON lines holds, or each of the first so many lines.
+
+    Raises:
+        ConfigError: the file or a line cannot be read; the message has the line, the file and the reason.
+    """
+    lines = _text(path).split("\n")[:first]
     return [parse_json(line, f"line {i} of {path}") for i, line in enumerate(lines, 1) if line.strip()]
 
 

@@ -4,6 +4,8 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from mmcache.store.text import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -14,10 +16,21 @@ _NAMESPACES = re.compile(r'\sxmlns(:\w+)?="[^"]*"')
 _IDS = re.compile(r'(\bid="|\bhref="#|url\(#)')
 
 
+def take_texts_literally(figure: "Figure") -> None:
+    """Show every text as it is: names come from data, and may hold control characters, which SVG cannot, or dollars."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        if text.get_text() != printable(text.get_text()):
+            text.set_text(printable(text.get_text()))
+
+
 def to_svg(figure: "Figure") -> str:
     """A figure as an SVG document, the same bytes whenever it is drawn."""
     import matplotlib
 
+    take_texts_literally(figure)
     svg = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "mmcache", "svg.fonttype": "path"}):
         figure.savefig(svg, format="svg", metadata=_NO_METADATA)
@@ -26,6 +39,7 @@ def to_svg(figure: "Figure") -> str:
 
 def to_png(figure: "Figure") -> bytes:
     """A figure as PNG bytes."""
+    take_texts_literally(figure)
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
     return png.getvalue()

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from mmcache.fuse import groups
 from mmcache.fuse.evaluation import NATURAL, SUBSETS_FILE, SUMMARY_FILE, results, task_names
-from mmcache.fuse.model import CONFIG_FILE, IDENTITY_FILE
+from mmcache.fuse.model import CONFIG_FILE, IDENTITY_FILE, check_run_config
 from mmcache.fuse.run import BUILT_ON_FILE
+from mmcache.fuse.saved import read_cost
+from mmcache.fuse.subsets_file import read_subsets
 from mmcache.store.errors import ConfigError, MmcacheError, Problems
 from mmcache.store.lock import holder_of
 
@@ -140,7 +140,11 @@ def _made_for(run: Path) -> str | None:
     if base and _is_run(run.with_name(base["run"])):
         return base["run"]
     listed = run.resolve().parents[1] / BUILT_ON_FILE
-    return "others of the sweep" if listed.is_file() and run.name in listed.read_text().splitlines() else None
+    return (
+        "others of the sweep"
+        if listed.is_file() and run.name in listed.read_bytes().decode(errors="replace").splitlines()
+        else None
+    )
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -166,20 +170,16 @@ def _read(folder: Path) -> FoundRun | LeftOut:
     if not (folder / SUBSETS_FILE).is_file():
         return LeftOut(folder, "unreadable", f"{SUBSETS_FILE} is not in it; `mmcache evaluate` makes it again")
     try:
-        saved = yaml.safe_load((folder / CONFIG_FILE).read_text())
-        table = pd.read_parquet(folder / SUBSETS_FILE)
+        saved = check_run_config(folder)
+        table = read_subsets(folder / SUBSETS_FILE, saved)
         return FoundRun(
             path=folder,
             saved={**saved, "options": dict(saved["options"]), "model": dict(saved["model"])},
             result=results(table, run=str(folder), split=str(saved["eval_split"])),
-            cost=json.loads((folder / SUMMARY_FILE).read_text()).get("cost"),
+            cost=read_cost(folder / SUMMARY_FILE),
             segments=_digest(table),
         )
     except MmcacheError as error:
-        return LeftOut(folder, "unreadable", str(error))
-    except KeyError as error:
-        return LeftOut(folder, "unreadable", f"{error} is not in its files; an older version may have made them")
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:  # damaged files of every kind
         return LeftOut(folder, "unreadable", " ".join(str(error).split()))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mmcache.fuse.report.blocks import Report, SectionPart
 from mmcache.fuse.report.tables import Cell, Kind, Row, Table
+from mmcache.store.text import printable
 
 AT_ONCE = 8  # columns of figures side by side; more go below
 _LINES = 42  # of a table that fits a page
@@ -23,7 +24,7 @@ _ACCENTS = "\u0300\u0301\u0302\u0303\u0308\u030a\u030c"
 
 def to_latex(report: Report) -> str:
     """All tables of figures, each in a table environment with caption and label."""
-    out = [_HEAD + f"% {' '.join(report.title.split())}"]
+    out = [_HEAD + f"% {printable(' '.join(report.title.split()))}"]
     for i, part in enumerate(report.parts, 1):
         letters = abbreviations(part.section.modalities)
         for task in part.tasks:

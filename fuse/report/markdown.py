@@ -6,6 +6,7 @@ from collections.abc import Callable
 from mmcache.fuse.report.blocks import Report
 from mmcache.fuse.report.plots import Plot
 from mmcache.fuse.report.tables import Cell, Kind, Row, Table
+from mmcache.store.text import printable
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 
@@ -36,7 +37,7 @@ def to_markdown(report: Report, picture: Callable[[Plot], str] | None = None) ->
 
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\1", printable(" ".join(text.split())))
 
 
 def _table(table: Table) -> list[str]:

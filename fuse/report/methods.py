@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mmcache.fuse.comparison import NOT_A_METHOD
 from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.model import CONFIG_FILE
+from mmcache.fuse.model import check_run_config
 from mmcache.fuse.report.found import FoundRun, LeftOut
 from mmcache.fuse.report.possible import Possible, possible, tokens_digest
+from mmcache.store.errors import ConfigError
 
 _DEFAULTS = {
     field.name: None if field.default is dataclasses.MISSING else field.default
@@ -145,8 +144,8 @@ def _origins(given: str | list[str] | None) -> list[Any] | None:
     out = []
     for path in paths:
         try:
-            options = yaml.safe_load((path / CONFIG_FILE).read_text())["options"]
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            options = check_run_config(path)["options"]
+        except ConfigError:
             continue
         out.append({name: value for name, value in options.items() if name not in NOT_A_METHOD})
     return out or None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -10,6 +11,7 @@ from mmcache.fuse.report.blocks import Report
 from mmcache.fuse.report.drawing import inline_svg
 from mmcache.fuse.report.plots import Plot
 from mmcache.fuse.report.tables import Cell
+from mmcache.store.text import printable
 
 _HERE = Path(__file__).parent
 
@@ -20,7 +22,9 @@ def to_html(report: Report, svg: Callable[[Plot], str]) -> str:
     Args:
         svg: a plot as an SVG document.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_plain
+    )
     environment.filters |= {"breakable": _breakable, "shade": _shade}
     count = 0
 
@@ -34,10 +38,15 @@ def to_html(report: Report, svg: Callable[[Plot], str]) -> str:
     return template.render(report=report, style=style, inline=inline)
 
 
+def _plain(value: Any) -> Any:
+    """What a template prints: text from data with its control characters as escapes."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _breakable(text: str) -> Markup:
     """Long names may go on in another line after a sign that joins words."""
     out = Markup("")
-    for character in text:
+    for character in printable(text):
         out += character
         if character in "+,/_":
             out += Markup("<wbr>")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy import stats
 
 from mmcache.fuse.model import Model, config_of, spec_of
@@ -77,8 +78,10 @@ def possible(run: FoundRun) -> Possible | None:
     if store is None:
         return None
     try:
-        best = bayes_accuracy(store, Model(spec_of(run.saved), config_of(run.saved)))
-    except (MmcacheError, ValueError, TypeError, KeyError):  # the store is another one by now, or the options older
+        with torch.device("meta"):  # its shapes alone are looked at
+            model = Model(spec_of(run.saved), config_of(run.saved))
+        best = bayes_accuracy(store, model)
+    except (MmcacheError, ValueError, RuntimeError, KeyError):  # the store is another one by now, or the options older
         return None
     if best is None:
         return None

@@ -10,6 +10,7 @@ from mmcache.fuse.report.costs import cost_of
 from mmcache.fuse.report.figures import Curve, Spread
 from mmcache.fuse.report.matching import compared
 from mmcache.fuse.report.methods import Section
+from mmcache.store.text import printable
 
 # dataset to task: what was measured on. source: ours, possible or published. measure: subsets, rates, drop, patterns,
 # summary, natural, rank, wins, share or cost. missing: the modality, of rates. at: the subset, rate in percent or name.
@@ -30,7 +31,8 @@ def to_csv(report: Report) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(records(report))
+    for record in records(report):
+        writer.writerow({name: printable(x) if isinstance(x, str) else x for name, x in record.items()})
     return file.getvalue()
 
 

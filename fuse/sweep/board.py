@@ -1,7 +1,6 @@
 """How every trial of a sweep stands: waiting, running, finished, failed, stopped. The run folders are the truth."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from mmcache.fuse.evaluation import SUMMARY_FILE
 from mmcache.fuse.run import METRICS_FILE
+from mmcache.fuse.saved import read_metrics, read_summary
 from mmcache.fuse.sweep.events import ENDS, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Event, holdout_of, last_line
 from mmcache.fuse.sweep.trials import Trial
 
@@ -141,8 +141,8 @@ class Board:
         standing = self.standings[identity]
         if standing.state not in (FINISHED, STOPPED):
             return None
-        text = (standing.trial.folder / METRICS_FILE).read_text()
-        figures = [holdout_of(json.loads(line), self._task) for line in text.splitlines()]
+        lines = read_metrics(standing.trial.folder / METRICS_FILE)
+        figures = [holdout_of(line, self._task) for line in lines]
         return max((figure for figure in figures if figure is not None), default=None)
 
     def _set(self, standing: Standing, state: str) -> None:
@@ -153,4 +153,4 @@ class Board:
 
 def result_of(folder: Path) -> dict[str, Any]:
     """The results of a finished run, in the form of `evaluate --json`."""
-    return json.loads((folder / SUMMARY_FILE).read_text())
+    return read_summary(folder / SUMMARY_FILE)

@@ -1,11 +1,11 @@
 """What a worker tells of its runs while it trains them, as plain values."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmcache.fuse.run import METRICS_FILE
+from mmcache.fuse.saved import last_epoch
 
 # The states of a trial.
 WAITING, RUNNING, FINISHED, FAILED, STOPPED = "waiting", "running", "finished", "failed", "stopped"
@@ -15,10 +15,8 @@ Event = dict[str, Any]  # identity, state, and what is known: epoch, epochs, los
 
 
 def last_line(folder: Path) -> dict[str, Any] | None:
-    """The last line of a run's metrics."""
-    path = folder / METRICS_FILE
-    lines = path.read_text().splitlines() if path.exists() else []
-    return json.loads(lines[-1]) if lines else None
+    """The last line of a run's metrics. Raises ConfigError where it is damaged."""
+    return last_epoch(folder / METRICS_FILE)
 
 
 def holdout_of(line: dict[str, Any], task: str | None = None) -> float | None:
@@ -26,7 +24,7 @@ def holdout_of(line: dict[str, Any], task: str | None = None) -> float | None:
     holdout: dict[str, float] = line["holdout"]
     if not holdout:
         return None
-    return holdout[task] if task is not None else holdout.get("action", next(iter(holdout.values())))
+    return holdout.get(task) if task is not None else holdout.get("action", next(iter(holdout.values())))
 
 
 class Teller:

@@ -48,6 +48,17 @@ class Distribution:
         assert self.uniform is not None
         return rounded(float(random.uniform(*self.uniform)))
 
+    def has(self, value: Any) -> bool:
+        """Whether a value, as read back from a file, is one that may be drawn."""
+        if self.choice is not None:
+            return value in self.choice
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        if self.integer is not None:
+            return isinstance(value, int) and self.integer[0] <= value <= self.integer[1]
+        low, high = self.loguniform or self.uniform or (0.0, 0.0)
+        return low <= value <= high
+
     def for_optuna(self) -> Any:
         """The same as an Optuna distribution."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution

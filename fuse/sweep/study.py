@@ -10,6 +10,9 @@ import numpy as np
 from mmcache.fuse.sweep.space import rounded
 from mmcache.fuse.sweep.spec import Search
 from mmcache.store.atomic import atomic_write
+from mmcache.store.errors import ConfigError
+from mmcache.store.json_file import parse_json
+from mmcache.store.text import excerpt
 
 METRIC = "holdout"
 
@@ -23,7 +26,7 @@ class Study:
     """
 
     def __init__(self, search: Search, file: Path, name: str) -> None:
-        self._count, self._file, self.name = search.num_samples, file, name
+        self._count, self._space, self._file, self.name = search.num_samples, search.space, file, name
         self._fresh: set[int] = set()
         self._asked: list[dict[str, Any]] = self._written()
         with warnings.catch_warnings():
@@ -74,6 +77,17 @@ class Study:
 
     def _written(self) -> list[dict[str, Any]]:
         """The points of an earlier command; the line that it was killed over is dropped."""
-        lines = self._file.read_text().split("\n")[:-1] if self._file.exists() else []
+        lines = self._file.read_bytes().decode(errors="replace").split("\n")[:-1] if self._file.exists() else []
+        points = [self._point(line, f"line {i} of {self._file}") for i, line in enumerate(lines, 1)]
         atomic_write(self._file, "".join(line + "\n" for line in lines).encode())
-        return [json.loads(line) for line in lines][: self._count]
+        return points[: self._count]
+
+    def _point(self, line: str, where: str) -> dict[str, Any]:
+        point = parse_json(line, where)
+        space = self._space
+        if not isinstance(point, dict) or set(point) != set(space) or not all(space[n].has(point[n]) for n in space):
+            raise ConfigError(
+                f"{where} is no point of the search ({excerpt(line)}): remove the sweep's folder `search`, and the "
+                "search begins anew"
+            )
+        return point

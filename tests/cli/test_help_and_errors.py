@@ -42,7 +42,7 @@ def test_the_installed_script_runs() -> None:
         (["fuse", "--strategy", "mmt", "--store", "nowhere.zarr"], "no store at nowhere.zarr"),
         (["fuse", "--strategy", "mmt", "--set", "dropout"], "--set dropout: expected NAME=VALUE"),
         (["fuse", "--strategy", "mmt", "--set", "alpa=1"], "unknown option 'alpa'. Did you mean 'alpha'?"),
-        (["fuse", "--strategy", "mmt", "--set", "lr=[1"], "--set lr=[1: not a value"),
+        (["fuse", "--strategy", "mmt", "--set", "lr=[1"], "--set lr=[1 is not YAML"),
         (["fuse", "--strategy", "mmt", "--config", "no.yaml"], "no.yaml cannot be read"),
         (["evaluate", "nowhere"], "nowhere is not a finished run (no such folder)"),
         (["list", "encodrs"], "unknown list 'encodrs'. Did you mean 'encoders'?"),

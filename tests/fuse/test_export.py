@@ -36,7 +36,11 @@ def finished(
         model = small_model(strategy, **options)
         encoders = {name: encoder for name, (encoder, _, _) in spec.modalities.items()}
         tokens = {name: {"dtype": "float16", "fingerprint": {"encoder": e}} for name, e in encoders.items()}
-        text = to_yaml(small_config(strategy, **options), spec, {"dataset": "made up", "tokens": tokens})
+        text = to_yaml(
+            small_config(strategy, **options),
+            spec,
+            {"eval_split": "test", "store": "gone.zarr", "dataset": "made up", "tokens": tokens},
+        )
         (run / CONFIG_FILE).write_text(text)
         write_model(run, WEIGHTS_FILE, model)
         return run, model

@@ -65,7 +65,8 @@ def test_rates_in_training_against_rates_at_test(runs: list[Path], tmp_path: Pat
         for path in run.iterdir():
             (copy / path.name).write_bytes(path.read_bytes())
         saved = yaml.safe_load((copy / "config.yaml").read_text())
-        saved["options"]["train_missing"] = {"rgb": rate} if rate else None
+        saved["options"]["train_missing"] = {"rgb": rate} if rate else {}
+        del saved["sha256"]
         (copy / "config.yaml").write_text(yaml.safe_dump(saved))
         told.append(copy)
     results = [evaluate(run) for run in runs[:2]]
@@ -112,6 +113,7 @@ def test_zero_shot_is_what_labels_never_saw(run: Path, tmp_path: Path) -> None:
         (copy / path.name).write_bytes(path.read_bytes())
     saved = yaml.safe_load((copy / "config.yaml").read_text())
     saved["options"]["train_modalities"] = ["rgb"]
+    del saved["sha256"]
     (copy / "config.yaml").write_text(yaml.safe_dump(saved))
     result = evaluate(run)
     found = extras(copy, result, Wanted())["zero_shot"]

@@ -72,7 +72,9 @@ def test_other_data_are_another_section(write_run: Callable[..., Path], tmp_path
     write_run("other-modalities", modalities=("audio", "rgb"))
     write_run("other-segments", n=59, lacking=7)
     relabelled = write_run("other-labels") / "subsets.parquet"
-    pd.read_parquet(relabelled).assign(verb_label=0).to_parquet(relabelled)
+    table = pd.read_parquet(relabelled)
+    others = {name: (table[name] + 1) % 4 for name in ("verb_label", "verb_pred")}
+    table.assign(**others).to_parquet(relabelled)
     write_run("other-data", dataset="ego4d-ar")
     write_run("the-same", "zeros")
     found = sections(tmp_path / "runs")
