@@ -35,6 +35,7 @@ def extract(
     address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT of its head. Default: this machine alone.", rich_help_panel="Run")] = None,
     max_failures: Annotated[float | None, typer.Option(help="Share of segments that may fail. Default: 0.01.", rich_help_panel="Run")] = None,
     retry_failed: Annotated[bool | None, typer.Option("--retry-failed", help="Try again what failed before.", rich_help_panel="Run")] = None,
+    refresh: Annotated[bool | None, typer.Option("--refresh", help="Do again what was cached from files that have changed since.", rich_help_panel="Run")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file. Default: ROOT/mmcache.yaml, if there.", rich_help_panel="Run")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.", rich_help_panel="Run")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel="Run")] = False,
@@ -51,7 +52,7 @@ def extract(
         "encoder": pairs("--encoder", encoder) or None, "batch_size": batch_size, "workers": workers,
         "views": views, "address": address,
         "set": {name: yaml_value("--set", name, text) for name, text in pairs("--set", settings).items()} or None,
-        "unlabelled": unlabelled, "max_failures": max_failures, "retry_failed": retry_failed,
+        "unlabelled": unlabelled, "max_failures": max_failures, "retry_failed": retry_failed, "refresh": refresh,
     }  # fmt: skip
     run_extract_command(dataset, flags, config, dry_run=dry_run, as_json=as_json)
 
@@ -88,12 +89,21 @@ def run_extract_command(
     if found.not_recommended:
         warn(ignored_note(str(path), found.not_recommended))
     _show_plan(plan)
+    _show_changed(plan)
     for message in warnings_of(plan):
         warn(message)
     if dry_run:
         if as_json:
             print_json(
-                {part.modality: {"segments": len(part.to_do), "bytes": part.bytes_to_write} for part in plan.modalities}
+                {
+                    part.modality: {
+                        "segments": len(part.to_do),
+                        "bytes": part.bytes_to_write,
+                        "changed": len(part.changed),
+                        "gone": len(part.gone),
+                    }
+                    for part in plan.modalities
+                }
             )
         say("dry run: nothing was written")
         return
@@ -193,6 +203,32 @@ def _show_plan(plan: "Plan") -> None:
         say(f"left out: {problem}")
     if len(plan.dataset.problems) > 5:
         say(f"... and {len(plan.dataset.problems) - 5} more of that kind; --json lists them all")
+
+
+def _show_changed(plan: "Plan") -> None:
+    """Media that were replaced or removed since they were cached; and a store that is made anew."""
+    from mmcache.cli.console import say, warn
+
+    if plan.replaces:
+        warn(
+            f"{plan.config.store_path()} was made from other annotations and holds no tokens: it is replaced. "
+            "A first try may have left it."
+        )
+    ids = plan.segments["id"]
+    for part in plan.modalities:
+        for rows, what, then in (
+            (
+                part.changed,
+                "have other media now than when they were cached (by size or time of the files)",
+                "they are done again" if plan.config.refresh else "--refresh does them again",
+            ),
+            (part.gone, "are cached, and their media are gone", "their tokens are kept"),
+        ):
+            if len(rows):
+                names = ", ".join(ids.iloc[rows[:3]])
+                more = ", ..." if len(rows) > 3 else ""
+                tell = say if plan.config.refresh or rows is part.gone else warn
+                tell(f"{part.modality}: {len(rows)} segments {what}: {names}{more}; {then}")
 
 
 def _show_summary(summary: "ExtractSummary") -> None:

@@ -38,6 +38,7 @@ class ExtractConfig:
     shard_mb: Annotated[float, Field(gt=0)] = 128.0
     max_failures: Annotated[float, Field(ge=0, le=1)] = 0.01
     retry_failed: bool = False
+    refresh: bool = False  # do again what was cached from files that have changed since
 
     def data_root(self) -> Path:
         return self.root or Path(os.environ.get("MMCACHE_DATA", "data")) / self.dataset

@@ -13,7 +13,7 @@ from mmcache.extract.encoders import NO_WEIGHTS, PRETRAINED, RANDOM, augment, en
 from mmcache.extract.plan import ModalityPlan, Plan
 from mmcache.extract.worker import PATIENCE_S, Job, ShardTask
 from mmcache.store.atomic import remove_leftovers
-from mmcache.store.create import create_store
+from mmcache.store.create import create_store, replace_empty_store
 from mmcache.store.errors import TooManyFailures
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.fingerprint import Fingerprint
@@ -35,6 +35,8 @@ class ExtractSummary:
 
     Attributes:
         counts: modality -> presence name -> segments.
+        changed: modality -> segments whose media are not the files any more that they were settled from, and which
+            were left as they are.
         failures, notes: lines of failures.jsonl and notes.jsonl that concern them.
     """
 
@@ -42,6 +44,7 @@ class ExtractSummary:
     settled: int
     seconds: float
     counts: dict[str, dict[str, int]]
+    changed: dict[str, int]
     failures: list[dict[str, Any]]
     notes: list[dict[str, Any]]
     problems: list[str]
@@ -75,7 +78,11 @@ def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:
     began = time.perf_counter()
     with writer_lock(plan.root):
         whole = True
-        if not plan.root.exists() or not (plan.nothing_to_do and all(_surely_same(plan, p) for p in plan.modalities)):
+        if (
+            plan.replaces
+            or not plan.root.exists()
+            or not (plan.nothing_to_do and all(_surely_same(plan, p) for p in plan.modalities))
+        ):
             with connected(plan.config.address) as ray:
                 whole = _encode(ray, plan, progress)
         remove_leftovers(plan.root)  # of killed runs, and of workers that died in this one
@@ -93,7 +100,9 @@ def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:
 def _encode(ray: Any, plan: Plan, progress: Progress) -> bool:
     """All of the work; whether it was done to the end."""
     room = places(ray, plan.config.workers)
-    if not plan.root.exists():
+    if plan.replaces:
+        replace_empty_store(plan.root, plan.segments, plan.meta)
+    elif not plan.root.exists():
         create_store(plan.root, plan.segments, plan.meta)
     crew = Crew(ray, room, plan.root, _some_media(plan))
     try:
@@ -252,6 +261,7 @@ def _summarise(plan: Plan, seconds: float) -> ExtractSummary:
         settled=sum(len(part.to_do) for part in plan.modalities),
         seconds=seconds,
         counts=counts,
+        changed={part.modality: 0 if plan.config.refresh else len(part.changed) for part in plan.modalities},
         failures=concerning(store.failures),
         notes=concerning(store.notes),
         problems=plan.dataset.problems,

@@ -15,10 +15,12 @@ from mmcache.extract.datasets import DATASETS, Dataset, Source
 from mmcache.extract.datasets.base import is_there
 from mmcache.extract.encoders import encoder_info
 from mmcache.extract.encoders.base import EncoderInfo
-from mmcache.store.create import check_same_segments
-from mmcache.store.errors import ConfigError, Problems
+from mmcache.extract.seen import Seen, seen
+from mmcache.store.create import check_same_segments, has_tokens
+from mmcache.store.errors import ConfigError, Problems, StoreMismatchError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence, StoreMeta, token_arrays, token_bytes
+from mmcache.store.layout import Presence, StoreMeta, token_bytes
+from mmcache.store.sources import read_sources
 from mmcache.store.splits import matching_splits
 
 
@@ -32,6 +34,9 @@ class ModalityPlan:
         status: (N,) Presence values before the run.
         on_disk: (N,) whether media are on disk or named by a table.
         to_do: (n,) rows this run settles: to be encoded, or marked missing.
+        changed: (n,) selected rows whose media are not the files any more that they were settled from, by size or
+            time; with --refresh they are among to_do.
+        gone: (n,) selected rows that are cached, and whose media are not there any more.
     """
 
     modality: str
@@ -44,6 +49,8 @@ class ModalityPlan:
     status: NDArray[np.uint8]
     on_disk: NDArray[np.bool_]
     to_do: NDArray[np.int64]
+    changed: NDArray[np.int64]
+    gone: NDArray[np.int64]
 
     @property
     def to_encode(self) -> NDArray[np.int64]:
@@ -56,7 +63,12 @@ class ModalityPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All of an extract. `selected` are the rows of the chosen splits, limited."""
+    """All of an extract.
+
+    Attributes:
+        selected: rows of the chosen splits, limited.
+        replaces: whether a store of other segments lies at `root`, without one token, and is made anew.
+    """
 
     config: ExtractConfig
     root: Path  # of the store
@@ -64,6 +76,7 @@ class Plan:
     meta: StoreMeta
     selected: NDArray[np.int64]
     modalities: list[ModalityPlan]
+    replaces: bool = False
 
     @property
     def segments(self) -> pd.DataFrame:
@@ -91,12 +104,23 @@ def make_plan(config: ExtractConfig, recommended: dict[str, object] | None = Non
     root = config.store_path().absolute()
     splits = {str(split): int(n) for split, n in sorted(dataset.segments["split"].value_counts().items())}
     meta = StoreMeta(config.dataset, dataset.tasks, splits, dataset.eval_split, recommended=dict(recommended or {}))
-    if root.exists():
-        check_same_segments(root, dataset.segments, meta)
+    replaces = root.exists() and _is_to_be_replaced(root, dataset.segments, meta)
     sources = _find_sources(config, dataset)
     selected = _select(config, dataset.segments, splits)
-    parts = [_plan_modality(config, root, dataset, modality, found, selected) for modality, found in sources.items()]
-    return Plan(config, root, dataset, meta, selected, parts)
+    store = FeatureStore.open(root) if root.exists() and not replaces else None
+    parts = [_plan_modality(config, store, dataset, modality, found, selected) for modality, found in sources.items()]
+    return Plan(config, root, dataset, meta, selected, parts, replaces)
+
+
+def _is_to_be_replaced(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> bool:
+    """Whether the store there was made of other segments, and holds nothing. Raises StoreError where it holds some."""
+    try:
+        check_same_segments(root, segments, meta)
+    except StoreMismatchError:
+        if has_tokens(root):
+            raise
+        return True
+    return False
 
 
 def _find_sources(config: ExtractConfig, dataset: Dataset) -> dict[str, dict[str, Source]]:
@@ -163,7 +187,7 @@ def _select(config: ExtractConfig, segments: pd.DataFrame, splits: dict[str, int
 
 def _plan_modality(
     config: ExtractConfig,
-    root: Path,
+    store: FeatureStore | None,
     dataset: Dataset,
     modality: str,
     sources: dict[str, Source],
@@ -176,15 +200,19 @@ def _plan_modality(
     on_disk = segments["video"].isin(list(sources)).to_numpy(bool)
     status = np.full(len(segments), Presence.TO_DO, np.uint8)
     known_missing: set[str] = set()
-    if root.exists() and (modality, info.name) in token_arrays(root):
-        store = FeatureStore.open(root)
+    changed, gone = np.zeros(len(segments), bool), np.zeros(len(segments), bool)
+    if store is not None and (modality, info.name) in store.arrays:
         status = store.present[f"{modality}/{info.name}"]
         known_missing = {n["id"] for n in store.notes if (n["modality"], n["encoder"]) == (modality, info.name)}
+        changed, gone = _compare(store, modality, info.name, segments, sources)
+        gone &= status == Presence.CACHED
     # Media that came to the disk since the last run are done too, unless they are known to hold nothing.
     arrived = (status == Presence.MISSING) & on_disk & ~segments["id"].isin(known_missing).to_numpy(bool)
     wanted = (status == Presence.TO_DO) | arrived
     if config.retry_failed:
         wanted |= (status == Presence.FAILED) | ((status == Presence.MISSING) & on_disk)
+    if config.refresh:
+        wanted |= changed
     return ModalityPlan(
         modality=modality,
         encoder=encoder,
@@ -196,4 +224,23 @@ def _plan_modality(
         status=status,
         on_disk=on_disk,
         to_do=selected[wanted[selected]],
+        changed=selected[changed[selected]],
+        gone=selected[gone[selected]],
     )
+
+
+def _compare(
+    store: FeatureStore, modality: str, encoder: str, segments: pd.DataFrame, sources: dict[str, Source]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows have media that differ from what the store says they were made of, and which have none any more."""
+    changed, gone = np.zeros(len(segments), bool), np.zeros(len(segments), bool)
+    recorded = read_sources(store.path).get((modality, encoder), {})
+    if not recorded:
+        return changed, gone
+    now = {video: seen(source) for video, source in sources.items()}
+    for row, (segment, video) in enumerate(zip(segments["id"], segments["video"], strict=True)):
+        if segment in recorded:
+            found = now.get(video)
+            gone[row] = found is None
+            changed[row] = found is not None and not found.is_same(Seen(*recorded[segment]))
+    return changed, gone

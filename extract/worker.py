@@ -23,6 +23,7 @@ from mmcache.extract.datasets.base import Source
 from mmcache.extract.encoders import build_encoder
 from mmcache.extract.encoders.base import Encoder
 from mmcache.extract.media import MediaError, NoMedia, read_media
+from mmcache.extract.seen import Seen, seen
 from mmcache.extract.views import part_of_view, view_of
 from mmcache.store.errors import StoreError, UnstorableTokens
 from mmcache.store.fingerprint import Fingerprint
@@ -86,6 +87,7 @@ class Outcome:
     status: Presence
     media: torch.Tensor | None = None
     note: str | None = None
+    seen: Seen | None = None  # the files it was read from
 
 
 class ExtractWorker:
@@ -101,6 +103,7 @@ class ExtractWorker:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._loaded: tuple[tuple[str, str], Encoder] | None = None
         self._done = 0  # segments of the running task, for the progress bar
+        self._seen: dict[Source, Seen | None] = {}  # of the running task: many segments are of one file
         self._reads: dict[int, float] = {}  # row being read -> when it is overdue, on the monotonic clock
         self._stopping = False
 
@@ -187,6 +190,7 @@ class ExtractWorker:
 
     def _windows(self, task: ShardTask, encoder: Encoder) -> Iterator[list[Outcome]]:
         """The outcomes of one window after another, while the next ones are being decoded."""
+        self._seen.clear()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="mmcache-decode") as pool:
             pending: deque[list[Future[Outcome]]] = deque()
             windows = iter(task.windows)
@@ -203,18 +207,25 @@ class ExtractWorker:
                         future.cancel()
 
     def _load(self, job: Job, encoder: Encoder, task: ShardTask) -> Outcome:
-        """Read and preprocess one segment. Whatever is wrong with its media becomes its reason, never an exception."""
-        if job.failed is not None:
-            return Outcome(job, Presence.FAILED, note=job.failed)
+        """Read and preprocess one segment, and say what files it was read from as they were before."""
         if job.source is None:
             return Outcome(job, Presence.MISSING)
+        if job.source not in self._seen:
+            self._seen[job.source] = seen(job.source)
+        before = self._seen[job.source]
+        if job.failed is not None:
+            return Outcome(job, Presence.FAILED, note=job.failed, seen=before)
+        return dataclasses.replace(self._read(job, job.source, encoder, task), seen=before)
+
+    def _read(self, job: Job, source: Source, encoder: Encoder, task: ShardTask) -> Outcome:
+        """Whatever is wrong with a segment's media becomes its reason, never an exception."""
         try:
             views, note = [], None
-            patience_s = task.patience_s + min(_MOST_MB, sum(map(_megabytes, job.source.paths)))
+            patience_s = task.patience_s + min(_MOST_MB, sum(map(_megabytes, source.paths)))
             for view in range(task.views):
                 self._reads[job.row] = time.monotonic() + patience_s
                 request = dataclasses.replace(encoder.info.request, part=part_of_view(job.segment, view))
-                reading = read_media(job.source.of_segment(job.segment), job.start_s, job.stop_s, request)
+                reading = read_media(source.of_segment(job.segment), job.start_s, job.stop_s, request)
                 drawn = view_of(job.segment, view, task.mirrors)
                 views.append(encoder.preprocess(reading.array, drawn, task.modality))
                 note = note or reading.note
@@ -254,6 +265,8 @@ class ExtractWorker:
                 commit.missing(job.row)
             if outcome.note is not None:
                 commit.report(job.segment, outcome.status, outcome.note)
+            if outcome.seen is not None:
+                commit.source(job.segment, outcome.status, outcome.seen.bytes, outcome.seen.mtime_ns)
 
 
 def _megabytes(path: Path) -> float:

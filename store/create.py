@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -10,9 +11,10 @@ import pandas as pd
 from mmcache.store import layout
 from mmcache.store.atomic import fsync_folder, remove_leftovers, temporary_beside
 from mmcache.store.errors import StoreError, StoreMismatchError
-from mmcache.store.layout import StoreMeta
+from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.sealed import put_file
 from mmcache.store.segments import check_segments, read_segments, segments_from_bytes, segments_to_bytes
+from mmcache.store.small_array import read_small_array
 
 
 def create_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
@@ -46,6 +48,30 @@ def ensure_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
         check_same_segments(root, segments, meta)
     else:
         create_store(root, segments, meta)
+
+
+def has_tokens(root: Path) -> bool:
+    """Whether any segment of the store at `root` is cached. Raises StoreError when that cannot be read."""
+    return any(
+        bool((read_small_array(root / "present" / modality / encoder) == Presence.CACHED).any())
+        for modality, encoder in layout.token_arrays(root)
+    )
+
+
+def replace_empty_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
+    """Make a store of other segments in the place of one without tokens. For the holder of the writer lock.
+
+    Raises:
+        StoreMismatchError: there are tokens after all.
+        StoreError: as create_store.
+    """
+    if has_tokens(root):
+        check_same_segments(root, segments, meta)
+        return
+    old = temporary_beside(root)  # which the next writer removes, should this one be killed here
+    os.replace(root, old)
+    create_store(root, segments, meta)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_same_segments(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:

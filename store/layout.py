@@ -11,6 +11,7 @@
       logits/<teacher>/<task>          (N, V, S, C)
       failures.jsonl                   one line for every present == FAILED
       notes.jsonl                      one line for everything mended or found missing on the way
+      sources.jsonl                    size and time of the media of every settled segment
       .spare/                          a second copy of every zarr.json, of the segments and of the reports
 
 zarr-python composes every zarr.json; this module seals them (see sealed.py) and puts them in place.
@@ -37,6 +38,7 @@ FORMAT_VERSION = 1
 SEGMENTS = "segments.parquet"
 FAILURES = "failures.jsonl"
 NOTES = "notes.jsonl"
+SOURCES = "sources.jsonl"
 QUANTISATION = "quantisation"  # the attribute of tokens that are to be multiplied by scale/<modality>/<encoder>
 WORK = ".work"  # parts that running workers leave for the driver to merge; empty when nothing runs
 FLOAT_DTYPES = ("float16", "float32")

@@ -22,6 +22,7 @@ from mmcache.store.reports import finish_reports
 from mmcache.store.shard_commit import OldShard
 from mmcache.store.shard_file import EMPTY, read_index
 from mmcache.store.source import Progress, silent
+from mmcache.store.sources import read_sources
 from mmcache.store.splits import TRAIN, canonical_split, eval_split_of, stated_or_usual
 from mmcache.store.token_array import TokenArray
 from mmcache.store.writer import TokenWriter, add_tokens
@@ -190,13 +191,14 @@ def _merge_tokens(
     )
     givers = [TokenWriter(store.path, modality, encoder) for store in parts]
     reasons = [_reasons(store, name) for store in parts]
+    sources = [read_sources(store.path).get((modality, encoder), {}) for store in parts]
     # What the result knows already counts as the first part.
     to_do = _RANK[donors.status] > _RANK[writer.presence()]
     for shard in range(writer.grid.n_shards):
         rows = writer.grid.rows(shard)
         wanted = np.flatnonzero(to_do[rows.start : rows.stop]) + rows.start
         if len(wanted):
-            _merge_shard(writer, shard, wanted, donors, parts, givers, reasons, segments)
+            _merge_shard(writer, shard, wanted, donors, parts, givers, reasons, sources, segments)
         progress(name, rows.stop, len(segments))
 
 
@@ -218,6 +220,7 @@ def _merge_shard(
     parts: list[FeatureStore],
     givers: list[TokenWriter],
     reasons: list[dict[str, list[tuple[Presence, str]]]],
+    sources: list[dict[str, tuple[int, int]]],
     segments: pd.DataFrame,
 ) -> None:
     commit = writer.shard(shard)
@@ -236,8 +239,11 @@ def _merge_shard(
                 commit.failed(row)
             else:
                 commit.missing(row)
-            for noted, reason in reasons[part].get(segments["id"].iloc[row], []):
-                commit.report(segments["id"].iloc[row], noted, reason)
+            segment = segments["id"].iloc[row]
+            for noted, reason in reasons[part].get(segment, []):
+                commit.report(segment, noted, reason)
+            if segment in sources[part]:
+                commit.source(segment, status, *sources[part][segment])
         commit.commit()
     except BaseException:
         commit.abort()

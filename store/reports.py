@@ -1,4 +1,4 @@
-"""failures.jsonl and notes.jsonl: what workers report, merged into files that depend on the store alone."""
+"""failures.jsonl, notes.jsonl, sources.jsonl: what workers report, in files that depend on the store alone."""
 
 import dataclasses
 import hashlib
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from mmcache.store import layout
 from mmcache.store.atomic import TEMPORARY_PREFIX
 from mmcache.store.errors import StoreError
-from mmcache.store.layout import FAILURES, NOTES, Presence, StoreMeta
+from mmcache.store.layout import FAILURES, NOTES, SOURCES, Presence, StoreMeta
 from mmcache.store.sealed import put_file, remove_file, spare_of
 from mmcache.store.segments import read_segments
 from mmcache.store.small_array import read_small_array
 
-REPORTS = (FAILURES, NOTES)
+REPORTS = (FAILURES, NOTES, SOURCES)
+# What every line has: strings, and of sources numbers.
+_TEXTS = {file: ("id", "modality", "encoder", *(() if file == SOURCES else ("reason",))) for file in REPORTS}
+_NUMBERS = {SOURCES: ("bytes", "mtime_ns", "present")}
 
 
 def json_lines(lines: Iterable[dict[str, Any]]) -> bytes:
@@ -28,16 +31,28 @@ def json_lines(lines: Iterable[dict[str, Any]]) -> bytes:
 
 
 def read_reports(path: Path) -> list[dict[str, Any]]:
-    """The lines of failures.jsonl or notes.jsonl; none when there is no such file. Raises StoreError when damaged."""
+    """The lines of a report; none when there is no such file. Raises StoreError when damaged."""
     try:
         if not path.exists():
             return []
         lines = [json.loads(line) for line in path.read_bytes().decode().split("\n") if line]
-        if not all({"id", "modality", "encoder", "reason"} <= set(line) for line in lines):
-            raise ValueError("a line lacks id, modality, encoder or reason")
+        _check_lines(next((file for file in REPORTS if path.name.endswith(file)), NOTES), lines)
     except Exception as error:  # at an address, file systems raise many kinds besides
         raise _damaged(path, str(error)) from error
     return lines
+
+
+def _check_lines(file: str, lines: list[Any]) -> None:
+    """Raise ValueError unless every line has what its report needs, of the right types."""
+    texts, numbers = _TEXTS[file], _NUMBERS.get(file, ())
+    for line in lines:
+        sound = (
+            isinstance(line, dict)
+            and all(isinstance(line.get(key), str) for key in texts)
+            and all(type(line.get(key)) is int for key in numbers)
+        )
+        if not sound:
+            raise ValueError(f"a line lacks {', '.join([*texts, *numbers][:-1])} or {[*texts, *numbers][-1]}")
 
 
 def report_parts(root: Path, file: str) -> list[Path]:
@@ -47,7 +62,7 @@ def report_parts(root: Path, file: str) -> list[Path]:
 
 
 def finish_reports(root: Path) -> None:
-    """Merge what workers reported into failures.jsonl and notes.jsonl, and bring the root's attributes up to date.
+    """Merge what workers reported into the reports, and bring the root's attributes up to date.
 
     The files are a function of what is in the store, not of the order in which shards were done: lines are
     sorted by row, and a line whose segment has since been done otherwise goes.

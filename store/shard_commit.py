@@ -104,6 +104,11 @@ class ShardCommit:
         else:
             self._reports[layout.NOTES].append({**line, "present": int(status)})
 
+    def source(self, segment_id: str, status: Presence, size: int, mtime_ns: int) -> None:
+        """Have a line in sources.jsonl: how many bytes the segment's media had, and when they were last changed."""
+        line = {"id": segment_id, "modality": self._array.modality, "encoder": self._array.encoder}
+        self._reports[layout.SOURCES].append({**line, "bytes": size, "mtime_ns": mtime_ns, "present": int(status)})
+
     def commit(self) -> None:
         """Write tokens, what stands beside them, reports and, last, presence."""
         if not self._adopted:

@@ -96,8 +96,9 @@ def test_poisonous_files_become_failed_segments_and_good_ones_have_the_bytes_the
             file.write_bytes(b"\x00\x01")
     extract(root, tmp_path / "damaged.zarr", watcher())
     for store in ("s.zarr", "damaged.zarr"):
-        for report in (tmp_path / store).rglob("*failures.jsonl*"):
-            report.unlink()
+        for name in ("failures", "sources"):
+            for report in (tmp_path / store).rglob(f"{name}.jsonl*"):
+                report.unlink()
     shutil.copy(tmp_path / "s.zarr" / "zarr.json", tmp_path / "damaged.zarr" / "zarr.json")  # digests of the reasons
     for spare in (tmp_path / "s.zarr").glob(".spare/zarr.json*"):
         shutil.copy(spare, tmp_path / "damaged.zarr" / ".spare" / spare.name)
