@@ -1,11 +1,15 @@
 """Annotation files as people keep them: where they are looked for, and which columns a CSV file must have."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mmcache.store.csv_table import read_csv_table
 from mmcache.store.errors import ConfigError, Problems
+from mmcache.store.json_file import read_json
+
+_MOST_JSON_BYTES = 4 << 30
 
 
 def find_annotations(
@@ -56,3 +60,8 @@ def read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame
         problems.add(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
         return None
     return table
+
+
+def read_annotation_json(path: Path) -> Any:
+    """The content of a JSON file of annotations. Raises ConfigError as store.json_file.read_json does."""
+    return read_json(path, _MOST_JSON_BYTES)

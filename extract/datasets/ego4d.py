@@ -14,8 +14,9 @@ import re
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from mmcache.extract.datasets.annotations import read_annotation_json
 from mmcache.extract.datasets.base import Kind, Option, Source
-from mmcache.extract.datasets.json_file import is_number, read_json
+from mmcache.extract.datasets.numbers import is_number
 from mmcache.store.errors import ConfigError
 
 RATE = 30.0
@@ -138,7 +139,7 @@ def read_lists(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
 
     STA of v2 with ego4d.json takes 0.4 GB of memory.
     """
-    found = read_json(path)
+    found = read_annotation_json(path)
     lacking = [key for key in keys if not isinstance(found, dict) or not isinstance(found.get(key), list)]
     if lacking:
         has = ", ".join(map(str, found)) if isinstance(found, dict) else f"a {type(found).__name__}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.extract.datasets.ego4d import RATE, is_uid, read_lists
-from mmcache.extract.datasets.json_file import is_count, is_number
+from mmcache.extract.datasets.numbers import is_count, is_number
 from mmcache.store.errors import Problems
 from mmcache.store.text import excerpt
 

@@ -16,7 +16,7 @@ from mmcache.extract.datasets.base import Option, Source
 from mmcache.extract.datasets.clock import timestamp_s
 from mmcache.extract.datasets.epic import DOWNLOADER_URL, check_ids
 from mmcache.extract.datasets.epic_media import EpicMedia
-from mmcache.extract.datasets.json_file import whole_number
+from mmcache.extract.datasets.numbers import whole_number
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
 

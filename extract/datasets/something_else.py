@@ -15,9 +15,9 @@ A file is taken for detected boxes where `detect` is in its name or its folder's
 from pathlib import Path
 from typing import Any
 
+from mmcache.extract.datasets.annotations import read_annotation_json
 from mmcache.extract.datasets.base import Source
 from mmcache.extract.datasets.box_index import Extents, find_extents
-from mmcache.extract.datasets.json_file import read_json
 from mmcache.store.errors import ConfigError
 
 RATE, FIRST = 12.0, 1.0  # pictures a second, and the first one's number
@@ -120,7 +120,7 @@ def _read_split(path: Path, split: str, divided: dict[str, str], classes: dict[s
     """Put the videos of one file into `divided`, and what is wrong with them into `problems`, a line a reason."""
     where = f"{path.parent.name}/{path.name}"
     try:
-        items = read_json(path)
+        items = read_annotation_json(path)
     except ConfigError as error:
         problems.append(f"{where} is not used: {error}")
         return

@@ -22,8 +22,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from mmcache.extract.datasets.annotations import read_annotation_json
 from mmcache.extract.datasets.base import Option, Source
-from mmcache.extract.datasets.json_file import read_json, whole_number
+from mmcache.extract.datasets.numbers import whole_number
 from mmcache.extract.datasets.packed import LAYOUT, PackedMedia
 from mmcache.extract.datasets.something_else import ElseBoxes, plain, read_splits
 from mmcache.store.errors import ConfigError
@@ -137,7 +138,7 @@ def _find(folders: list[Path], kind: str) -> Path | None:
 
 
 def _read_json(path: Path, kind: type) -> Any:
-    found = read_json(path)
+    found = read_annotation_json(path)
     if not isinstance(found, kind):
         raise ConfigError(f"{path} holds a {type(found).__name__}; the official file holds a {kind.__name__}")
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet
 
-from mmcache.extract.datasets.json_file import read_json
+from mmcache.extract.datasets.annotations import read_annotation_json
 from mmcache.store.csv_table import check_columns, read_csv_table
 from mmcache.store.errors import ConfigError
 from mmcache.store.user_file import check_regular
@@ -33,7 +33,7 @@ def read_table(path: Path) -> pd.DataFrame:
             table = found.to_pandas(ignore_metadata=True)
             table = table[[name for name in table.columns if not _UNNAMED_INDEX.fullmatch(name)]]
         elif path.suffix == ".json":
-            table = pd.DataFrame(read_json(path))
+            table = pd.DataFrame(read_annotation_json(path))
         else:
             table = read_csv_table(path)
     except ConfigError:

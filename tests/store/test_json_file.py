@@ -18,6 +18,7 @@ from mmcache.store.json_file import parse_json, read_json, read_json_lines
         ('{"x": {"a": 1, "b": 2, "a": 2}}', "'a' is given twice"),
         ("9" * 10_000, "is not JSON: Exceeds the limit"),
         ("", "is not JSON: Expecting value"),
+        ('["\\ud83d\\ude00", "\\ud83d"]', "a string has half of a surrogate pair"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(text: str, why: str, tmp_path: Path) -> None:
@@ -28,6 +29,13 @@ def test_what_cannot_be_read_is_named_in_one_line(text: str, why: str, tmp_path:
     assert str(caught.value).startswith(str(path))
     assert len(str(caught.value)) < len(str(path)) + 300
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_fault_is_read(tmp_path: Path) -> None:
+    (tmp_path / "pair.json").write_bytes(b'\xef\xbb\xbf["\\ud83d\\ude00"]')  # after a byte order mark
+    assert read_json(tmp_path / "pair.json") == ["\N{GRINNING FACE}"]
+    with pytest.raises(ConfigError, match="it has 19 bytes, more than the 16 that are allowed"):
+        read_json(tmp_path / "pair.json", limit=16)
 
 
 def test_files_that_cannot_be_opened_are_named(tmp_path: Path) -> None:

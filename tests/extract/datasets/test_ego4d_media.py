@@ -116,7 +116,7 @@ def test_ego4d_json_is_found_and_what_is_odd_in_it_is_named(place: str, tmp_path
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"videos": {}}'])
 def test_what_is_no_ego4d_json_says_so(content: str, tmp_path: Path) -> None:
     (tmp_path / "ego4d.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"ego4d\.json (is no readable JSON|lacks the lists videos)"):
+    with pytest.raises(ConfigError, match=r"ego4d\.json (is not JSON|lacks the lists videos)"):
         media_of(tmp_path)
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from mmcache.extract.datasets.base import Dataset
 from mmcache.extract.datasets.ego4d_ar import Ego4dActionRecognition
-from mmcache.extract.datasets.json_file import read_json
 from mmcache.extract.datasets.mmg_ego4d import MmgEgo4d
 from mmcache.extract.datasets.ssv2 import SomethingSomethingV2
 from mmcache.store.errors import ConfigError
@@ -119,23 +118,3 @@ def _opened(make: Callable[[Path], Dataset], folder: Path, files: dict[str, Any]
     segments_to_bytes(check_segments(dataset.segments, dataset.tasks))
     json.dumps(dataset.tasks, ensure_ascii=False).encode()
     return dataset
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"[1, 2", "is no readable JSON"),
-        (b"\xff\xfe[", "is no readable JSON"),
-        (b"[" * 100_000, "nests too deeply"),
-        (b'{"a": 1, "b": 2, "a": 3}', "an object has the key 'a' twice"),
-        (b'["\\ud83d\\ude00", "\\ud83d"]', "half of a surrogate pair"),
-        (b"[" + b"1" * 5000 + b"]", "is no readable JSON"),
-    ],
-    ids=["cut off", "no UTF-8", "deep", "key twice", "half a pair", "a number of 5000 digits"],
-)
-def test_what_is_no_json_is_named(content: bytes, reason: str, tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(ConfigError, match=rf"a\.json .*{reason}"):
-        read_json(tmp_path / "a.json")
-    (tmp_path / "a.json").write_bytes(b'["\\ud83d\\ude00"]')
-    assert read_json(tmp_path / "a.json") == ["\N{GRINNING FACE}"]

@@ -92,7 +92,7 @@ def test_files_of_another_form_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds a dict; the official file holds a list"):
         SomethingSomethingV2(tmp_path)
     (tmp_path / "something-something-v2-train.json").write_text("[{")
-    with pytest.raises(ConfigError, match="is no readable JSON"):
+    with pytest.raises(ConfigError, match="is not JSON"):
         SomethingSomethingV2(tmp_path)
     (tmp_path / "something-something-v2-labels.json").write_text('{"a": "0", "b": "2"}')
     with pytest.raises(ConfigError, match="without gaps"):
