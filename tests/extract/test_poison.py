@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
-from mmcache.extract import pipeline
+from mmcache.extract import dispatch, pipeline
 from mmcache.extract.config import ExtractConfig
 from mmcache.extract.demo_data import DemoVideo, write_epic_demo
 from mmcache.extract.pipeline import ExtractSummary, check_failures, run_extract
@@ -105,3 +106,23 @@ def test_poisonous_files_become_failed_segments_and_good_ones_have_the_bytes_the
     same_files(tmp_path / "s.zarr", tmp_path / "damaged.zarr")
     status = FeatureStore.open(tmp_path / "s.zarr").present["imu"]
     assert (status == Presence.FAILED).sum() == 4
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_stopped_for_good_is_replaced_and_blames_nobody(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watcher: Any
+) -> None:
+    monkeypatch.setattr(dispatch, "_SILENT_S", 4.0)
+    stopped: list[int] = []
+
+    def stop_once(done: dict[str, int]) -> None:
+        for child in [] if stopped else psutil.Process().children(recursive=True):
+            if "ExtractWorker" in " ".join(child.cmdline()):
+                child.suspend()
+                stopped.append(child.pid)
+
+    summary = extract(root, tmp_path / "s.zarr", watcher(stop_once), shard_mb=0.01)
+    assert len(stopped) == 1
+    assert summary.counts["imu"] == {"missing": 0, "cached": 11, "failed": 0, "to_do": 0}
+    assert verify(tmp_path / "s.zarr") == []
+    assert not psutil.pid_exists(stopped[0])
