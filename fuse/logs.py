@@ -1,40 +1,66 @@
 """What a run writes down of every epoch: a line of metrics.jsonl, TensorBoard events if asked for, and a plot."""
 
+import socket
+import struct
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmcache.fuse.report.drawing import take_texts_literally
-from mmcache.store.atomic import atomic_file
+from mmcache.store.atomic import atomic_file, with_path
 
 CURVES_FILE = "curves.svg"
 
 
 class EventLog:
-    """TensorBoard event files in the run's folder, through tensorboardX.
+    """TensorBoard event files in the run's folder, in tensorboardX's format.
+
+    They are written at once: on a full disk, the thread of SummaryWriter ends with a traceback, and the run hangs.
 
     Args:
         first: the epoch that comes next; events of later ones, left by a run that was stopped, are void.
     """
 
     def __init__(self, folder: Path, first: int) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        self._writer = SummaryWriter(str(folder), purge_step=first)
+        self._path = folder / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+        self._event = Event
+        start = SessionLog(status=SessionLog.START)
+        self._put(Event(step=first, file_version="brain.Event:2"), Event(step=first, session_log=start))
 
     def write(self, line: dict[str, Any]) -> None:
-        """One line of metrics.jsonl: numbers under their names, those of held-out accuracy under holdout/."""
-        epoch = line["epoch"]
+        """One line of metrics.jsonl: numbers under their names, those of held-out accuracy under holdout/.
+
+        Raises OSError when the disk is full.
+        """
+        from tensorboardX.summary import scalar
+
+        figures: dict[str, float] = {}
         for name, value in line.items():
             if isinstance(value, dict):
-                for task, figure in value.items():
-                    self._writer.add_scalar(f"{name}/{task}", figure, epoch)
+                figures |= {f"{name}/{task}": figure for task, figure in value.items()}
             elif name != "epoch":
-                self._writer.add_scalar(name, value, epoch)
+                figures[name] = value
+        said = (scalar(name, figure) for name, figure in figures.items())
+        self._put(*(self._event(step=line["epoch"], wall_time=time.time(), summary=summary) for summary in said))
 
-    def close(self) -> None:
-        self._writer.close()
+    def _put(self, *events: Any) -> None:
+        """Append events to the file, each as a record of TensorFlow's: its length, its bytes, a checksum of either."""
+        from tensorboardX.record_writer import masked_crc32c
+
+        records = b""
+        for event in events:
+            data = event.SerializeToString()
+            for part in (struct.pack("<Q", len(data)), data):
+                records += part + struct.pack("<I", masked_crc32c(part))
+        try:
+            with open(self._path, "ab") as file:
+                file.write(records)
+        except OSError as error:
+            raise with_path(error, self._path) from error
 
 
 def plot_curves(metrics: list[dict[str, Any]], path: Path) -> None:

@@ -249,8 +249,6 @@ class Training:
         Args:
             cost: what `costs` says of a network of this shape; None = find out.
         """
-        if self._events is not None:
-            self._events.close()
         if self.picks:
             self.folder.load_best(self.model)
         self.model.eval()

@@ -16,7 +16,7 @@ from mmcache.fuse.evaluation import SUMMARY_FILE
 from mmcache.fuse.model import IDENTITY_FILE
 from mmcache.fuse.saved import read_metrics
 from mmcache.fuse.weights import check_same, read_tensors
-from mmcache.store.atomic import atomic_write
+from mmcache.store.atomic import atomic_write, with_path
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 
@@ -94,6 +94,7 @@ class RunFolder:
     def resume(self, model: torch.nn.Module, optimiser: Optimiser) -> tuple[int, float]:
         """Load what save_epoch saved. Returns (epochs done, best score so far)."""
         if not (self.path / _LAST_FILE).exists():
+            (self.path / METRICS_FILE).unlink(missing_ok=True)  # of a first epoch that was stopped before its end
             return 0, -1.0
         tensors = read_tensors(self.path / _LAST_FILE, _ANEW)
         _check_state(tensors, model, self.path / _LAST_FILE)
@@ -117,8 +118,12 @@ class RunFolder:
         model.load_state_dict(tensors)
 
     def write_metrics(self, line: dict[str, Any]) -> None:
-        with open(self.path / METRICS_FILE, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        path = self.path / METRICS_FILE
+        try:
+            with open(path, "a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise with_path(error, path) from error
 
     def metrics(self) -> list[dict[str, Any]]:
         path = self.path / METRICS_FILE

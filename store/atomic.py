@@ -36,10 +36,15 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # as of a full disk
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        if isinstance(error, OSError):
+            raise with_path(error, path) from error
         raise
     fsync_folder(path.parent)
+
+
+def with_path(error: OSError, path: Path) -> OSError:
+    """The error with `path` as its file, which a failed write does not name."""
+    return OSError(error.errno, error.strerror or str(error), str(path)) if error.filename is None else error
 
 
 def atomic_write(path: Path, data: bytes) -> None:

@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from mmcache.store.atomic import TEMPORARY_PREFIX
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.hdf5_file import new_hdf5
 from mmcache.store.layout import Presence
 from mmcache.store.source import Progress, silent
 
@@ -26,35 +26,34 @@ def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progre
             raise ConfigError(
                 f"--view {view}: {store.tokens[name].name} has {store.tokens[name].shape[1]} cached views"
             )
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name}"
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = h5py.string_dtype()
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["dataset"] = store.meta.dataset
-            file.attrs["eval_split"] = store.eval_split
-            file.attrs["recommended"] = json.dumps(store.meta.recommended)
-            file.create_dataset("ids", data=store.segments["id"].tolist(), dtype=text)
-            file.create_dataset("split", data=store.segments["split"].tolist(), dtype=text)
-            for group in ("features", "present", "lengths", "labels", "classes", "segments"):
-                file.create_group(group, track_order=True)  # else names come back in alphabetical order
-            for task, classes in store.tasks.items():
-                file.create_dataset(f"labels/{task}", data=store.labels(task))
-                file.create_dataset(f"classes/{task}", data=classes, dtype=text)
-            for column in store.segments.columns:
-                if column not in ("id", "split", *store.tasks):
-                    values = store.segments[column]
-                    numeric = pd.api.types.is_numeric_dtype(values)
-                    if numeric and values.isna().any():
-                        values = values.astype(np.float64)  # NaN is the gap
-                    text_of = values.astype(object).where(values.notna(), "").map(str)
-                    data = values.to_numpy() if numeric else text_of.tolist()
-                    file.create_dataset(f"segments/{column}", data=data, dtype=None if numeric else text)
-            for modality in store.modalities:
-                _export_tokens(file, store, modality, view, progress)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_hdf5(path) as (file, check):
+
+        def checked(name: str, done: int, total: int) -> None:
+            check()
+            progress(name, done, total)
+
+        file.attrs["dataset"] = store.meta.dataset
+        file.attrs["eval_split"] = store.eval_split
+        file.attrs["recommended"] = json.dumps(store.meta.recommended)
+        file.create_dataset("ids", data=store.segments["id"].tolist(), dtype=text)
+        file.create_dataset("split", data=store.segments["split"].tolist(), dtype=text)
+        for group in ("features", "present", "lengths", "labels", "classes", "segments"):
+            file.create_group(group, track_order=True)  # else names come back in alphabetical order
+        for task, classes in store.tasks.items():
+            file.create_dataset(f"labels/{task}", data=store.labels(task))
+            file.create_dataset(f"classes/{task}", data=classes, dtype=text)
+        for column in store.segments.columns:
+            if column not in ("id", "split", *store.tasks):
+                values = store.segments[column]
+                numeric = pd.api.types.is_numeric_dtype(values)
+                if numeric and values.isna().any():
+                    values = values.astype(np.float64)  # NaN is the gap
+                text_of = values.astype(object).where(values.notna(), "").map(str)
+                data = values.to_numpy() if numeric else text_of.tolist()
+                file.create_dataset(f"segments/{column}", data=data, dtype=None if numeric else text)
+        for modality in store.modalities:
+            _export_tokens(file, store, modality, view, checked)
 
 
 def _export_tokens(file: h5py.File, store: FeatureStore, modality: str, view: int, progress: Progress) -> None:

@@ -1,6 +1,7 @@
 """A store's tokens as a folder of .npy files; see npy_folder.py for its form."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmcache.store.atomic import fsync_folder, remove_leftovers, temporary_beside
+from mmcache.store.atomic import fsync_folder, remove_leftovers, temporary_beside, with_path
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.labels import escaped
@@ -58,8 +59,10 @@ def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progr
             _export_tokens(store, modality, temporary / modality, view, progress)
         os.replace(temporary, folder)
         fsync_folder(folder.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise with_path(error, folder) from error
         raise
 
 
@@ -76,5 +79,7 @@ def _export_tokens(store: FeatureStore, modality: str, folder: Path, view: int, 
     cached = np.flatnonzero(store.present[modality] == Presence.CACHED)
     for done, row in enumerate(cached.tolist()):
         tokens = array.read_float(np.array([row]), view, check=True)[0]
-        np.save(folder / file_name(ids[row]), tokens if lengths is None else tokens[: lengths[row, view]])
+        buffer = io.BytesIO()  # of a full disk, NumPy's own writing says neither the reason nor the file
+        np.save(buffer, tokens if lengths is None else tokens[: lengths[row, view]])
+        (folder / file_name(ids[row])).write_bytes(buffer.getbuffer())
         progress(modality, done + 1, len(cached))

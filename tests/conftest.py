@@ -165,3 +165,55 @@ def nodes(start_nodes: Callable[[], Nodes]) -> Iterator[Nodes]:
     running = start_nodes()
     yield running
     running.close()
+
+
+class Disk:
+    """A small file system of its own.
+
+    Attributes:
+        path: where it is mounted.
+    """
+
+    page = 4096
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._filler = path / "filler"
+
+    def fill(self, free_pages: int) -> None:
+        """Leave so much space."""
+        free = os.statvfs(self.path).f_bavail - free_pages
+        with open(self._filler, "ab") as file:
+            file.write(bytes(free * self.page))
+        assert os.statvfs(self.path).f_bavail == free_pages
+
+    def make_space(self) -> None:
+        self._filler.unlink()
+
+    def remount(self, how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(self.path)], check=True, capture_output=True)
+
+
+def _mounted(folder: Path, size: str) -> Iterator[Disk]:
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no file system can be mounted here: {error}")
+    try:
+        yield Disk(folder)
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A disk of 4 MiB, in memory."""
+    yield from _mounted(tmp_path / "disk", "4m")
+
+
+@pytest.fixture
+def large_disk(tmp_path: Path) -> Iterator[Disk]:
+    """A disk of 64 MiB, in memory."""
+    yield from _mounted(tmp_path / "large_disk", "64m")

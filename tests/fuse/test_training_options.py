@@ -112,10 +112,31 @@ def test_class_weights_change_what_is_learned(epic_store: Path, tmp_path: Path) 
     assert metrics(weighted.path)[0]["loss"] != metrics(plain.path)[0]["loss"]
 
 
+def tensorboard_events(data: bytes) -> list[Any]:
+    """The events of a file as TensorFlow's records have them: length, its checksum, bytes, their checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import masked_crc32c
+
+    found = []
+    while data:
+        size = int.from_bytes(data[:8], "little")
+        for start, stop in ((0, 8), (12, 12 + size)):
+            assert data[stop : stop + 4] == masked_crc32c(data[start:stop]).to_bytes(4, "little")
+        found.append(Event.FromString(data[12 : 12 + size]))
+        data = data[16 + size :]
+    return found
+
+
 def test_events_for_tensorboard_are_written_when_asked_for(epic_store: Path, tmp_path: Path) -> None:
     asked = run(epic_store, tmp_path / "a", tensorboard=True)
     (events,) = asked.path.glob("events.out.tfevents.*")
-    assert b"holdout/verb" in events.read_bytes()
+    first, begun, *rest = tensorboard_events(events.read_bytes())
+    assert first.file_version == "brain.Event:2"
+    assert begun.session_log.status == begun.session_log.START
+    said = {(event.step, value.tag): value.simple_value for event in rest for value in event.summary.value}
+    for line in metrics(asked.path):
+        assert said[line["epoch"], "loss"] == pytest.approx(line["loss"])
+        assert said[line["epoch"], "holdout/verb"] == pytest.approx(line["holdout"]["verb"])
     plain = run(epic_store, tmp_path / "b")
     assert not list(plain.path.glob("events.*"))
     assert weights(asked.path).keys() == weights(plain.path).keys()

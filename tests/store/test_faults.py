@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -92,42 +93,6 @@ def root(undisturbed: Path, make_folder: Callable[[], Path]) -> Path:
     return Path(shutil.copytree(undisturbed, make_folder() / "toy.zarr"))
 
 
-class Disk:
-    """A small file system of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._filler = path / "filler"
-
-    def fill(self, free_pages: int) -> None:
-        """Leave so much space."""
-        free = os.statvfs(self.path).f_bavail - free_pages
-        with open(self._filler, "ab") as file:
-            file.write(bytes(free * PAGE))
-        assert os.statvfs(self.path).f_bavail == free_pages
-
-    def make_space(self) -> None:
-        self._filler.unlink()
-
-    def remount(self, how: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{how}", str(self.path)], check=True, capture_output=True)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no file system can be mounted here: {error}")
-    try:
-        yield Disk(folder)
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 # A full disk.
 
 
@@ -142,7 +107,7 @@ def pages_before_second_shard_of_b(files: dict[str, bytes]) -> int:
 
 
 def test_a_disk_that_is_full_in_the_middle_of_a_shard_costs_that_shard_only(
-    disk: Disk, features: Path, undisturbed: Path, tree: Tree
+    disk: Any, features: Path, undisturbed: Path, tree: Tree
 ) -> None:
     root = disk.path / "toy.zarr"
     command = ("store", "import", features, "--store", root, "--shard-mb", SHARD_MB)
@@ -167,7 +132,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_shard_costs_that_shard_only(
 
 
 def test_a_disk_that_is_full_at_any_moment_leaves_a_sound_store_that_the_same_import_finishes(
-    disk: Disk, features: Path, undisturbed: Path, tree: Tree
+    disk: Any, features: Path, undisturbed: Path, tree: Tree
 ) -> None:
     enough = sum(map(pages, tree(undisturbed).values()))
     root = disk.path / "toy.zarr"
@@ -194,7 +159,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_a_sound_store_that_the_same_im
 
 
 def test_on_a_read_only_disk_stores_are_read_and_nothing_is_written(
-    disk: Disk, features: Path, undisturbed: Path, tree: Tree
+    disk: Any, features: Path, undisturbed: Path, tree: Tree
 ) -> None:
     root = disk.path / "toy.zarr"
     shutil.copytree(undisturbed, root)
@@ -232,7 +197,11 @@ def test_a_deleted_shard_reads_as_zeros_and_verify_names_its_segments(root: Path
     assert named == {f"s{row:02}" for row in lost if PRESENT["b"][row]}
     said = mmcache("store", "verify", root)
     assert said.code == 1
-    assert all(f"b/hdf5 segment {segment}: presence says cached" in said.out for segment in named)
+    first = sorted(named)[:3]
+    assert (
+        f"b/hdf5: presence says cached, but view 0 has no tokens ({len(named)} segments, such as {', '.join(first)})"
+        in (said.out)
+    )
 
 
 @pytest.mark.parametrize("kept", [0, 100, ROW_BYTES * SHARD_ROWS, -1])
@@ -264,7 +233,7 @@ def test_a_truncated_shard_ends_every_command_that_reads_it_with_a_message(root:
     assert not (tmp_path / "features.h5").exists()
     said = mmcache("store", "verify", root)
     assert said.code == 1
-    assert "b/hdf5 segments s12 to s23 (" in said.out
+    assert "c/1/0/0/0 is truncated: 100 bytes, its index alone has 196 (10 segments, such as s12, s13, s14)" in said.out
 
 
 def test_what_was_lost_is_imported_again_after_a_repair(
