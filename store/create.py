@@ -25,16 +25,22 @@ def create_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
     """
     if root.exists():
         raise StoreError(f"{root} exists already")
-    data = segments_to_bytes(check_segments(segments, meta.tasks))
+    meta.check("the data set")
+    table = check_segments(segments, meta.tasks)
+    data = segments_to_bytes(table)
     remove_leftovers(root)  # of a process killed right here
     temporary = temporary_beside(root)
     temporary.mkdir(parents=True)
-    put_file(temporary, layout.SEGMENTS, data)
-    for group in ("tokens", "present"):
-        layout.write_group(temporary, group, {})
-    digest = hashlib.sha256(data).hexdigest()
-    layout.write_meta(temporary, dataclasses.replace(meta, sha256={layout.SEGMENTS: digest}))
-    os.replace(temporary, root)
+    try:
+        put_file(temporary, layout.SEGMENTS, data)
+        for group in ("tokens", "present"):
+            layout.write_group(temporary, group, {})
+        digest = hashlib.sha256(data).hexdigest()
+        layout.write_meta(temporary, dataclasses.replace(meta, sha256={layout.SEGMENTS: digest}))
+        os.replace(temporary, root)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     fsync_folder(root.parent)
 
 
@@ -53,7 +59,7 @@ def ensure_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
 def has_tokens(root: Path) -> bool:
     """Whether any segment of the store at `root` is cached. Raises StoreError when that cannot be read."""
     return any(
-        bool((read_small_array(root / "present" / modality / encoder) == Presence.CACHED).any())
+        bool((read_small_array(root / "present" / modality / encoder, "present") == Presence.CACHED).any())
         for modality, encoder in layout.token_arrays(root)
     )
 
@@ -70,7 +76,11 @@ def replace_empty_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> 
         return
     old = temporary_beside(root)  # which the next writer removes, should this one be killed here
     os.replace(root, old)
-    create_store(root, segments, meta)
+    try:
+        create_store(root, segments, meta)
+    except BaseException:
+        os.replace(old, root)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -11,15 +11,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmcache.store import layout
-from mmcache.store.errors import ConfigError, Problems, UnknownTokensError, unknown_name
+from mmcache.store.array_metadata import ArrayMetadata
+from mmcache.store.errors import ConfigError, Problems, StoreError, UnknownTokensError, unknown_name
 from mmcache.store.folds import fold_split
 from mmcache.store.layout import Presence, StoreMeta, token_arrays
-from mmcache.store.location import locate
+from mmcache.store.location import is_remote, locate
 from mmcache.store.reports import read_reports
 from mmcache.store.segments import read_segments
-from mmcache.store.small_array import read_small_array
+from mmcache.store.small_array import read_values, wrong_beside
 from mmcache.store.splits import TEST, canonical_splits, stated_or_usual
+from mmcache.store.stored_segments import check_stored
 from mmcache.store.token_array import TokenArray
+from mmcache.store.token_set import read_token_set
 
 if TYPE_CHECKING:
     from mmcache.store.at_hand import TokensAtHand
@@ -79,17 +82,18 @@ class FeatureStore:
         self.meta = meta
         self.arrays = token_arrays(path)
         self.at_hand: list[TokensAtHand] = []
+        self._sets: dict[tuple[str, str], dict[str, ArrayMetadata]] = {}
         self.tokens: Mapping[str, TokenArray] = _PerArray(
-            self.arrays, lambda modality, encoder: TokenArray(path, modality, encoder)
+            self.arrays, lambda modality, encoder: TokenArray(path, modality, encoder, self._set(modality, encoder))
         )
         self.present: Mapping[str, NDArray[np.uint8]] = _PerArray(
-            self.arrays, lambda modality, encoder: self._small_array("present", modality, encoder)
+            self.arrays, lambda modality, encoder: read_values(self._set(modality, encoder)["present"])
         )
         self.lengths: Mapping[str, NDArray[np.int32] | None] = _PerArray(
-            self.arrays, lambda modality, encoder: self._small_array("length", modality, encoder)
+            self.arrays, lambda modality, encoder: self._beside("length", modality, encoder)
         )
         self.errors: Mapping[str, NDArray[np.float32] | None] = _PerArray(
-            self.arrays, lambda modality, encoder: self._small_array("error", modality, encoder)
+            self.arrays, lambda modality, encoder: self._beside("error", modality, encoder)
         )
 
     @classmethod
@@ -100,12 +104,17 @@ class FeatureStore:
             protocol: another division of the same segments: one of `protocols`, or COLUMN=NAME, the fold that tests the
                 segments with that value in the column and trains on all others; None = the store's own.
 
+        All metadata of a store on a disk is checked here; at an address, that of an array when it is first used.
+
         Raises:
-            StoreError: there is none, or it cannot be read.
+            StoreError: there is none, it cannot be read, or its metadata contradict one another.
             ConfigError: the address needs libraries that are not installed, or there is no such protocol.
         """
         located = locate(path)
         store = cls(located, layout.read_meta(located))
+        if not is_remote(located):
+            for modality, encoder in store.arrays:
+                store._set(modality, encoder)
         if protocol is not None:
             store._divide_by(protocol)
         return store
@@ -119,7 +128,8 @@ class FeatureStore:
     @cached_property
     def segments(self) -> pd.DataFrame:
         """One row a segment; row i of every array is segment i."""
-        return read_segments(self.path / layout.SEGMENTS, self.meta.sha256.get(layout.SEGMENTS))
+        path = self.path / layout.SEGMENTS
+        return check_stored(read_segments(path, self.meta.sha256.get(layout.SEGMENTS)), self.meta, path)
 
     @property
     def protocols(self) -> list[str]:
@@ -250,6 +260,23 @@ class FeatureStore:
         problems.raise_if_any()
         return split
 
-    def _small_array(self, kind: str, modality: str, encoder: str) -> NDArray[Any] | None:
-        path = self.path / kind / modality / encoder
-        return None if kind in layout.BESIDE and not (path / "zarr.json").exists() else read_small_array(path)
+    def _set(self, modality: str, encoder: str) -> dict[str, ArrayMetadata]:
+        """The metadata of a token set, checked when first asked for."""
+        if (modality, encoder) not in self._sets:
+            self._sets[modality, encoder] = read_token_set(self.path, modality, encoder, len(self))
+        return self._sets[modality, encoder]
+
+    def _beside(self, kind: str, modality: str, encoder: str) -> NDArray[Any] | None:
+        """Lengths or rounding errors, or None where there are none. Raises StoreError where one cannot be."""
+        arrays, name = self._set(modality, encoder), f"{modality}/{encoder}"
+        if kind not in arrays:
+            return None
+        values = read_values(arrays[kind])
+        wrong = wrong_beside(kind, values, arrays["tokens"].shape[2]) & (self.present[name] == Presence.CACHED)[:, None]
+        if wrong.any():
+            row, view = np.argwhere(wrong)[0]
+            raise StoreError(
+                f"{arrays[kind].path} says {values[row, view]} for row {row}; the store is damaged there. "
+                "`mmcache store verify` lists every such row"
+            )
+        return values

@@ -3,8 +3,11 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import pydantic
+
+from mmcache.store.document import typed
 from mmcache.store.errors import FingerprintError, StoreError
 
 
@@ -12,12 +15,16 @@ from mmcache.store.errors import FingerprintError, StoreError
 class Fingerprint:
     """Identity of cached tokens; every field is compared before anything is added to an array."""
 
+    __pydantic_config__ = pydantic.ConfigDict(strict=True, extra="forbid")  # what `typed` makes of it
+
     encoder: str
     weights: str  # "pretrained:<name>", "random:<seed>", "file:<name>" or "import"
     weights_sha256: str
     preprocessing: dict[str, Any]
-    k: int | None  # the k-Average cap, None = all tokens
-    code_version: int  # the encoder family's own; raised when its tokens change
+    k: Annotated[int, pydantic.Field(ge=1, lt=2**53)] | None  # the k-Average cap, None = all tokens
+    code_version: Annotated[
+        int, pydantic.Field(ge=0, lt=2**53)
+    ]  # the encoder family's own; raised when its tokens change
 
     def to_attributes(self) -> dict[str, Any]:
         return {"fingerprint": dataclasses.asdict(self)}
@@ -25,10 +32,9 @@ class Fingerprint:
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> "Fingerprint":
         """Raises StoreError when there is no whole fingerprint, as in arrays that others wrote."""
-        try:
-            return cls(**attributes["fingerprint"])
-        except (KeyError, TypeError) as error:
-            raise StoreError(f"tokens without a whole fingerprint in their attributes ({error})") from error
+        if "fingerprint" not in attributes:
+            raise StoreError("tokens without a fingerprint in their attributes, which says what made them")
+        return typed(cls, attributes["fingerprint"], "the fingerprint in the attributes")
 
     def check_same(self, saved: "Fingerprint", path: Path) -> None:
         """Raise FingerprintError, naming each field that differs from what the array at `path` was made with."""

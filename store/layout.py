@@ -20,19 +20,23 @@ zarr-python composes every zarr.json; this module seals them (see sealed.py) and
 import dataclasses
 import enum
 import importlib.metadata
-import json
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import pydantic
 import zarr
 import zarr.storage
 from zarr.codecs import Crc32cCodec
 
+from mmcache.store.document import parse_document, read_bytes, typed
 from mmcache.store.errors import NoStoreError, StoreError
 from mmcache.store.location import is_remote, unreachable
 from mmcache.store.sealed import BLANK, SEAL, Seal, check_seal, put_file, seal
+from mmcache.store.segments import is_task_name
+from mmcache.store.text import excerpt
 
 FORMAT_VERSION = 1
 SEGMENTS = "segments.parquet"
@@ -44,6 +48,7 @@ WORK = ".work"  # parts that running workers leave for the driver to merge; empt
 FLOAT_DTYPES = ("float16", "float32")
 TOKEN_DTYPES = (*FLOAT_DTYPES, "int8")
 DEFAULT_SHARD_BYTES = 128 << 20
+_MENDS = "`mmcache store verify --repair` mends it from its spare copy"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
 
 
@@ -67,26 +72,51 @@ class Beside:
 BESIDE = {"length": Beside("int32", 0), "error": Beside("float32", float("nan"))}
 
 
+_Count = Annotated[int, pydantic.Field(ge=0, lt=2**53)]
+
+
 @dataclasses.dataclass(frozen=True)
 class StoreMeta:
     """attrs.mmcache of the root group."""
 
+    __pydantic_config__ = pydantic.ConfigDict(strict=True)  # what `typed` makes of it: no text for numbers
+
     dataset: str
     tasks: dict[str, list[str]]  # task -> class names, index = label
-    splits: dict[str, int]  # split -> number of segments
+    splits: dict[str, _Count]  # split -> number of segments
     eval_split: str  # the split results are reported on; '' = left open, see FeatureStore.eval_split
-    coverage: dict[str, dict[str, dict[str, int]]] = dataclasses.field(default_factory=dict)
+    coverage: dict[str, dict[str, dict[str, _Count]]] = dataclasses.field(default_factory=dict)
     recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # the data set's own fuse settings
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)  # of segments.parquet and the reports
     format_version: int = FORMAT_VERSION
     created_by: str = f"mmcache {importlib.metadata.version('mmcache')}"
+
+    def check(self, where: str) -> None:
+        """Raise StoreError where a name cannot name what it names, or a class is listed twice."""
+        for task, classes in self.tasks.items():
+            if not is_task_name(task):
+                raise StoreError(
+                    f"{where} names a task {excerpt(task)}: use up to 50 lower-case letters, digits and '_', "
+                    "starting with a letter"
+                )
+            repeated = [name for name, count in Counter(classes).items() if count > 1]
+            if repeated:
+                raise StoreError(
+                    f"{where} lists the class {excerpt(repeated[0])} of task '{task}' more than once; "
+                    "every class needs a name of its own"
+                )
+        for counts in self.coverage.values():
+            for modality, encoders in counts.items():
+                for encoder in encoders:
+                    check_name("modality", modality)
+                    check_name("encoder", encoder)
 
 
 def check_name(what: str, name: str) -> str:
     """Return `name` if it can safely be a folder name. Raises StoreError otherwise."""
     if not _NAME.fullmatch(name) or name.endswith(".") or name == "zarr.json":
         raise StoreError(
-            f"{what} '{name}' cannot name a folder: use up to 100 letters, digits, '_', '-' and '.', "
+            f"{what} {excerpt(name)} cannot name a folder: use up to 100 letters, digits, '_', '-' and '.', "
             "starting with a letter or digit"
         )
     return name
@@ -157,21 +187,30 @@ def _document(name: str) -> str:
     return f"{name}/zarr.json" if name else "zarr.json"
 
 
+def read_document(path: Path) -> dict[str, Any]:
+    """`path`/zarr.json, whose seal is good where it has one. Raises StoreError when that file is damaged."""
+    damaged = f"{path}/zarr.json is damaged; {_MENDS}"
+    try:
+        data = read_bytes(path / "zarr.json")
+        document = parse_document(data)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{damaged} (it cannot be read: {error})") from error
+    except Exception as error:  # of a network: file systems raise many kinds here
+        raise unreachable(path, error) from error
+    if check_seal(data) is Seal.BROKEN:
+        raise StoreError(f"{damaged} (it fails its checksum)")
+    if not isinstance(document, dict) or not isinstance(document.get("attributes"), dict):
+        raise StoreError(f"{damaged} (it has no attributes)")
+    if type(document.get("zarr_format")) is not int or document["zarr_format"] != 3:
+        raise StoreError(f"{damaged} (its zarr_format is {excerpt(document.get('zarr_format'))}, not 3)")
+    if document.get("node_type") not in ("group", "array"):
+        raise StoreError(f"{damaged} (its node_type is {excerpt(document.get('node_type'))}, not group or array)")
+    return document
+
+
 def read_attributes(path: Path) -> dict[str, Any]:
     """The attributes in `path`/zarr.json. Raises StoreError when that file is damaged."""
-    damaged = f"{path}/zarr.json is damaged; `mmcache store verify --repair` mends it from its spare copy"
-    try:
-        document = (path / "zarr.json").read_bytes()
-        attributes = json.loads(document)["attributes"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{damaged} (it cannot be read: {error})") from error
-    except Exception as error:
-        raise unreachable(path, error) from error
-    if check_seal(document) is Seal.BROKEN:
-        raise StoreError(f"{damaged} (it fails its checksum)")
-    if not isinstance(attributes, dict):
-        raise StoreError(f"{damaged} (it has no attributes)")
-    return {key: value for key, value in attributes.items() if key != SEAL}
+    return {key: value for key, value in read_document(path)["attributes"].items() if key != SEAL}
 
 
 def write_meta(root: Path, meta: StoreMeta) -> None:
@@ -193,24 +232,25 @@ def read_meta(root: Path) -> StoreMeta:
         raise NoStoreError(
             f"no store at {root} (no zarr.json there). `mmcache extract` or `mmcache store import` makes one."
         )
-    attributes = read_attributes(root)
-    if "mmcache" not in attributes:
-        raise StoreError(f"{root} is a Zarr group but not an mmcache store: attrs.mmcache is absent")
+    document = read_document(root)
+    attributes = document["attributes"]
+    if document["node_type"] != "group" or "mmcache" not in attributes:
+        raise StoreError(f"{root} is a Zarr {document['node_type']} but not an mmcache store: attrs.mmcache is absent")
     saved = attributes["mmcache"]
+    where = f"{root}/zarr.json is damaged: attrs.mmcache"
     if not isinstance(saved, dict):
-        raise StoreError(f"{root}/zarr.json: attrs.mmcache is {saved!r}; the store is damaged there")
+        raise StoreError(f"{where} is {excerpt(saved)}, not a mapping")
     version = saved.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or version > FORMAT_VERSION:
         raise StoreError(
-            f"{root} has store format {version}; this mmcache reads up to {FORMAT_VERSION}. Upgrade mmcache to read it."
+            f"{root} has store format {excerpt(version)}; this mmcache reads up to {FORMAT_VERSION}. "
+            "Upgrade mmcache to read it."
         )
-    known = {field.name for field in dataclasses.fields(StoreMeta)}
-    try:
-        return StoreMeta(**{key: value for key, value in saved.items() if key in known})
-    except TypeError as error:
-        raise StoreError(
-            f"{root}/zarr.json: attrs.mmcache is not whole ({error}); the store is damaged there"
-        ) from error
+    if version < 1:
+        raise StoreError(f"{where} says store format {version}; formats are counted from 1")
+    meta = typed(StoreMeta, saved, where)
+    meta.check(where)
+    return meta
 
 
 def token_bytes(tokens: int, width: int, dtype: str) -> int:
@@ -223,11 +263,50 @@ def token_arrays(root: Path) -> list[tuple[str, str]]:
     if is_remote(root):  # the web has no lists of files; the root says what there was when the last writer finished
         counted = read_meta(root).coverage.values()
         return list(dict.fromkeys((m, e) for split in counted for m, encoders in split.items() for e in encoders))
-    found = []
-    tokens = root / "tokens"
-    # A folder without zarr.json is no group: a run was killed before it became one.
-    for group in sorted(path.parent for path in tokens.glob("*/zarr.json")):
-        for encoder in read_attributes(group).get("encoders", []):
-            if (group / encoder / "zarr.json").exists():
-                found.append((group.name, encoder))
-    return found
+    return [(folder.name, encoder) for folder in modality_folders(root) for encoder in encoders_of(folder)]
+
+
+def modality_folders(root: Path) -> list[Path]:
+    """The folders of a local store that hold the tokens of one modality each, sorted."""
+    return sorted(root.glob("tokens/*/"))
+
+
+def encoders_of(folder: Path) -> list[str]:
+    """The encoders of one modality whose tokens are there, in the order they were added.
+
+    What a killed writer leaves is passed over: a folder without zarr.json, or an encoder that is listed and has no
+    tokens yet.
+
+    Raises:
+        StoreError: the list is damaged, or tokens are there that no reader would see.
+    """
+    arrays = {document.parent.name for document in folder.glob("*/zarr.json")}
+    if not arrays and not (folder / "zarr.json").exists():
+        return []
+    listed = listed_encoders(folder)
+    for encoder in sorted(arrays - set(listed)):
+        raise StoreError(
+            f"{folder}/zarr.json does not list '{encoder}' among its encoders, though its tokens are there. "
+            f"{_MENDS}, if that is sound"
+        )
+    for encoder in listed:
+        if encoder not in arrays and (folder / encoder / "c").exists():
+            raise StoreError(f"{folder / encoder}/zarr.json is missing, though the tokens are there. {_MENDS}")
+    return [encoder for encoder in listed if encoder in arrays]
+
+
+def listed_encoders(group: Path) -> list[str]:
+    """The encoders that the group of a modality lists, each a name that can safely be a folder.
+
+    Raises StoreError when the group's zarr.json is damaged, or the list is not one of such names.
+    """
+    where = f"{group}/zarr.json is damaged: its list of encoders"
+    encoders = read_attributes(group).get("encoders", [])
+    if not isinstance(encoders, list) or not all(isinstance(encoder, str) for encoder in encoders):
+        raise StoreError(f"{where} is {excerpt(encoders)}, not a list of names")
+    for encoder in encoders:
+        check_name(f"{where} is wrong: encoder", encoder)
+    if len(set(encoders)) < len(encoders):
+        raise StoreError(f"{where} names an encoder twice: {excerpt(encoders)}")
+    check_name("modality", group.name)
+    return encoders

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from mmcache.store import layout
+from mmcache.store.array_metadata import read_array
 from mmcache.store.errors import StoreError
 from mmcache.store.small_array import write_chunk
+from mmcache.store.text import excerpt
 
 _CHUNK_BYTES = 8 << 20
 
@@ -30,7 +31,7 @@ class LogitsCache:
         root: the store.
         teacher: its name; it must change when the teacher does, so it carries a digest.
         tasks: task -> number of classes.
-        attributes: saved with the group: the teacher's modalities, at least.
+        attributes: saved with the group: the teacher's modalities, and the names of their subsets in order.
     """
 
     def __init__(
@@ -49,13 +50,35 @@ class LogitsCache:
         row_bytes = views * subsets * max(tasks.values()) * 2
         self.rows_per_chunk = max(1, min(n_rows, _CHUNK_BYTES // row_bytes))
         layout.ensure_group(root, "logits")
-        if not (self.path / "zarr.json").exists():
-            group = f"logits/{teacher}"
-            for task, classes in tasks.items():
-                shape = (*self._shape, classes)
-                chunks = (self.rows_per_chunk, views, subsets, classes)
-                layout.write_plain_array(root, f"{group}/{task}", shape, "float16", chunks, fill_value=float("nan"))
-            layout.write_group(root, group, attributes)
+        if (self.path / "zarr.json").exists():
+            self.rows_per_chunk = self._check(attributes)
+            return
+        group = f"logits/{teacher}"
+        for task, classes in tasks.items():
+            shape = (*self._shape, classes)
+            chunks = (self.rows_per_chunk, views, subsets, classes)
+            layout.write_plain_array(root, f"{group}/{task}", shape, "float16", chunks, fill_value=float("nan"))
+        layout.write_group(root, group, attributes)
+
+    def _check(self, attributes: dict[str, Any]) -> int:
+        """The rows of a chunk of what is there. Raises StoreError when that holds other answers than these."""
+        again = f"Remove {self.path}: the answers are computed again."
+        saved = layout.read_attributes(self.path)
+        for name in ("modalities", "subsets"):
+            if saved.get(name) != attributes[name]:
+                ours, theirs = excerpt(attributes[name]), excerpt(saved.get(name))
+                raise StoreError(f"{self.path} has answers for the {name} {theirs}, the teacher has {ours}. {again}")
+        rows = set()
+        for task, classes in self.tasks.items():
+            array = read_array(self.path / task, "logits")
+            if array.shape != (*self._shape, classes):
+                raise StoreError(f"{array.path} has the shape {array.shape}, not {(*self._shape, classes)}. {again}")
+            if not array.is_plain or array.grid[1:] != array.shape[1:]:
+                raise StoreError(f"{array.path} is laid out by another program. {again}")
+            rows.add(array.grid[0])
+        if len(rows) != 1:
+            raise StoreError(f"{self.path} has chunks of {sorted(rows)} rows; they must be of one size. {again}")
+        return rows.pop()
 
     def missing_blocks(self) -> list[range]:
         """The blocks of rows not written yet, in order."""
@@ -77,7 +100,9 @@ class LogitsCache:
     def read(self, task: str, view: int = 0) -> NDArray[np.float16]:
         """(N, S, C) of one view. Raises StoreError when a chunk fails its checksum."""
         try:
-            return np.asarray(zarr.open_array(self.path / task, mode="r")[:, view])
+            return np.asarray(read_array(self.path / task, "logits").array[:, view])
+        except StoreError:
+            raise
         except Exception as error:  # zarr raises many kinds here; all mean the same to a user
             raise StoreError(
                 f"{self.path / task} cannot be read ({error}). Remove {self.path}: the answers are computed again."

@@ -15,17 +15,20 @@ from pathlib import Path
 import numpy as np
 
 from mmcache.store import layout
+from mmcache.store.array_metadata import read_array
 from mmcache.store.atomic import atomic_write, remove_leftovers
+from mmcache.store.document import parse_document
 from mmcache.store.errors import StoreError
+from mmcache.store.findings import Finding, Mend
 from mmcache.store.layout import Presence
-from mmcache.store.location import open_zarr
 from mmcache.store.lock import writer_lock
 from mmcache.store.reports import REPORTS, finish_reports, read_reports
 from mmcache.store.sealed import BLANK, SEAL, Seal, check_seal, put_file, remove_file, seal, spare_of
 from mmcache.store.shard_commit import OldShard
 from mmcache.store.shard_file import CRC_BYTES, crc32c
 from mmcache.store.small_array import write_chunk
-from mmcache.store.verify import Finding, Mend, refuse_foreign, verify
+from mmcache.store.token_set import check_writable, read_token_set
+from mmcache.store.verify import refuse_foreign, verify
 from mmcache.store.writer import TokenWriter
 
 _ROUNDS = 8  # metadata first; then what could not be seen without it
@@ -114,14 +117,14 @@ def _is_foreign(name: str, main: bytes | None, spare: bytes) -> bool:
     if main is None or not name.endswith("zarr.json") or check_seal(main) is not Seal.NONE:
         return False
     try:
-        return isinstance(json.loads(main), dict) and len(main) != len(spare)
+        return isinstance(parse_document(main), dict) and len(main) != len(spare)
     except ValueError:
         return False
 
 
 def _seal_foreign(root: Path, name: str, main: bytes) -> None:
     try:
-        document = json.loads(main)
+        document = parse_document(main)
         document["attributes"] = {**document.get("attributes", {}), SEAL: BLANK}
     except (ValueError, TypeError, AttributeError):
         return  # not to be mended: the finding stays
@@ -137,8 +140,8 @@ def _mend_chunks(root: Path, findings: list[Finding]) -> None:
         kind, modality, encoder = Path(finding.file).parts[:3]
         if not _can_open(root, modality, encoder):
             continue
-        array = open_zarr(root / kind / modality / encoder)
-        block = np.full(array.chunks, array.fill_value, array.dtype)
+        array = read_array(root / kind / modality / encoder, kind)
+        block = np.full(array.grid, array.fill_value, array.dtype)
         if kind == "present":
             block[: len(finding.rows)] = _rebuilt_presence(root, modality, encoder, finding)
         write_chunk(file, block)
@@ -193,12 +196,9 @@ def _mend_rows(root: Path, findings: list[Finding], to_do: dict[str, set[int]]) 
 
 
 def _can_open(root: Path, modality: str, encoder: str) -> bool:
-    """Whether an array and what stands beside it have sound metadata; damage that has no sound copy is left alone."""
+    """Whether a token set can be written: damage without a sound copy, and other programs' layouts, are left alone."""
     try:
-        for kind in ("tokens", "present", "scale", *layout.BESIDE):
-            path = root / kind / modality / encoder
-            if kind in ("tokens", "present") or path.exists():
-                layout.read_attributes(path)
+        check_writable(read_token_set(root, modality, encoder))
     except StoreError:
         return False
     return True

@@ -73,7 +73,7 @@ def finish_reports(root: Path) -> None:
     segments = read_segments(root / layout.SEGMENTS)
     row_of = pd.Series(np.arange(len(segments)), index=segments["id"])
     presence = {
-        (modality, encoder): read_small_array(root / "present" / modality / encoder)
+        (modality, encoder): read_small_array(root / "present" / modality / encoder, "present")
         for modality, encoder in layout.token_arrays(root)
     }
     for file in REPORTS:
@@ -115,16 +115,24 @@ def _damaged(path: Path, why: str) -> StoreError:
     )
 
 
-def _update_root(
-    root: Path, meta: StoreMeta, segments: pd.DataFrame, presence: dict[tuple[str, str], NDArray[np.uint8]]
-) -> None:
-    """Coverage, and the digests of the reports."""
+def counted_coverage(
+    segments: pd.DataFrame, presence: dict[tuple[str, str], NDArray[np.uint8]]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Split -> modality -> encoder -> how many segments are cached."""
     coverage: dict[str, dict[str, dict[str, int]]] = {}
     for split in sorted(segments["split"].unique()):
         rows = (segments["split"] == split).to_numpy()
         for (modality, encoder), status in presence.items():
             cached = int(((status == Presence.CACHED) & rows).sum())
             coverage.setdefault(split, {}).setdefault(modality, {})[encoder] = cached
+    return coverage
+
+
+def _update_root(
+    root: Path, meta: StoreMeta, segments: pd.DataFrame, presence: dict[tuple[str, str], NDArray[np.uint8]]
+) -> None:
+    """Coverage, and the digests of the reports."""
+    coverage = counted_coverage(segments, presence)
     digests = {
         name: hashlib.sha256((root / name).read_bytes()).hexdigest()
         for name in (layout.SEGMENTS, *REPORTS)

@@ -27,7 +27,7 @@ class ShardCommit:
         self.rows = array.grid.rows(shard)
         self._status = array.presence()[self.rows.start : self.rows.stop].copy()
         self._beside = {
-            kind: read_small_array(array.root / kind / array.name)[self.rows.start : self.rows.stop].copy()
+            kind: read_small_array(array.root / kind / array.name, kind)[self.rows.start : self.rows.stop].copy()
             for kind in array.beside
         }
         self._reports: dict[str, list[dict[str, Any]]] = {file: [] for file in REPORTS}

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.store.errors import StoreError
-from mmcache.store.layout import read_attributes
-from mmcache.store.location import is_remote, open_zarr
+from mmcache.store.array_metadata import ArrayMetadata
+from mmcache.store.location import is_remote
 from mmcache.store.readers import LibraryReader, LocalReader, RangeReader, Reader
 from mmcache.store.shard_file import shard_path
 from mmcache.store.shards import ShardGrid, normalise_rows
@@ -24,26 +23,21 @@ class ShardedArray:
         sound: (N, V) bool, chunks whose checksum was right when it was compared, since this was opened.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        read_attributes(path)  # compares the seal
-        try:
-            array = open_zarr(path)
-        except Exception as error:  # zarr raises many kinds here; all mean the same to a user
-            raise StoreError(f"{path} cannot be opened as a Zarr array: {error}") from error
-        if array.ndim != 4:
-            raise StoreError(f"{path} has shape {array.shape}; tokens are (N, V, T, D)")
-        self.shape: tuple[int, int, int, int] = tuple(array.shape)
-        self.dtype = np.dtype(array.dtype)
-        self.grid = ShardGrid(self.shape[0], (array.shards or array.chunks)[0], self.shape[1])
-        self.is_direct = _is_direct(array)
+    def __init__(self, metadata: ArrayMetadata) -> None:
+        self.path = metadata.path
+        self.metadata = metadata
+        segments, views, tokens, width = metadata.shape
+        self.shape = (segments, views, tokens, width)
+        self.dtype = metadata.dtype
+        self.grid = ShardGrid(segments, metadata.grid[0], views)
+        self.is_direct = metadata.is_direct
         self.sound = np.zeros(self.shape[:2], bool)
         self._reader: Reader
         if self.is_direct:
-            make = RangeReader if is_remote(path) else LocalReader
-            self._reader = make(path, self.grid, self.chunk_bytes, array.fill_value)
+            make = RangeReader if is_remote(self.path) else LocalReader
+            self._reader = make(self.path, self.grid, self.chunk_bytes, metadata.fill_value)
         else:
-            self._reader = LibraryReader(path, array)
+            self._reader = LibraryReader(self.path, metadata.array)
 
     @property
     def name(self) -> str:
@@ -112,37 +106,3 @@ class ShardedArray:
     def __del__(self) -> None:
         if hasattr(self, "_reader"):
             self.close()
-
-
-def _is_direct(array: Any) -> bool:
-    """Whether chunks can be read by offset: sharded, one segment a chunk, `bytes` + `crc32c`, index at the end."""
-    document = array.metadata.to_dict()
-    codecs = [dict(codec) for codec in document["codecs"]]
-    if len(codecs) != 1 or codecs[0]["name"] != "sharding_indexed":
-        return False
-    sharding = codecs[0]["configuration"]
-    _, views, tokens, width = array.shape
-    keys = document["chunk_key_encoding"]
-    return (
-        keys["name"] == "default"
-        and keys.get("configuration", {}).get("separator", "/") == "/"
-        and tuple(sharding["chunk_shape"]) == (1, 1, tokens, width)
-        and tuple(array.shards[1:]) == (views, tokens, width)
-        and _plain(sharding["codecs"])
-        and _named(sharding["index_codecs"]) == ["bytes:little", "crc32c"]
-        and sharding.get("index_location", "end") == "end"
-    )
-
-
-def _plain(codecs: Any) -> bool:
-    """`bytes` and `crc32c`; a one-byte dtype has no order of bytes."""
-    return _named(codecs) in (["bytes:little", "crc32c"], ["bytes", "crc32c"])
-
-
-def _named(codecs: Any) -> list[str]:
-    out = []
-    for codec in codecs:
-        codec = dict(codec) if not hasattr(codec, "to_dict") else codec.to_dict()
-        endian = codec.get("configuration", {}).get("endian")
-        out.append(f"{codec['name']}:{getattr(endian, 'value', endian)}" if endian else codec["name"])
-    return out

@@ -6,28 +6,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcache.store.array_metadata import ArrayMetadata, read_array
 from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import StoreError
-from mmcache.store.layout import read_attributes
-from mmcache.store.location import open_zarr, unreachable
+from mmcache.store.layout import Presence
+from mmcache.store.location import unreachable
 from mmcache.store.shard_file import CRC_BYTES, crc32c
 
+PRESENCE_VALUES = [int(value) for value in Presence]
+_DAMAGED = "the store is damaged there. `mmcache store verify --repair` mends it"
 
-def read_small_array(path: Path) -> NDArray[Any]:
-    """All of an array. Raises StoreError when it is missing or damaged."""
+
+def read_small_array(path: Path, kind: str) -> NDArray[Any]:
+    """All of the array at `path`, a `kind` of array_metadata.KINDS. Raises StoreError when missing or damaged."""
     try:
         found = (path / "zarr.json").exists()
     except Exception as error:  # at an address: file systems raise many kinds here
         raise unreachable(path, error) from error
     if not found:
-        raise StoreError(f"{path} is missing; the store is damaged there. `mmcache store verify --repair` mends it")
-    read_attributes(path)  # compares the seal
+        raise StoreError(f"{path} is missing; {_DAMAGED}")
+    return read_values(read_array(path, kind))
+
+
+def read_values(array: ArrayMetadata) -> NDArray[Any]:
+    """All of a small array. Raises StoreError when a chunk is damaged, or presence has a value that is none."""
     try:
-        return np.asarray(open_zarr(path)[:])
+        values = np.asarray(array.array[:])
     except Exception as error:  # zarr raises many kinds here; all mean the same to a user
+        raise StoreError(f"{array.path} cannot be read ({error}); {_DAMAGED}") from error
+    if array.kind == "present" and not np.isin(values, PRESENCE_VALUES).all():
+        wrong = np.flatnonzero(~np.isin(values, PRESENCE_VALUES))
         raise StoreError(
-            f"{path} cannot be read ({error}); the store is damaged there. `mmcache store verify --repair` mends it"
-        ) from error
+            f"{array.path} says {values[wrong[0]]} for row {wrong[0]} ({len(wrong)} such); presence is one of "
+            f"{', '.join(map(str, PRESENCE_VALUES))}. {_DAMAGED.capitalize()}"
+        )
+    return values
+
+
+def wrong_beside(kind: str, values: NDArray[Any], tokens: int) -> NDArray[np.bool_]:
+    """(N, V): which values no cached segment can have: a length outside of 1..`tokens`, an error that is no share."""
+    if kind == "length":
+        return (values < 1) | (values > tokens)
+    return ~(np.isfinite(values) & (values >= 0))
 
 
 def write_chunk(path: Path, data: NDArray[Any]) -> None:

@@ -1,11 +1,13 @@
 """The cached tokens of one modality from one encoder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcache.store.array_metadata import ArrayMetadata, read_array
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import QUANTISATION, read_attributes
 from mmcache.store.quantise import dequantise
@@ -20,13 +22,17 @@ class TokenArray(ShardedArray):
         scale: (N, V, T, 1) float32 beside quantised tokens, else None.
     """
 
-    def __init__(self, root: Path, modality: str, encoder: str) -> None:
+    def __init__(
+        self, root: Path, modality: str, encoder: str, metadata: Mapping[str, ArrayMetadata] | None = None
+    ) -> None:
+        """Open the tokens at `root`; `metadata` is what read_token_set gave of them, where that is known."""
         self.modality = modality
         self.encoder = encoder
         self.scale: ShardedArray | None = None
-        super().__init__(root / "tokens" / modality / encoder)
-        if QUANTISATION in self.attributes:
-            self.scale = ShardedArray(root / "scale" / modality / encoder)
+        name = f"{modality}/{encoder}"
+        super().__init__(metadata["tokens"] if metadata else read_array(root / "tokens" / name, "tokens"))
+        if QUANTISATION in self.metadata.attributes:
+            self.scale = ShardedArray(metadata["scale"] if metadata else read_array(root / "scale" / name, "scale"))
 
     def __repr__(self) -> str:
         return f"TokenArray({self.name}, {self.shape}, {self.dtype})"

@@ -17,13 +17,13 @@ from mmcache.store.errors import StoreError, StoreMismatchError, UnstorableToken
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.kaverage import k_average
 from mmcache.store.layout import Presence
-from mmcache.store.location import open_zarr
 from mmcache.store.quantise import dequantise, quantise, relative_error
 from mmcache.store.segments import read_segments
 from mmcache.store.shard_commit import ShardCommit
 from mmcache.store.shard_file import shard_path
 from mmcache.store.shards import ShardGrid, rows_per_shard
 from mmcache.store.small_array import read_small_array
+from mmcache.store.token_set import QUANTISED, check_writable, read_token_set
 
 
 def add_tokens(
@@ -101,12 +101,12 @@ def _make_arrays(
     if quantised:
         layout.write_sharded_array(root, f"scale/{name}", (n_rows, views, tokens, 1), "float32", rows)
     layout.write_plain_array(root, f"present/{name}", (n_rows,), "uint8", (rows,), fill_value=Presence.TO_DO)
-    encoders = layout.read_attributes(root / "tokens" / modality).get("encoders", [])
+    encoders = layout.listed_encoders(root / "tokens" / modality)
     if fingerprint.encoder not in encoders:
         layout.write_group(root, f"tokens/{modality}", {"encoders": [*encoders, fingerprint.encoder]})
     attributes = fingerprint.to_attributes()
     if quantised:
-        attributes[layout.QUANTISATION] = {"scheme": "token = int8 * scale", "scale": f"scale/{name}"}
+        attributes[layout.QUANTISATION] = {"scheme": QUANTISED, "scale": f"scale/{name}"}
     layout.write_sharded_array(root, f"tokens/{name}", shape, dtype, rows, attributes)
 
 
@@ -130,13 +130,15 @@ class TokenWriter:
         self.root, self.modality, self.encoder = root, modality, encoder
         self.name = f"{modality}/{encoder}"
         self.path = root / "tokens" / modality / encoder
-        array = open_zarr(self.path)
-        self.shape: tuple[int, int, int, int] = tuple(array.shape)
-        self.dtype = np.dtype(array.dtype)
-        assert array.shards is not None
-        self.grid = ShardGrid(self.shape[0], array.shards[0], self.shape[1])
-        self.fingerprint = Fingerprint.from_attributes(layout.read_attributes(self.path))
-        self.beside = [kind for kind in layout.BESIDE if (root / kind / self.name / "zarr.json").exists()]
+        arrays = read_token_set(root, modality, encoder)
+        check_writable(arrays)
+        array = arrays["tokens"]
+        segments, views, tokens, width = array.shape
+        self.shape = (segments, views, tokens, width)
+        self.dtype = array.dtype
+        self.grid = ShardGrid(segments, array.grid[0], views)
+        self.fingerprint = Fingerprint.from_attributes(array.attributes)
+        self.beside = [kind for kind in layout.BESIDE if kind in arrays]
         self.sharded = ["tokens", *(["scale"] if self.dtype == np.int8 else [])]
 
     @property
@@ -145,7 +147,7 @@ class TokenWriter:
 
     def presence(self) -> NDArray[np.uint8]:
         """(N,) Presence values, as committed so far. Raises StoreError when they cannot be read."""
-        return read_small_array(self.root / "present" / self.name)
+        return read_small_array(self.root / "present" / self.name, "present")
 
     def shard_path(self, kind: str, shard: int) -> Path:
         """The shard file of `tokens` or `scale`."""

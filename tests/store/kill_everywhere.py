@@ -116,7 +116,8 @@ def extract_all(root: Path) -> None:
     with writer_lock(root):
         _settle_rows(root, "imu", range(N_ROWS), "int8")
         finish_reports(root)
-        cache = LogitsCache(root, "karmma-0a1b", N_ROWS, 1, 3, {"verb": 2}, {"modalities": ["audio", "rgb"]})
+        attributes = {"modalities": ["audio", "rgb"], "subsets": ["audio", "rgb", "audio+rgb"]}
+        cache = LogitsCache(root, "karmma-0a1b", N_ROWS, 1, 3, {"verb": 2}, attributes)
         for rows in cache.missing_blocks():
             cache.write_block(rows, {"verb": np.ones((len(rows), 1, 3, 2), np.float16)})
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.store import ConfigError, FeatureStore, Presence, StoreError
+from mmcache.store.layout import write_group
 
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO
 PRESENCE = {
@@ -204,13 +205,27 @@ def test_a_damaged_shard_ends_the_epoch_with_a_store_error(
         epoch_of(FeatureStore.open(root), split=None)
 
 
-@pytest.mark.parametrize(("kind", "what"), [("present", "is missing"), ("tokens", r"zarr\.json is damaged")])
-def test_a_store_that_lacks_an_arrays_metadata_says_so(make_store: Callable[..., Path], kind: str, what: str) -> None:
-    root = make_store({"m": np.ones((3, 1, 2, 3), np.float16)})
-    store = FeatureStore.open(root)
+@pytest.mark.parametrize("kind", ["present", "length"])
+def test_a_store_that_lacks_an_arrays_metadata_says_so(make_store: Callable[..., Path], kind: str) -> None:
+    root = make_store({"m": np.ones((3, 1, 2, 3), np.float16)}, lengths={"m": np.ones((3, 1))})
     (root / kind / "m/enc/zarr.json").unlink()
-    with pytest.raises(StoreError, match=f"{kind}/m/enc.{what}"):
-        getattr(store, kind)["m"]
+    with pytest.raises(StoreError, match=rf"{kind}/m/enc/zarr\.json is damaged; .*No such file"):
+        FeatureStore.open(root)
+
+
+def test_tokens_that_lost_their_metadata_are_never_passed_over(make_store: Callable[..., Path]) -> None:
+    """A run without a word about them would train on the other modalities alone."""
+    root = make_store({"m": np.ones((3, 1, 2, 3), np.float16)})
+    (root / "tokens/m/enc/zarr.json").unlink()
+    with pytest.raises(StoreError, match=r"m/enc/zarr\.json is missing, though the tokens are there.*verify --repair"):
+        FeatureStore.open(root)
+
+
+def test_tokens_that_are_not_listed_are_never_passed_over(make_store: Callable[..., Path]) -> None:
+    root = make_store({"m": np.ones((3, 1, 2, 3), np.float16)})
+    write_group(root, "tokens/m", {"encoders": []})
+    with pytest.raises(StoreError, match=r"tokens/m/zarr\.json does not list 'enc' among its encoders"):
+        FeatureStore.open(root)
 
 
 @pytest.mark.parametrize("kind", ["present", "length"])

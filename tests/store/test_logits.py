@@ -11,7 +11,7 @@ from mmcache.store.logits import LogitsCache
 
 N, VIEWS, SUBSETS = 7, 2, 3
 TASKS = {"verb": 4, "noun": 6}
-ATTRIBUTES = {"modalities": ["audio", "rgb"]}
+ATTRIBUTES = {"modalities": ["audio", "rgb"], "subsets": ["audio", "rgb", "audio+rgb"]}
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_what_is_no_token_array_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"zarr\.json is damaged"):
         TokenArray(tmp_path, "m", "enc")
     zarr.create_array(tmp_path / "tokens/m/enc", shape=(5, 4), dtype="float16")
-    with pytest.raises(StoreError, match=r"has shape \(5, 4\); tokens are \(N, V, T, D\)"):
+    with pytest.raises(StoreError, match=r"has the shape \(5, 4\); it must be \(N, V, T, D\)"):
         TokenArray(tmp_path, "m", "enc")
 
 

@@ -127,8 +127,8 @@ def test_a_deleted_shard_is_found(root: Path) -> None:
         ([M, C, M], "P01_000: presence says missing, but view 0 has tokens"),
         ([F, C, M], "P01_000: presence says failed, but view 0 has tokens"),
         ([C, C, C], "P01_002: presence says cached, but view 0 has no tokens"),
-        ([9, C, M], "P01_000: presence says 9, but view 0 has tokens"),
-        ([C, C, 9], "P01_002: presence says 9"),
+        ([9, C, M], "segments P01_000 to P01_002 (3): presence: says 9 for P01_000 (1 such), which is no presence"),
+        ([C, C, 77], "segments P01_000 to P01_002 (3): presence: says 77 for P01_002 (1 such), which is no presence"),
     ],
 )
 def test_presence_that_contradicts_the_chunks_is_found(root: Path, status: list[int], message: str) -> None:
@@ -215,21 +215,30 @@ def test_segments_that_do_not_fit_the_arrays_are_found(root: Path) -> None:
     path = root / "segments.parquet"
     path.write_bytes(segments_to_bytes(read_segments(path).iloc[:6]))
     reseal_segments(root)
-    findings = said(root)
-    assert "m/enc: has 7 rows, the store 6 segments" in findings
-    assert any(finding.startswith("segments.parquet: has splits") for finding in findings)
+    (found,) = said(root)
+    assert re.search(r"segments\.parquet has 6 segments in the splits .*; the root says ", found)
+    meta = read_meta(root)
+    write_meta(root, dataclasses.replace(meta, splits={"train": 5, "validation": 1}))
+    assert re.search(r"m/enc: .*tokens/m/enc has 7 rows, the store 6 segments", said(root)[0])
 
 
 def test_segments_of_other_splits_than_the_root_says_are_found(root: Path) -> None:
     path = root / "segments.parquet"
     path.write_bytes(segments_to_bytes(read_segments(path).assign(split="train")))
     reseal_segments(root)
-    assert said(root) == [
-        "segments.parquet: has splits {'train': 7}, the root says {'train': 6, 'validation': 1}",
-    ]
+    (found,) = said(root)
+    assert "7 segments in the splits {'train': 7}; the root says {'train': 6, 'validation': 1}" in found
 
 
-@pytest.mark.parametrize("name", ["zarr.json", "segments.parquet", "tokens/m/zarr.json"])
+def test_a_damaged_list_of_encoders_is_found_and_blames_nothing_else(root: Path) -> None:
+    (root / "tokens/m/zarr.json").write_bytes(b"\0" * 300)
+    first, second, third = said(root)
+    assert first == "tokens/m/zarr.json: carries no checksum: it is damaged, or another program wrote it"
+    assert second.startswith("m/enc: has data on disk")
+    assert re.match(r"tokens/m/zarr\.json: .* is damaged", third)
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "segments.parquet"])
 def test_a_store_that_does_not_open_is_checked_as_far_as_it_goes(root: Path, name: str) -> None:
     (root / name).write_bytes(b"\0" * (root / name).stat().st_size)
     first, *_, last = said(root)

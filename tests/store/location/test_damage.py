@@ -105,8 +105,9 @@ def test_what_is_no_store_of_ours_is_refused(server: Any, copy: str) -> None:
     newer = server.get_file(f"{copy}/zarr.json").replace(
         f'"format_version": {FORMAT_VERSION}'.encode(), f'"format_version": {FORMAT_VERSION + 1}'.encode()
     )
+    other = f'{{"attributes": {{"{SEAL}": "{BLANK}"}}, "zarr_format": 3, "node_type": "group"}}'
     for document, message in (
-        (seal(f'{{"attributes": {{"{SEAL}": "{BLANK}"}}}}'.encode()), "not an mmcache store: attrs.mmcache is absent"),
+        (seal(other.encode()), "not an mmcache store: attrs.mmcache is absent"),
         (newer, "is damaged"),
         (b"<html>", r"zarr\.json is damaged"),
     ):

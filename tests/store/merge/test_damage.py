@@ -8,6 +8,7 @@ import pytest
 
 from mmcache.store import Presence, StoreError
 from mmcache.store.atomic import TEMPORARY_PREFIX
+from mmcache.store.layout import WORK
 from mmcache.store.merge import merge_stores
 from mmcache.store.repair import repair
 from mmcache.store.verify import verify
@@ -82,6 +83,7 @@ def test_a_chunk_that_a_kill_left_in_a_part_is_not_taken_over(
     before = present.read_bytes()
     make_part({"rgb": only([C] * n_segments, (0, 1))}, root=part)
     present.write_bytes(before)  # killed after the shard, before its presence
+    (part / WORK).mkdir()  # and so before the reports were finished
     assert verify(part) == []
     merged = merge_stores([part, make_part({"rgb": [T, F, *[T] * 5]})], make_folder() / "one.zarr")
     assert verify(merged.path) == []

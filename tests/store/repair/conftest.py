@@ -63,7 +63,9 @@ def work(
             for name, row_bytes in (("a", VIEWS * TOKENS * WIDTH * 2), ("q", VIEWS * TOKENS * WIDTH)):
                 write_source(root, source(name), ROWS * row_bytes, silent)
             finish_reports(root)
-            cache = LogitsCache(root, "karmma-0a1b", N, VIEWS, 3, TASKS, {"modalities": ["a", "q"]})
+            cache = LogitsCache(
+                root, "karmma-0a1b", N, VIEWS, 3, TASKS, {"modalities": ["a", "q"], "subsets": ["a", "q", "a+q"]}
+            )
             for rows in cache.missing_blocks():
                 cache.write_block(rows, {task: block[rows.start : rows.stop] for task, block in answers.items()})
 
