@@ -32,16 +32,20 @@ class UnusableMember(ValueError):
     """A member of the file cannot be used; the text says why, and goes on from the member's name."""
 
 
+def open_file(source: Path) -> h5py.File:
+    """Open a file for reading. Raises OSError where it is no regular file, UnusableMember where it is no HDF5."""
+    check_regular(source)
+    return _guarded(lambda: h5py.File(source, "r"))
+
+
 def open_hdf5(source: Path) -> h5py.File:
-    """Open a file for reading. Raises ConfigError where it is no HDF5."""
+    """Open a file that is to be imported. Raises ConfigError where it is no HDF5."""
     try:
-        check_regular(source)
+        return open_file(source)
     except FileNotFoundError as error:
         raise ConfigError(f"{source} is not there: give an HDF5 file or a folder of .npy files") from error
     except OSError as error:
         raise ConfigError(f"{source} cannot be opened: {error.strerror}") from error
-    try:
-        return _guarded(lambda: h5py.File(source, "r"))
     except UnusableMember as error:
         raise ConfigError(
             f"{source} cannot be opened as HDF5: it {error}. Give an HDF5 file, or a folder of .npy files"
@@ -57,14 +61,14 @@ def _guarded(access: Callable[[], Value]) -> Value:
         raise UnusableMember(f"cannot be read: {excerpt(' '.join(str(error).split()), 200)}") from error
 
 
-def find(file: h5py.File, path: str) -> h5py.Group | h5py.Dataset | None:
-    """The group or data set at a path from the root, soft links followed by hand; None where nothing has that name.
+def find(start: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
+    """The group or data set at a path from a group, soft links followed by hand; None where nothing has that name.
 
     Raises:
         UnusableMember: a link leads to another file, nowhere or in a circle.
     """
-    root = _guarded(lambda: file["/"])
-    here, rest, links = root, path.split("/"), 0
+    root = _guarded(lambda: start["/"])
+    here, rest, links = (root if isinstance(start, h5py.File) else start), path.split("/"), 0
     while rest:
         name = rest.pop(0)
         if name in ("", "."):
@@ -147,13 +151,35 @@ def check_stored(dataset: h5py.Dataset) -> None:
 def values_of(dataset: h5py.Dataset) -> NDArray[Any]:
     """All of a small data set of numbers or text. Raises UnusableMember."""
     check_stored(dataset)
-    dtype = dtype_of(dataset)
-    rows = dataset.shape[0] if dataset.shape else 1
-    if rows > _MOST_ROWS or dataset.size * dtype.itemsize > _MOST_BYTES:
+    dtype_of(dataset)
+    if dataset.shape and dataset.shape[0] > _MOST_ROWS:
         raise UnusableMember(f"has the shape {dataset.shape}; at most {_MOST_ROWS:,} segments are imported")
-    if dataset.size and dataset.chunks is not None and not written_rows(dataset).all():
-        raise UnusableMember(f"has the shape {dataset.shape}, but parts of it were never written")
+    return read_whole(dataset)
+
+
+def read_whole(dataset: h5py.Dataset, most_bytes: int = _MOST_BYTES) -> Any:
+    """All values of a data set of any type. Raises UnusableMember where they do not lie in the file, or are too many.
+
+    Args:
+        most_bytes: that the values may take; what strings and lists of any length refer to is not counted.
+    """
+    check_stored(dataset)
+    size = dataset.size * _guarded(lambda: dataset.dtype).itemsize
+    if size > most_bytes:
+        raise UnusableMember(f"has the shape {dataset.shape}: {size:,} bytes, at most {most_bytes:,} are read")
+    check_written(dataset)
     return _guarded(lambda: dataset[()])
+
+
+def check_written(dataset: h5py.Dataset, rows: slice | None = None) -> None:
+    """Raise UnusableMember where parts of a data set, or of some rows of it, were never written: they read as zeros.
+
+    Args:
+        dataset: checked by check_stored.
+        rows: from start to stop, both of them numbers; None = all.
+    """
+    if dataset.size and dataset.chunks is not None and not _whole_chunks(dataset, rows).all():
+        raise UnusableMember(f"has the shape {dataset.shape}, but parts of it were never written")
 
 
 def written_rows(dataset: h5py.Dataset) -> NDArray[np.bool_]:
@@ -165,24 +191,30 @@ def written_rows(dataset: h5py.Dataset) -> NDArray[np.bool_]:
     n = dataset.shape[0]
     if dataset.chunks is None:
         return np.ones(n, bool)
-    rows = dataset.chunks[0]
-    chunks = np.zeros(math.ceil(n / rows), np.int64)
+    return np.repeat(_whole_chunks(dataset), dataset.chunks[0])[:n]
+
+
+def _whole_chunks(dataset: h5py.Dataset, rows: slice | None = None) -> NDArray[np.bool_]:
+    """Whether all of each chunk's rows were written, for the chunks along the first axis that hold `rows`."""
+    length = dataset.chunks[0]
+    first, last = (0, dataset.shape[0]) if rows is None else (rows.start, min(rows.stop, dataset.shape[0]))
+    low = first // length
+    chunks = np.zeros(max(0, math.ceil(last / length) - low), np.int64)
 
     def count(chunk: Any) -> None:
-        chunks[chunk.chunk_offset[0] // rows] += 1
+        at = chunk.chunk_offset[0] // length - low
+        if 0 <= at < len(chunks):
+            chunks[at] += 1
 
     _guarded(lambda: dataset.id.chunk_iter(count))
-    needed = math.prod(math.ceil(n / c) for n, c in zip(dataset.shape[1:], dataset.chunks[1:], strict=True))
-    return np.repeat(chunks >= needed, rows)[:n]
+    return chunks >= math.prod(math.ceil(n / c) for n, c in zip(dataset.shape[1:], dataset.chunks[1:], strict=True))
 
 
 def check_row_size(dataset: h5py.Dataset) -> None:
-    """Raise UnusableMember where one row of (N, ...) is too large to be a segment's tokens."""
+    """Raise UnusableMember where one row of (N, ...) is too large to be a segment's tokens or a picture."""
     size = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
     if size > _MOST_BYTES:
-        raise UnusableMember(
-            f"has the shape {dataset.shape}: {size:,} bytes a segment, at most {_MOST_BYTES:,} are read"
-        )
+        raise UnusableMember(f"has the shape {dataset.shape}: {size:,} bytes a row, at most {_MOST_BYTES:,} are read")
 
 
 def read_rows(dataset: h5py.Dataset, rows: slice) -> NDArray[Any]:
@@ -197,6 +229,18 @@ def dtype_of(dataset: h5py.Dataset) -> np.dtype:
         kinds = {"V": "records or arrays", "c": "complex numbers", "O": "references or lists of varying length"}
         raise UnusableMember(f"holds {kinds.get(dtype.kind, str(dtype))}; numbers or text are read")
     return dtype
+
+
+def as_bytes(value: Any) -> bytes:
+    """What a file was packed as: a string, opaque bytes, or an array of them. Raises UnusableMember for others."""
+    if isinstance(value, (bytes, np.void)):
+        return bytes(value)
+    array: NDArray[Any] = np.asarray(value)
+    if array.dtype.kind == "S" and array.size == 1:
+        return bytes(array.item())
+    if array.dtype not in (np.uint8, np.int8):
+        raise UnusableMember(f"holds {array.dtype} values, not the bytes of a file")
+    return array.tobytes()
 
 
 def is_text(dtype: np.dtype) -> bool:
@@ -245,6 +289,11 @@ def text_attribute(member: h5py.Group | h5py.Dataset, name: str) -> str | None:
     if text is not None and not text.isprintable():
         raise UnusableMember(f"has an attribute '{name}' with unusable characters: {excerpt(text)}")
     return text
+
+
+def has_attribute(member: h5py.Group | h5py.Dataset, name: str) -> bool:
+    """Whether a member has an attribute of that name. Raises UnusableMember where they cannot be read."""
+    return _guarded(lambda: name in member.attrs)
 
 
 def _decoded(value: bytes | str, place: str) -> str:

@@ -13,14 +13,14 @@ from av.format import Flags
 from av.stream import Disposition
 
 from mmcache.extract.media.base import MediaError, NoMedia
-from mmcache.extract.media.limits import MAX_PIXELS, MAX_SAMPLES_A_FRAME
+from mmcache.extract.media.limits import MAX_FILM_PIXELS, MAX_SAMPLES_A_FRAME
 from mmcache.store.text import printable
 from mmcache.store.user_file import open_regular
 
 Stream = av.video.stream.VideoStream | av.audio.stream.AudioStream
 
 # Decoders refuse larger pictures and longer sound frames before they take memory for them.
-_DECODER_LIMITS = {"max_pixels": str(MAX_PIXELS), "max_samples": str(MAX_SAMPLES_A_FRAME)}
+_DECODER_LIMITS = {"max_pixels": str(MAX_FILM_PIXELS), "max_samples": str(MAX_SAMPLES_A_FRAME)}
 # How files begin that hold no media, only the names of other files and addresses.
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0", b"[playlist]", b"[Reference]", b"<ASX", b"<asx")
 FARTHEST = 1 << 62  # the largest timestamp to seek to; FFmpeg counts in 64 bits
@@ -68,8 +68,8 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         ) from error
     except av.error.ArgumentError as error:  # what decoders say of a size beyond _DECODER_LIMITS
         raise MediaError(
-            f"{name} cannot be read: damaged, or its pictures have more than the {MAX_PIXELS:,} pixels that are read "
-            f"(FFmpeg: {error.strerror})"
+            f"{name} cannot be read: damaged, or its pictures have more than the {MAX_FILM_PIXELS:,} pixels that are "
+            f"read (FFmpeg: {error.strerror})"
         ) from error
     except av.error.FFmpegError as error:
         raise MediaError(f"{name} cannot be read: damaged or cut off (FFmpeg: {error.strerror})") from error

@@ -8,8 +8,13 @@ import numpy as np
 
 from mmcache.extract.media.audio import check_level, heard_part, resample, silence_note
 from mmcache.extract.media.base import AudioRequest, MediaError, NoMedia, Reading, clamp
+from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf5
 from mmcache.extract.media.limits import check_sound
-from mmcache.store.user_file import NotRegularFile, check_regular
+from mmcache.store.hdf5_access import check_written, dtype_of, read_rows
+
+# What full scale is in integers of 64 bits, nobody knows: NumPy makes them of numbers of 16 bits.
+_DTYPES = tuple(map(np.dtype, ("float16", "float32", "float64", "int8", "int16", "int32")))
+_ALLOWED = "floats, or of signed integers of 8 to 32 bits"
 
 
 def read_hdf5_audio(
@@ -29,24 +34,22 @@ def read_hdf5_audio(
             level cannot be those of sound.
     """
     check_sound(math.floor(rate), 1, f"the sound of {entry}")
-    try:
-        check_regular(path)
-        with h5py.File(path, "r") as file:
-            if entry not in file:
-                raise NoMedia(f"{path.name} has no sound of {entry}")
-            wave = file[entry]
-            if not isinstance(wave, h5py.Dataset) or wave.ndim != 1 or wave.dtype.kind not in "fi":
-                raise MediaError(f"'{entry}' in {path.name} is no waveform")
-            stop_s, note = clamp(start_s, stop_s, len(wave) / rate, "sound")
-            start_s, stop_s = heard_part(start_s, stop_s, request)
-            first = round(start_s * rate)
-            samples = wave[first : max(first + 1, round(stop_s * rate))]
-    except FileNotFoundError as error:
-        raise MediaError(f"{path.name} is not there") from error
-    except NotRegularFile as error:
-        raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
-    except OSError as error:
-        raise MediaError(f"{path.name} cannot be read as HDF5: {' '.join(str(error).split())[:200]}") from error
+    where = named(entry, path)
+    with open_hdf5(path) as file, member(where):
+        wave = find_member(file, entry, where)
+        if wave is None:
+            raise NoMedia(f"{path.name} has no sound of {entry}")
+        if not isinstance(wave, h5py.Dataset):
+            raise MediaError(f"{where} is no waveform but a group")
+        dtype = dtype_of(wave)
+        if wave.ndim != 1 or dtype.newbyteorder("=") not in _DTYPES:
+            raise MediaError(f"{where} is no waveform: it holds {dtype} {wave.shape}, not (samples,) of {_ALLOWED}")
+        stop_s, note = clamp(start_s, stop_s, len(wave) / rate, "sound")
+        start_s, stop_s = heard_part(start_s, stop_s, request)
+        first = min(round(start_s * rate), len(wave) - 1)
+        part = slice(first, max(first + 1, round(stop_s * rate)))
+        check_written(wave, part)
+        samples = read_rows(wave, part)
     if samples.dtype.kind == "i":
         samples = samples / float(np.iinfo(samples.dtype).max)
     samples = samples.astype(np.float64)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mmcache.extract.media.base import BoxCategory, BoxesRequest, MediaError, NoMedia, Reading
 from mmcache.extract.media.boxes import COLUMNS, EPIC_PIXEL, boxes_over_time
-from mmcache.extract.media.hdf5_file import node_at, open_hdf5, read_values
+from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf5
+from mmcache.store.hdf5_access import names_in, read_whole
 
 _MOST_BYTES = 1 << 17  # of one picture's text; a hundred detections have a tenth of it
 _MOST_DIGITS = 9  # of a picture's number
@@ -40,11 +41,11 @@ def read_hdf5_boxes(
         MediaError: it cannot be read, or is not of the form above.
     """
     with open_hdf5(path) as file:
-        group = node_at(file, entry, path.name)
+        group = find_member(file, entry, named(entry, path))
         if group is None:
             raise NoMedia(f"{path.name} has no detections of {entry}")
         if not isinstance(group, h5py.Group):
-            raise MediaError(f"'{entry}' in {path.name} is no group with an entry a picture")
+            raise MediaError(f"{named(entry, path)} is no group with an entry a picture")
         stat = path.stat()
         base, highest = _span(path, stat.st_mtime_ns, stat.st_size, entry)
         return boxes_over_time(
@@ -62,28 +63,33 @@ def read_hdf5_boxes(
 @functools.lru_cache(maxsize=16)  # neighbouring segments share a video
 def _span(path: Path, mtime_ns: int, size: int, entry: str) -> tuple[int, int]:
     """What pictures are counted from, and the highest number."""
-    with h5py.File(path, "r") as file:
-        numbers = [int(name) for name in file[entry] if name.isdecimal() and len(name) <= _MOST_DIGITS]
+    where = named(entry, path)
+    with open_hdf5(path) as file, member(where):
+        group = find_member(file, entry, where)
+        names = names_in(group) if isinstance(group, h5py.Group) else []
+    numbers = [int(name) for name in names if name.isdecimal() and len(name) <= _MOST_DIGITS]
     if not numbers:
-        raise MediaError(f"'{entry}' in {path.name} has no entry named by a number")
+        raise MediaError(f"{where} has no entry named by a number")
     return (0 if min(numbers) == 0 else 1), max(numbers)
 
 
 def _boxes(group: h5py.Group, number: int, where: str) -> NDArray[np.float64]:
     """(n, 6) of one picture; none where it has no entry."""
-    if str(number) not in group:
+    where = f"{where}, picture {number}"
+    node = find_member(group, str(number), where)
+    if node is None:
         return np.zeros((0, COLUMNS))
-    node = group[str(number)]
     if not isinstance(node, h5py.Dataset) or node.shape != ():
-        raise MediaError(f"{where}, picture {number} is no text of at most {_MOST_BYTES} bytes")
-    text = read_values(node, _MOST_BYTES, f"{where}, picture {number}")
+        raise MediaError(f"{where} is no text of at most {_MOST_BYTES} bytes")
+    with member(where):
+        text = read_whole(node, _MOST_BYTES)
     if isinstance(text, (bytes, str)) and len(text) > _MOST_BYTES:
-        raise MediaError(f"{where}, picture {number} is no text of at most {_MOST_BYTES} bytes")
+        raise MediaError(f"{where} is no text of at most {_MOST_BYTES} bytes")
     try:
         found = ast.literal_eval(text.decode() if isinstance(text, bytes) else str(text))
         return np.array([_row(box) for box in found], np.float64).reshape(-1, COLUMNS)
     except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError) as error:
-        raise MediaError(f"{where}, picture {number} is no list of detections: {str(error)[:200]}") from error
+        raise MediaError(f"{where} is no list of detections: {str(error)[:200]}") from error
 
 
 def _row(box: Any) -> tuple[float, ...]:

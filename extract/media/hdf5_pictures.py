@@ -6,7 +6,6 @@ one segment (or a video that is one), so there is no clock: its pictures are spr
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -15,10 +14,9 @@ from PIL import Image
 
 from mmcache.extract.media.base import MediaError, NoMedia, Reading, VideoRequest
 from mmcache.extract.media.frames import flow_picture
-from mmcache.extract.media.hdf5_file import as_bytes, check_stored, data_set, node_at, open_hdf5, read_values
+from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf5
 from mmcache.extract.media.picture_file import check_one_size, colour, read_picture, scaled
-
-_MOST_BYTES = 256 << 20  # of one packed picture
+from mmcache.store.hdf5_access import as_bytes, check_row_size, names_in, read_rows, read_whole
 
 
 def read_hdf5_frames(path: Path, entry: str, request: VideoRequest) -> Reading:
@@ -67,7 +65,7 @@ def _read(
 ) -> Reading:
     """Open the entry, choose evenly spread moments of it, and stack what `picture` makes of each."""
     with open_hdf5(path) as file:
-        node = node_at(file, entry, path.name)
+        node = find_member(file, entry, named(entry, path))
         if node is None:
             raise NoMedia(f"{path.name} has no pictures of {entry}")
         packed = _Packed(node, f"{path.name}: {entry}")
@@ -89,19 +87,20 @@ class _Packed:
 
     def __init__(self, node: h5py.Group | h5py.Dataset, name: str) -> None:
         self.name = name
-        self._node: Any = node
-        self._names: list[str] | None = None
+        self._node = node
         if isinstance(node, h5py.Group):
             # Numbers count up, from 0 or 1, and are written with or without leading zeros.
-            self._names = sorted((each for each in node if each.isdecimal() and len(each) < 19), key=int)
+            with member(name):
+                names = names_in(node)
+            self._names = sorted((each for each in names if each.isdecimal() and len(each) < 19), key=int)
             self.count = len(self._names)
             if len(set(map(int, self._names))) < self.count:
                 raise MediaError(f"{name} holds two pictures of one number, with and without leading zeros")
             return
         if node.ndim != 1:
             raise MediaError(f"{name} is no list of pictures: its shape is {node.shape}")
-        if len(node):
-            check_stored(node, name)
+        with member(name):
+            check_row_size(node)
         self.count = len(node)
 
     def named(self, number: int) -> str:
@@ -110,14 +109,16 @@ class _Packed:
     def picture(self, number: int) -> bytes:
         """The bytes of a picture's file. Raises MediaError where it is no such thing."""
         where = self.named(number)
-        if self._names is None:
-            value = self._node[number]
-        else:
-            value = read_values(data_set(self._node[self._names[number]], where), _MOST_BYTES, where)
-        try:
+        with member(where):
+            if isinstance(self._node, h5py.Dataset):
+                value = read_rows(self._node, slice(number, number + 1))[0]
+            else:
+                picture = find_member(self._node, self._names[number], where)
+                if not isinstance(picture, h5py.Dataset):
+                    raise MediaError(f"{where} is no data set")
+                value = read_whole(picture)
+        with member(f"{where} is no readable picture: it"):
             data = as_bytes(value)
-        except (TypeError, ValueError) as error:
-            raise MediaError(f"{where} is no readable picture: {error}") from error
         if not data:
             raise MediaError(f"{where} is no readable picture: it has no bytes")
         return data

@@ -2,26 +2,33 @@
 
 from mmcache.extract.media.base import MediaError
 
-MAX_PIXELS = 36_000_000  # a picture of 8K cinema has 35.4 million; a decoder holds up to 17 of them
+MAX_FILM_PIXELS = 36_000_000  # a picture of 8K cinema has 35.4 million; a decoder holds up to 17 of them
+MAX_PICTURE_PIXELS = 1 << 26  # 8192 x 8192; in a file of its own, where only one is held
 MAX_ASPECT = 32  # long side by short side, which becomes `short_side`: beyond panoramas and mosaics of cameras
 MAX_RATE = 1_536_000  # Hz: above the fastest converters of sound and ultrasound; 30 s of it take 0.4 GB
 MAX_CHANNELS = 512  # FFmpeg's own limit; the largest arrays of microphones have about half of it
 MAX_SAMPLES_A_FRAME = 1 << 22  # of sound, decoded at once; codecs use up to 2^20
 
 
-def check_picture_size(width: float, height: float, what: str) -> None:
-    """Raise MediaError for pictures that are empty, too large, or too narrow to be scaled by their shorter side."""
+def check_film_size(width: float, height: float, name: str) -> None:
+    """Raise MediaError for pictures of a film that are empty, too large, or too narrow to be scaled by their shorter
+    side."""
+    _check_size(width, height, f"{name}: its pictures have", MAX_FILM_PIXELS)
+
+
+def check_picture_size(width: float, height: float, name: str) -> None:
+    """The same for a picture in a file of its own."""
+    _check_size(width, height, f"{name} has", MAX_PICTURE_PIXELS)
+
+
+def _check_size(width: float, height: float, subject: str, most: int) -> None:
+    size = f"{subject} {width:.0f} x {height:.0f} pixels"
     if width < 1 or height < 1:
-        raise MediaError(f"{what}: its pictures have {width:g} x {height:g} pixels")
-    if width * height > MAX_PIXELS:
-        raise MediaError(
-            f"{what}: its pictures have {width:g} x {height:g} pixels; at most {MAX_PIXELS:,} are read. Scale it down"
-        )
+        raise MediaError(size)
+    if width * height > most:
+        raise MediaError(f"{size}; at most {most:,} pixels are read. Scale it down")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise MediaError(
-            f"{what}: its pictures have {width:g} x {height:g} pixels; the longer side may be at most "
-            f"{MAX_ASPECT} times the shorter one. Crop it"
-        )
+        raise MediaError(f"{size}; the longer side may be at most {MAX_ASPECT} times the shorter one. Crop it")
 
 
 def check_sound(rate: int, channels: int, what: str) -> None:

@@ -5,7 +5,6 @@
 MATLAB stores columns first, so HDF5 sees (45, T). A file that Python wrote has (T, 45), which is read too.
 """
 
-import itertools
 from pathlib import Path
 
 import h5py
@@ -13,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.extract.media.base import MediaError, NoMedia, Reading, SkeletonRequest
-from mmcache.extract.media.hdf5_file import node_at, open_hdf5, read_values
+from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf5
 from mmcache.extract.media.skeleton import MOST_METRES, spread_poses, without_nan
+from mmcache.store.hdf5_access import dtype_of, has_attribute, names_in, read_whole
 from mmcache.store.text import printable
 
 JOINTS = 15
-_MOST_BYTES = 256 << 20  # of the matrix
 
 
 def read_mat_skeleton(path: Path, request: SkeletonRequest) -> Reading:
@@ -32,7 +31,7 @@ def read_mat_skeleton(path: Path, request: SkeletonRequest) -> Reading:
         MediaError: it cannot be read, or is not of the form above.
     """
     with open_hdf5(path, "MATLAB v7.3 (HDF5)") as file:
-        matrix = _matrix(file, path.name)
+        matrix = _matrix(file, path)
     poses, note = without_nan(matrix.reshape(len(matrix), 1, JOINTS, 3), "joints")
     distances = np.abs(poses[poses.any(axis=-1)]).max(axis=-1)
     if len(distances) and np.median(distances) > MOST_METRES:
@@ -40,19 +39,20 @@ def read_mat_skeleton(path: Path, request: SkeletonRequest) -> Reading:
     return Reading(spread_poses(poses, request, path.name), note)
 
 
-def _matrix(file: h5py.File, name: str) -> NDArray[np.float64]:
+def _matrix(file: h5py.File, path: Path) -> NDArray[np.float64]:
     """(T, 45)"""
-    matrix = node_at(file, "A", name)
-    if not isinstance(matrix, h5py.Dataset):
-        there = ", ".join(itertools.islice(file, 8))
-        raise MediaError(f"{name} has no matrix 'A'; it has {printable(there) or 'nothing'}")
-    if "MATLAB_empty" in matrix.attrs or matrix.size == 0:
-        raise NoMedia(f"{name} has no frame with a body in it")
-    width = JOINTS * 3
-    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or width not in matrix.shape:
-        raise MediaError(f"'A' in {name} is {matrix.dtype} {matrix.shape}, not [T, {width}] numbers")
-    by_matlab = "MATLAB_class" in matrix.attrs
-    if matrix.shape == (width, width) and not by_matlab:
-        raise MediaError(f"'A' in {name} is {width} x {width} and not written by MATLAB: rows and columns are unclear")
-    values = np.asarray(read_values(matrix, _MOST_BYTES, f"'A' in {name}"), np.float64)
+    name, where, width = path.name, named("A", path), JOINTS * 3
+    matrix = find_member(file, "A", where)
+    with member(where):
+        if not isinstance(matrix, h5py.Dataset):
+            there = ", ".join(names_in(file)[:8])
+            raise MediaError(f"{name} has no matrix 'A'; it has {printable(there) or 'nothing'}")
+        if has_attribute(matrix, "MATLAB_empty") or matrix.size == 0:
+            raise NoMedia(f"{name} has no frame with a body in it")
+        dtype = dtype_of(matrix)
+        if matrix.ndim != 2 or dtype.kind not in "fiu" or width not in matrix.shape:
+            raise MediaError(f"{where} is {dtype} {matrix.shape}, not [T, {width}] numbers")
+        if matrix.shape == (width, width) and not has_attribute(matrix, "MATLAB_class"):
+            raise MediaError(f"{where} is {width} x {width} and not written by MATLAB: rows and columns are unclear")
+        values = np.asarray(read_whole(matrix), np.float64)
     return values.T if matrix.shape[1] != width or matrix.shape == (width, width) else values

@@ -23,12 +23,11 @@ from PIL import (
 )
 
 from mmcache.extract.media.base import MediaError
+from mmcache.extract.media.limits import check_picture_size
 from mmcache.store.errors import ConfigError
 from mmcache.store.text import excerpt, printable
 from mmcache.store.user_file import open_regular
 
-MOST_PIXELS = 1 << 26  # 8192 x 8192, twice what an 8K film has
-MOST_ASPECT = 32  # longer side over shorter side; scaled to a short side of 224, 1 x 30000 would take 4.5 GB
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # No other format of Pillow is tried on a file, whatever its name.
 _FORMATS = [
@@ -68,8 +67,8 @@ def read_picture(source: Path | bytes, name: str) -> Image.Image:
         name: what messages call it.
 
     Raises:
-        MediaError: it is no regular file, is damaged, is larger than MOST_PIXELS or longer than MOST_ASPECT, or
-            is of a kind that has no one right form as pixels.
+        MediaError: it is no regular file, is damaged, is too large or too narrow (limits.py), or is of a kind
+            that has no one right form as pixels.
     """
     try:
         with _opened(source) as file, Image.open(file, formats=_FORMATS) as image:
@@ -145,15 +144,7 @@ def _opened(source: Path | bytes) -> BinaryIO:
 
 
 def _check_header(image: Image.Image, name: str) -> None:
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise MediaError(f"{name} has no pixels: it is {width} x {height}")
-    if width * height > MOST_PIXELS:
-        raise MediaError(f"{name} has {width} x {height} pixels; at most {MOST_PIXELS:,} pixels are read")
-    if max(width, height) > MOST_ASPECT * min(width, height):
-        raise MediaError(
-            f"{name} has {width} x {height} pixels: one side may be at most {MOST_ASPECT} times as long as the other"
-        )
+    check_picture_size(*image.size, name)
     count = getattr(image, "n_frames", 1)
     if count > 1 and image.format != "MPO":  # the JPEG of phones, with further pictures behind the first
         raise MediaError(f"{name} holds {count} pictures (an animation or several pages); one picture a file is read")

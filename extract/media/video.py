@@ -22,7 +22,7 @@ from mmcache.extract.media.base import TOLERANCE_S, MediaError, NoMedia, Reading
 from mmcache.extract.media.container import has_timestamps, name_of, on_clock_of, open_container, video_stream
 from mmcache.extract.media.frame_times import frames_from
 from mmcache.extract.media.lengths import stream_end_s
-from mmcache.extract.media.limits import check_picture_size
+from mmcache.extract.media.limits import check_film_size
 
 _WIDEST_PIXEL = 4  # what declares wider ones, or narrower, is taken to be mistaken
 
@@ -79,7 +79,7 @@ def _film(container: InputContainer, path: Path) -> VideoStream:
     stream = video_stream(container, path)
     stream.thread_type = "SLICE"  # frame threads would decode far past what a short segment needs
     if stream.width or stream.height:  # else the decoder finds out
-        check_picture_size(stream.width, stream.height, name_of(path))
+        check_film_size(stream.width, stream.height, name_of(path))
     return stream
 
 
@@ -157,7 +157,7 @@ def _to_array(frame: av.VideoFrame, stream: VideoStream, short_side: int, name: 
     if not 1 / _WIDEST_PIXEL <= shape <= _WIDEST_PIXEL:
         shape = Fraction(1)
     wide = float(frame.width * shape)
-    check_picture_size(wide, frame.height, name)
+    check_film_size(wide, frame.height, name)
     scale = short_side / min(wide, frame.height)
     width, height = round(wide * scale), round(frame.height * scale)
     picture = frame.reformat(width, height, format="rgb24", interpolation="BILINEAR").to_ndarray()

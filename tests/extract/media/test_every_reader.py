@@ -16,7 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmcache.extract.datasets.base import Kind, Source
-from mmcache.extract.media import BoxesRequest, MediaError, NoMedia, SkeletonRequest, VideoRequest, read_media
+from mmcache.extract.media import (
+    AudioRequest,
+    BoxesRequest,
+    MediaError,
+    NoMedia,
+    SkeletonRequest,
+    VideoRequest,
+    read_media,
+)
 
 sys.path.append(str(Path(__file__).parents[2] / "fuzz"))
 from targets.media import TARGETS
@@ -109,13 +117,13 @@ def link_in_circles(file: h5py.File, name: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (virtual, "is a virtual data set: its values lie in other files"),
-        (external, "is a external data set: its values lie in other files"),
-        (never_written, r"is declared as \(30, 45\), but none of its values was ever written"),
-        (written_in_part, "is not complete: 1 of its 3 chunks were written"),
-        (absurd, "is not complete: 1 of its 100000000 chunks were written"),
-        (link_outside, "is a link into another file"),
-        (link_in_circles, "is a link that leads in circles"),
+        (virtual, r"is virtual: its values lie elsewhere \(.*gone\.h5"),
+        (external, r"keeps its values in another file \(.*secret'\), which is not read"),
+        (never_written, r"has the shape \(30, 45\), but its values were never written: they would read as zeros"),
+        (written_in_part, r"has the shape \(30, 45\), but parts of it were never written"),
+        (absurd, r"has the shape \(1000000000, 45\): 180,000,000,000 bytes, at most 268,435,456 are read"),
+        (link_outside, "is a link to another file"),
+        (link_in_circles, "is a link that leads back to itself"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -124,7 +132,11 @@ def test_hdf5_is_read_from_the_file_itself_alone(make: Any, reason: str, tmp_pat
         make(file, "A", tmp_path)
     with pytest.raises(MediaError, match=rf"'A' in a\.mat {reason}"):
         read_media(Source("mat_skeleton", (tmp_path / "a.mat",)), 0, np.inf, SkeletonRequest(4, 1, 25))
-    kinds: list[tuple[Kind, Any]] = [("hdf5_frames", VideoRequest(2, 8)), ("hdf5_boxes", BoxesRequest(2, 2, 0.1))]
+    kinds: list[tuple[Kind, Any]] = [
+        ("hdf5_frames", VideoRequest(2, 8)),
+        ("hdf5_boxes", BoxesRequest(2, 2, 0.1)),
+        ("hdf5_audio", AudioRequest(16000, 10.0)),
+    ]
     for kind, request in kinds:
         with pytest.raises(MediaError, match=r"a\.mat"):
             read_media(Source(kind, (tmp_path / "a.mat",), rate=1.0, entry="A"), 0, 1, request)

@@ -19,7 +19,8 @@ from PIL import Image
 from mmcache.extract.datasets.base import Source
 from mmcache.extract.media import read_media
 from mmcache.extract.media.base import MediaError, VideoRequest
-from mmcache.extract.media.picture_file import MOST_ASPECT, MOST_PIXELS, colour, parse_range, read_picture
+from mmcache.extract.media.limits import MAX_ASPECT, MAX_PICTURE_PIXELS
+from mmcache.extract.media.picture_file import colour, parse_range, read_picture
 from mmcache.store.errors import ConfigError
 
 CORNERS = np.array([[[230, 20, 20], [20, 230, 20]], [[20, 20, 230], [230, 230, 230]]], np.uint8)
@@ -110,7 +111,7 @@ def test_every_form_of_8_bits_keeps_its_values(data: bytes, expected: int) -> No
             "holds 2 pictu",
         ),
         (encoded(Image.new("P", (4, 4)), "GIF"), "its content is none of JPEG, PNG, BMP, WEBP, TIFF"),
-        (header(1, 30000), r"has 1 x 30000 pixels: one side may be at most 32 times as long"),
+        (header(1, 30000), r"has 1 x 30000 pixels; the longer side may be at most 32 times the shorter one"),
         (header(100_000, 100_000), r"has 100000 x 100000 pixels; at most 67,108,864|exceeds limit"),
         (header(9000, 9000), r"has 9000 x 9000 pixels; at most 67,108,864 pixels are read"),
     ],
@@ -123,11 +124,11 @@ def test_what_has_no_right_value_is_refused(data: bytes, reason: str) -> None:
 
 def test_the_limits_hold_before_memory_is_taken() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for width, height in ((MOST_PIXELS // 1000 + 1, 1000), (1, MOST_ASPECT + 1), (MOST_ASPECT * 500 + 1, 500)):
+    for width, height in ((MAX_PICTURE_PIXELS // 1000 + 1, 1000), (1, MAX_ASPECT + 1), (MAX_ASPECT * 500 + 1, 500)):
         with pytest.raises(MediaError, match=f"has {width} x {height} pixels"):
             pixels(header(width, height))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
-    assert pixels(encoded(Image.new("L", (MOST_ASPECT * 8, 8)))).shape == (8, MOST_ASPECT * 8, 3)
+    assert pixels(encoded(Image.new("L", (MAX_ASPECT * 8, 8)))).shape == (8, MAX_ASPECT * 8, 3)
 
 
 def write_16_bits(folder: Path, *levels: int) -> Path:
