@@ -233,8 +233,10 @@ def dtype_of(dataset: h5py.Dataset) -> np.dtype:
 
 def as_bytes(value: Any) -> bytes:
     """What a file was packed as: a string, opaque bytes, or an array of them. Raises UnusableMember for others."""
-    if isinstance(value, (bytes, np.void)):
-        return bytes(value)
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, np.void):
+        return value.tobytes()
     array: NDArray[Any] = np.asarray(value)
     if array.dtype.kind == "S" and array.size == 1:
         return bytes(array.item())

@@ -126,13 +126,16 @@ def _samples_of(
         if frame is None:
             damaged = True
             continue
-        if frame.pts is None or frame.time_base is None:
-            continue
         if frame.sample_rate != rate:
             raise MediaError(f"{name} changes its sampling rate from {rate} to {frame.sample_rate} Hz")
-        begin = round((frame.pts * frame.time_base - origin) * rate)
-        if expected is not None and abs(begin - expected) < _JITTER_S * rate:
-            begin = expected
+        if frame.pts is not None and frame.time_base is not None:
+            begin = round((frame.pts * frame.time_base - origin) * rate)
+            if expected is not None and abs(begin - expected) < _JITTER_S * rate:
+                begin = expected
+        elif expected is not None:
+            begin = expected  # of the frames that one packet holds (ADPCM, WMA), only the first has a time
+        else:
+            continue
         if begin >= first + count:
             goes_on = True
             break

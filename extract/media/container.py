@@ -154,9 +154,13 @@ def on_clock_of(path: Path, start_s: float, stop_s: float, zero_s: float) -> tup
 def can_seek(container: InputContainer, stream: Stream, moment_s: float) -> bool:
     """Go to the last place before `moment_s` that decoding can start at; whether there is a way to it.
 
-    Where there is none (raw FLAC of a single frame), the container has lost its place: open the file again.
+    Where there is none (raw FLAC of a single frame), the container has lost its place: open the file again. In a WAV
+    whose sound is compressed (ADPCM, MP3) there is none either: FFmpeg would go by the average bit rate in its header,
+    which is rounded, and be seconds off after an hour.
     """
     assert stream.time_base is not None
+    if container.format.name in ("wav", "w64") and not stream.codec_context.name.startswith("pcm_"):
+        return False
     try:
         moment = (Fraction(max(0.0, moment_s)) + origin_s(container)) / stream.time_base
         container.seek(min(int(moment), FARTHEST), stream=stream, backward=True)

@@ -1,6 +1,8 @@
 """When a stream of a media file ends.
 
-Some containers hold an index of each stream, and what they declare is right. For others FFmpeg divides the size by a
+Some containers hold an index of each stream, and what they declare is right; only MP4 counts until its last picture is
+decoded, which may be seconds before it is shown, where pictures are of unequal length and stored out of order. For
+others FFmpeg divides the size by a
 bit rate that it saw at the beginning (MP3, AAC, AMR), or has one length for all streams (Matroska, WebM, FLV). There
 the last packets are read to find the end. A file that ends before the length in its own header is cut off: then that
 length is given, and whoever reads up to it finds that there is less.
@@ -18,7 +20,8 @@ from mmcache.extract.media.container import FARTHEST, NO_FILM, Stream, is_avi, o
 from mmcache.store.user_file import check_regular, open_regular
 
 # Whose length of each stream is exact, as far as the file is whole.
-_INDEXED = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "wav", "w64", "aiff", "au", "caf", "ogg", "flac", "wv", "tta", "ivf"))
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+_INDEXED = frozenset((_MP4, "wav", "w64", "aiff", "au", "caf", "ogg", "flac", "wv", "tta", "ivf"))
 _LONGEST_STREAM = frozenset(("matroska,webm", "flv"))  # whose header has the length of the longest stream
 _CUT_S = 0.5  # a file may end this much before the length in its header: writers round and count differently
 _BACK_S = (4.0, 60.0)  # how far before the supposed end its last packets are looked for; at last everywhere
@@ -37,7 +40,10 @@ def stream_end_s(container: InputContainer, stream: Stream, path: Path) -> float
     if stream.duration is not None and stream.time_base is not None:
         declared = ((stream.start_time or 0) + stream.duration) * stream.time_base - origin
     if container.format.name in _INDEXED and declared is not None:
-        return float(declared) * _promised(path)
+        if container.format.name != _MP4 or not _reorders(stream):
+            return float(declared) * _promised(path)
+        status = check_regular(path)
+        return max(float(declared), _last_shown_end(path, stream.index, status.st_mtime_ns, status.st_size))
     whole = _declared_end_s(container, path)
     # The longest of one stream is its own.
     if whole is not None and container.format.name in _LONGEST_STREAM and len(container.streams) == 1:
@@ -51,10 +57,36 @@ def stream_end_s(container: InputContainer, stream: Stream, path: Path) -> float
     return (ends[stream.index] - float(origin)) * _promised(path)
 
 
+def _reorders(stream: Stream) -> bool:
+    """Whether pictures are stored in another order than they are shown in."""
+    return isinstance(stream, av.video.stream.VideoStream) and bool(stream.codec_context.has_b_frames)
+
+
 def _declared_end_s(container: InputContainer, path: Path) -> float | None:
     """When the last of all streams ends by the file's header, counted from 0; None where the header does not say."""
     known = container.format.name in _LONGEST_STREAM or (container.format.name == "mp3" and _has_length_tag(path))
     return container.duration / av.time_base if known and container.duration is not None else None
+
+
+@functools.lru_cache(maxsize=64)
+def _last_shown_end(path: Path, index: int, mtime_ns: int, size: int) -> float:
+    """When the last picture of an MP4's stream ends, on the clock of `origin_s`; 0 where the file is cut off before.
+
+    Args:
+        mtime_ns, size: of the file, so that one that changed is read again.
+    """
+    with open_container(path) as container:
+        stream = container.streams[index]
+        assert isinstance(stream, av.video.stream.VideoStream)
+        container.seek(FARTHEST, stream=stream)  # to the last key frame
+        usual = float(1 / stream.average_rate) if stream.average_rate else 0.0
+        ends = [0.0]
+        for packet in container.demux(stream):
+            if packet.pts is not None and packet.time_base is not None and not packet.is_discard:
+                # The duration of a packet is the time to the next one that is decoded, which may be far.
+                held_s = min(usual, float(packet.duration * packet.time_base)) if packet.duration else usual
+                ends.append(float(packet.pts * packet.time_base - origin_s(container)) + held_s)
+        return max(ends)
 
 
 @functools.lru_cache(maxsize=64)

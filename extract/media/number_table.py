@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import io
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,10 +99,12 @@ class NumberTable:
     def _no_number(self, row: int, at: int, cell: object) -> str:
         text = str(cell)
         hint = ""
-        if row == 0:
-            hint = ". Numbers begin on the second line; if it holds units, write them into the names of the columns"
-        elif "," in text:
+        if re.fullmatch(r"[-+]?\d+,\d+", text):
             hint = "; numbers are written with a point, such as 9.81"
+        elif re.search(r"\d:\d", text):
+            hint = "; times are read as numbers, such as seconds: convert dates and times of day"
+        elif row == 0:
+            hint = ". Numbers begin on the second line; if it holds units, write them into the names of the columns"
         return (
             f"{self.name} line {self.line_of(row)}: {excerpt(text)} under {excerpt(self.header[at])} is no number{hint}"
         )
@@ -134,7 +137,7 @@ def read_number_table(path: Path) -> NumberTable:
         return _quoted(path, separator)
     header = _header(path, first, separator)
     # Lines of the body count on from the header's.
-    lines, body, note = _checked(path.name, body, separator, len(header), start + 2)
+    lines, body, note = _checked(path.name, body, separator, header, start + 2)
     return NumberTable(path.name, header, note, body, separator, lines, None)
 
 
@@ -166,14 +169,14 @@ def _is_number(text: str) -> bool:
 
 
 def _checked(
-    name: str, body: bytes, separator: str, cells: int, first_line: int
+    name: str, body: bytes, separator: str, header: Sequence[str], first_line: int
 ) -> tuple[NDArray[np.int64], bytes, str | None]:
     """The line of every row, the body, and a note where its last line is cut off.
 
     Raises:
         MediaError: a line has more or fewer cells than the header.
     """
-    note = None
+    note, cells = None, len(header)
     if body and not body.endswith(b"\n"):
         last = body.rfind(b"\n") + 1
         if body.count(separator.encode(), last) < cells - 1:
@@ -193,9 +196,13 @@ def _checked(
     if wrong.any():
         at = int(np.argmax(wrong))
         more = f" ({int(wrong.sum())} such lines)" if wrong.sum() > 1 else ""
+        above = (
+            f". The header is the first line, {excerpt(separator.join(header))}; where the names of the columns are "
+            "further down, take out the lines above them"
+        )
         raise MediaError(
             f"{name} line {first_line + at} has {int(counts[at]) + 1} cells, the header has {cells}{more}: a cell too "
-            "many or too few moves the others to the wrong columns"
+            f"many or too few moves the others to the wrong columns{above if wrong.sum() > len(wrong) / 2 else ''}"
         )
     return np.flatnonzero(~blank) + first_line, body, note
 

@@ -3,6 +3,7 @@
 import re
 import wave
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -64,6 +65,29 @@ def test_a_click_lies_where_it_was_put(
             reading = read_audio(path, start_s, stop_s, REQUEST)
             assert abs(where_loud(reading.array) + start_s - moment) < exact_s, (moment, start_s)
             assert reading.array.dtype == np.float32
+            assert reading.note is None
+
+
+@pytest.mark.parametrize("codec", ["adpcm_ima_wav", "adpcm_ms"])
+def test_all_frames_of_a_packet_are_heard_each_at_its_time(codec: str, tmp_path: Path) -> None:
+    """A packet of ADPCM in WAV holds several; its header's bit rate is rounded, so that a seek by it is off."""
+    rate, moments = 44100, [0.73, 2.51, 3.2]
+    sound = clicks(moments, 5.0, rate).astype(np.float32)
+    with av.open(str(tmp_path / "a.wav"), "w", format="wav") as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
+        stream.codec_context.open()
+        step = stream.codec_context.frame_size
+        for start in range(0, len(sound) - step, step):
+            part = np.round(sound[None, start : start + step] * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(part, stream.format.name, "mono")
+            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    for moment in moments:
+        for start_s, stop_s in ((moment - 0.5, moment + 0.5), (moment - 0.05, moment + 0.05)):
+            reading = read_audio(tmp_path / "a.wav", start_s, stop_s, REQUEST)
+            assert abs(where_loud(reading.array) + start_s - moment) < 0.0005
+            assert float(np.abs(reading.array).max()) == pytest.approx(0.8, abs=0.05)
             assert reading.note is None
 
 

@@ -260,6 +260,14 @@ def test_what_is_said_is_done(columns: str, changes: dict[str, Any], scale: list
         (lambda lines: [lines[0], *(f"{n},{line}" for n, line in enumerate(lines[1:]))], "a.csv line 2 has 8 cells"),
         (lambda lines: lines[1:], "a.csv has no header: its first line holds numbers"),
         (
+            lambda lines: ["# Device: one", "# Rate: 50", *lines],
+            "a.csv line 3 has 7 cells, the header has 1 (201 such lines): a cell too many or too few moves the others "
+            "to the wrong columns. The header is the first line, 'Device: one'; where the names of the columns are "
+            "further down, take out the lines above them",
+        ),
+        (lambda lines: [line.replace(",", ";").replace(".", ",") for line in lines], "with a point, such as 9.81"),
+        (lambda lines: [lines[0], "12:00:01,1,1,1,1,1,1", *lines[1:]], "convert dates and times of day"),
+        (
             lambda lines: [lines[0], "ms,g,g,g,r,r,r", *lines[1:]],
             "a.csv line 2: 'ms' under 'timestamp_ms' is no number. ",
         ),
@@ -276,7 +284,7 @@ def test_what_is_said_is_done(columns: str, changes: dict[str, Any], scale: list
         ),
         (lambda lines: [lines[0].replace("ay", "ax"), *lines[1:]], "a.csv has two columns named 'ax'; rename one"),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_a_line_of_another_form_is_named(edit: Any, reason: str, tmp_path: Path) -> None:
     path = recording(tmp_path / "a.csv")

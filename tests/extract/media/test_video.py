@@ -85,6 +85,21 @@ def test_variable_frame_rate(form: str, tmp_path: Path, write_video: WriteVideo,
     assert numbers_of(whole.array) == expected_numbers(times, 0.0, float(times[-1]), 100)
 
 
+@pytest.mark.parametrize("x264", ["bframes=0", "bframes=2", "bframes=3:b-pyramid=strict"])
+@pytest.mark.parametrize("pictures", [6, 7, 8])
+def test_a_film_of_unequal_pictures_ends_when_its_last_one_does(
+    x264: str, pictures: int, tmp_path: Path, write_video: WriteVideo, numbers_of: NumbersOf
+) -> None:
+    """Recordings of screens stand still for seconds; MP4 declares when the last picture is decoded, not shown."""
+    pts = [0, 1, 2, 150, 151, 152, 300, 301][:pictures]
+    path = write_video(tmp_path / "v.mp4", pictures=pictures, rate=30, pts=pts, x264=x264)
+    reading = read_video(path, 0.0, pts[-1] / 30, VideoRequest(20, 48))
+    assert numbers_of(reading.array) == expected_numbers(np.array(pts) / 30, 0.0, pts[-1] / 30, 20)
+    assert reading.note is None
+    with pytest.raises(MediaError, match="after the video ends"):
+        read_video(path, 16.0, 17.0, VideoRequest(2, 48))
+
+
 def test_a_last_picture_held_for_seconds_stays_on_screen(
     tmp_path: Path, write_video: WriteVideo, numbers_of: NumbersOf
 ) -> None:
