@@ -119,6 +119,13 @@ def choose_pictures(
         shares = low + shares * (high - low)
         return there[(shares * len(there)).astype(int)].tolist(), None
     lowest, highest = int(there[0]), int(there[-1])
+    step = int(np.median(np.diff(there))) if len(there) > 1 else 1
+    if (step - 1) / rate > TOLERANCE_S:
+        raise MediaError(
+            f"the numbers in {folder.name} go up by {step:,}, such as from {files[lowest].name} to "
+            f"{files[int(there[1])].name}: at {rate:g} numbers a second that would be {step / rate:.4g} s from picture "
+            "to picture. The rate says how many numbers make a second; give that, or number the pictures 1, 2, 3, ..."
+        )
     end_s = (highest + 1 - first) / rate
     if math.isinf(stop_s):
         stop_s = end_s

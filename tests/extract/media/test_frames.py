@@ -139,3 +139,19 @@ def test_a_moment_of_which_one_axis_is_missing_is_a_missing_picture(tmp_path: Pa
     reading = read_flow(folders, 0, 1, VideoRequest(30, 8), 30.0, 1, 1.0)
     assert shown(Reading(np.asarray(reading.array)[..., :1]))[8:11] == [9, 9, 11]
     assert reading.note == "1 missing pictures replaced by the ones before them"
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(50_000_000, 20.0), (33, 30.0), (5, 6.0)], ids=["nanoseconds", "milliseconds", "every fifth"]
+)
+def test_a_rate_that_counts_pictures_where_names_count_something_else_is_refused(
+    step: int, rate: float, tmp_path: Path
+) -> None:
+    """Numbers since 1970 in nanoseconds would else give the first picture for every moment."""
+    begin = 1_403_636_579_763_555_584 if step > 1000 else 0
+    for place in range(12):
+        write_pictures(tmp_path / "f", [place], f"{begin + place * step}.png")
+    with pytest.raises(MediaError, match=rf"the numbers in f go up by {step:,}, .* how many numbers make a second"):
+        read_frames(tmp_path / "f", 0.0, 0.4, VideoRequest(4, 8), rate, float(begin))
+    said = step * 20.0  # twenty pictures a second
+    assert shown(read_frames(tmp_path / "f", 0.0, 0.4, VideoRequest(4, 8), said, float(begin))) == [1, 3, 5, 7]
