@@ -6,6 +6,7 @@ and fills rows that are too short. Both change what a column means, so tables ar
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -16,14 +17,16 @@ from mmcache.store.user_file import read_regular
 
 _LIMIT_BYTES = 2 << 30
 _CELL_CHARACTERS = 1 << 20
-_DELIMITERS = (";", "\t")  # spreadsheets in many languages write semicolons, .tsv files have tabs
+_DELIMITERS = (",", ";", "\t", "|")  # spreadsheets in many languages write semicolons, .tsv files have tabs
+_SAYS_DELIMITER = re.compile('"?sep=(.)"?[,;\t]*')  # a first line for Excel
 
 
 def read_csv_table(path: Path) -> pd.DataFrame:
     """A CSV as text: '' where a cell is empty, names of columns without white space around them.
 
-    Cells are separated by commas, or by semicolons or tabs where the header has these and no comma. Rows whose cells
-    are all empty are left out, and so is a first column of row numbers without a name, as pandas writes it.
+    Cells are separated by commas, semicolons, tabs or bars: by that of the header's at which every row has as many
+    cells as the header, else by the first of these. Rows whose cells are all empty are left out, and so are columns
+    without a name or a value, and a first column of row numbers without a name, as pandas writes it.
 
     Returns:
         A table whose index is the number of the line in the file on which a row starts; the header is on line 1.
@@ -38,8 +41,9 @@ def read_csv_table(path: Path) -> pd.DataFrame:
     header = [name.strip() for name in rows[0]]
     body, lines = rows[1:], lines[1:]
     _check_lengths(path, header, body, lines)
-    if len(header) > 1 and not header[-1] and all(not row[-1].strip() for row in body):
-        header, body = header[:-1], [row[:-1] for row in body]  # every line ends in a comma, the header's too
+    kept = [number for number, name in enumerate(header) if name or any(row[number].strip() for row in body)]
+    if len(kept) < len(header):
+        header, body = [header[number] for number in kept], [[row[number] for number in kept] for row in body]
     if len(header) > 1 and not header[0] and all(row[0].isdigit() for row in body):
         header, body = header[1:], [row[1:] for row in body]  # pandas writes the numbers of rows this way
     check_columns(header, str(path))
@@ -83,11 +87,34 @@ def _text(path: Path) -> str:
 
 def _rows(path: Path, text: str) -> tuple[list[list[str]], list[int]]:
     """All rows but blank lines, and the line on which each starts."""
+    said = _SAYS_DELIMITER.fullmatch(text.partition("\n")[0].strip("\r "))
+    if said is not None:
+        rows, lines = _split(path, text, said[1])
+        return rows[1:], lines[1:]
     first_line = next((line for line in io.StringIO(text) if line.strip()), "")
-    delimiter = "," if "," in first_line else next((d for d in _DELIMITERS if d in first_line), ",")
+    found = [delimiter for delimiter in _DELIMITERS if delimiter in first_line] or [","]
+    for delimiter in found if len(found) > 1 else []:
+        try:
+            rows, lines = _split(path, text, delimiter)
+        except ConfigError:
+            continue
+        if len(rows[0]) > 1 and all(len(row) == len(rows[0]) for row in rows):
+            return rows, lines
+    return _split(path, text, found[0])
+
+
+def _split(path: Path, text: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
+    """As _rows. Blanks between a delimiter and a quote are not part of a cell."""
+    rows, lines = _parsed(path, text, delimiter, skip_blanks=False)
+    if any(cell.startswith(" ") and cell.lstrip(" ").startswith('"') for row in rows for cell in row):
+        rows, lines = _parsed(path, text, delimiter, skip_blanks=True)
+    return rows, lines
+
+
+def _parsed(path: Path, text: str, delimiter: str, skip_blanks: bool) -> tuple[list[list[str]], list[int]]:
     before = csv.field_size_limit(_CELL_CHARACTERS)
     rows, lines = [], []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=skip_blanks)
     line = 1
     try:
         for row in reader:

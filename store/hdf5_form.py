@@ -1,6 +1,7 @@
 """The form of an HDF5 interchange file (see hdf5_import.py), checked whole before anything is written."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ from mmcache.store.splits import canonical_splits
 
 _GROUPS = ("features", "labels")
 _OPTIONAL_GROUPS = ("lengths", "present", "classes", "segments")
+_MEMBERS = (*_GROUPS, *_OPTIONAL_GROUPS, "split", "ids")
 _ATTRIBUTES = ("dataset", "eval_split", "recommended")
 _LARGEST_LABEL = 2**31 - 1
 Value = TypeVar("Value")
@@ -47,6 +49,7 @@ class Contents:
         written: modality -> (N,) whether all tokens of a row were ever written.
         columns: name -> values, what else is known of the segments.
         said: the file's own texts, by attribute.
+        unread: members of the file that are none of the form.
     """
 
     n: int
@@ -60,6 +63,7 @@ class Contents:
     classes: dict[str, list[str]]
     columns: dict[str, Any]
     said: dict[str, str]
+    unread: list[str]
 
 
 def read_contents(file: h5py.File, source: Path) -> Contents:
@@ -67,6 +71,7 @@ def read_contents(file: h5py.File, source: Path) -> Contents:
     read = _Reader(file, source)
     for name in (*_GROUPS, "split"):
         read.require(name)
+    unread = read.unread()
     datasets = {group: read.members(group) for group in (*_GROUPS, *_OPTIONAL_GROUPS)}
     ids, split = read.texts("ids"), read.texts("split")
     rows = [len(found) for found in (ids, split) if found is not None]
@@ -112,6 +117,7 @@ def read_contents(file: h5py.File, source: Path) -> Contents:
         classes={task: names for task, names in classes.items() if names is not None},
         columns=vectors["segments"],
         said={name: text for name, text in said.items() if text is not None},
+        unread=unread,
     )
 
 
@@ -135,6 +141,19 @@ class _Reader:
     def require(self, name: str) -> None:
         if not self._has(name):
             self.problems.add(f"{self._source} lacks '{name}'; see `mmcache store import --help` for the form")
+
+    def unread(self) -> list[str]:
+        """Members that are none of the form; a problem where one was probably meant."""
+        others = [name for name in self._names if name not in _MEMBERS]
+        absent = [name for name in _MEMBERS if name not in self._names]
+        for name in others:
+            near = difflib.get_close_matches(name.casefold(), absent, n=1, cutoff=0.7)
+            if near:
+                self.problems.add(
+                    f"'{name}' of {self._source} is none of the members that are read; did you mean '{near[0]}'? "
+                    "Rename it, or remove it if it says something else"
+                )
+        return others
 
     def _has(self, name: str) -> bool:
         return name in self._names
@@ -240,6 +259,11 @@ def _check_labels(task: str, labels: NDArray[Any], problems: Problems, named: bo
     numbers = labels.dtype.kind in "iufb" and bool(np.isfinite(labels).all())
     if not numbers or not (labels % 1 == 0).all() or (labels < UNLABELLED).any() or (labels > _LARGEST_LABEL).any():
         problems.add(f"'labels/{task}' must be whole numbers, -1 where there is none; names go to 'classes/{task}'")
+    elif labels.dtype.kind == "u" and not named and labels.size and labels.max() == np.iinfo(labels.dtype).max:
+        problems.add(
+            f"'labels/{task}' is {labels.dtype} and has {labels.max()}, as which -1 is read back: write it as int32, "
+            f"-1 where there is no label; if it is a class, name the classes in 'classes/{task}'"
+        )
     elif not named and labels.size and int(labels.max()) > max(1000, 10 * labels.size):
         highest = int(labels.max())
         problems.add(f"'labels/{task}' goes up to {highest} for {labels.size} segments; name them in 'classes/{task}'")

@@ -26,7 +26,7 @@ from mmcache.store.errors import ConfigError, StoreError, UnstorableTokens
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.hdf5_access import UnusableMember, open_hdf5, read_rows, text_attribute
 from mmcache.store.hdf5_form import Contents, read_contents
-from mmcache.store.imported import Imported
+from mmcache.store.imported import Imported, named
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.lock import writer_lock
 from mmcache.store.reports import finish_reports
@@ -59,6 +59,8 @@ def import_hdf5(
         contents = read_contents(file, source)
         notes = [] if contents.ids is not None else [f"{source} has no 'ids': its rows are numbered from 0"]
         ids = contents.ids if contents.ids is not None else [str(row) for row in range(contents.n)]
+        if contents.unread:
+            notes.append(f"not read, as they are none of the members of the form: {named(contents.unread)}")
         segments, meta = _segments(contents, ids, source)
         check_segments(segments, meta.tasks)  # before anything is written
         sources = []

@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +39,22 @@ _MISSING = frozenset(
         "null",
         "None",
         "NaT",
+        "<undefined>",  # MATLAB's categorical
+        "<missing>",
+        "1.#IND",
+        "-1.#IND",
+        "1.#QNAN",
+        "-1.#QNAN",
+        "#DIV/0!",  # spreadsheets
+        "#NAME?",
+        "#NULL!",
+        "#NUM!",
+        "#REF!",
+        "#VALUE!",
     ]
 )
+# [1, 2], ['a', 'b'], [0 1 0] and {'verb': 1} as programs write them, not a class such as [noise].
+_SEVERAL = re.compile(r"""\[\s*(?:['"\d.-].*)?\]|\{\s*(?:['"\d.-].*)?\}""", re.DOTALL)
 
 
 def is_missing(cell: str) -> bool:
@@ -47,18 +63,26 @@ def is_missing(cell: str) -> bool:
 
 
 def read_labels(
-    column: "pd.Series[str]", classes: Path, problems: Problems, place: Callable[[Any], str] = "row {}".format
+    column: "pd.Series[str]",
+    classes: Path,
+    problems: Problems,
+    place: Callable[[Any], str] = "row {}".format,
+    names_may_be_numbers: bool = True,
 ) -> tuple[list[str], "pd.Series[int]"]:
     """Class names, and a whole number for each segment, -1 where the cell is empty or -1.
 
     Numbers stand for themselves, other values are names of classes. With a `classes` file, one name a line, the names
-    are its lines; else the numbers up to the largest, or the sorted values.
+    are its lines; else the numbers up to the largest, or the sorted values. Where the file lists every number that
+    occurs, they are names too.
 
     Args:
         problems: gets what is wrong: a name or number the file does not list, labels below -1 or too large for the
-            number of segments, and words such as NaN that programs write where there is no value, unless the file
-            lists them.
+            number of segments. Unless the file lists them, also what may be no class of its own: words such as NaN
+            that programs write where there is no value, numbers that are not whole, several labels in one cell, and
+            names that differ in case or white space alone.
         place: says where a row of the column's index is, for messages.
+        names_may_be_numbers: False = numbers stand for themselves even where the file lists them as names, as in
+            what an export writes.
     """
     values = column.fillna("").astype(str).str.strip()
     listed = _read_classes(classes, problems)
@@ -69,9 +93,13 @@ def read_labels(
             f"where there is no label; if it is a class, list the classes in {classes}"
         )
         values = values.where(~absent, "")
-    empty = values == ""
+    empty = values.isin(["", "-1", "-1.0"])
+    if listed is None:
+        _check_unlisted(values.where(~empty, ""), column.name, classes, problems, place)
     numbers = pd.to_numeric(values.where(~empty), errors="coerce")
     numeric = bool(numbers[~empty].notna().all() and (numbers[~empty] % 1 == 0).all())
+    if numeric and listed is not None and names_may_be_numbers and not empty.all():
+        numeric = not set(values[~empty]) <= set(listed)
     names = listed if listed is not None else [] if numeric else sorted(set(values[~empty]))
     if numeric:
         highest = -1 if empty.all() else int(numbers.max())
@@ -105,6 +133,49 @@ def read_labels(
             problems.add(f"{classes} lists '{twice[0]}' twice, and column '{column.name}' has that name")
         numbers = values.map({name: label for label, name in enumerate(names)})
     return names, numbers.fillna(UNLABELLED).clip(lower=UNLABELLED).astype(np.int64)
+
+
+def _check_unlisted(
+    values: "pd.Series[str]", column: object, classes: Path, problems: Problems, place: Callable[[Any], str]
+) -> None:
+    """Note cells that would become classes although they are probably none of their own."""
+    distinct = [value for value in values.unique() if value]
+    several = values.map(lambda value: _SEVERAL.fullmatch(value) is not None)
+    if several.any():
+        problems.add(
+            f"column '{column}' has {excerpt(values[several].iloc[0])} in {_first(several, place)}: a segment has one "
+            f"label of a task; give each its own column, such as label_verb and label_noun. If it is one class, list "
+            f"the classes in {classes}"
+        )
+        return
+    numbers = pd.to_numeric(pd.Series(distinct, dtype=object), errors="coerce")
+    if len(numbers) and numbers.notna().all() and (numbers % 1 != 0).any():
+        fractions = values.isin([value for value, odd in zip(distinct, numbers % 1 != 0, strict=True) if odd])
+        problems.add(
+            f"column '{column}' has the number {values[fractions].iloc[0]} in {_first(fractions, place)}: labels are "
+            f"classes, numbered by whole numbers. If the column holds no labels, rename it; if each number is the name "
+            f"of a class, list them in {classes}"
+        )
+        return
+    if numbers.notna().all():
+        return
+    same: dict[str, str] = {}
+    pairs = [(first, value) for value in distinct if (first := same.setdefault(_plain(value), value)) != value]
+    if pairs:
+        first, other = pairs[0]
+        where = place(values[values == other].index[0])
+        more = f" ({len(pairs)} such)" if len(pairs) > 1 else ""
+        problems.add(
+            f"column '{column}' has {excerpt(first)} and, in {where}, {excerpt(other)}{more}, which would be two "
+            f"classes: write them alike, or list the classes in {classes}"
+        )
+
+
+def _plain(name: str) -> str:
+    """A class name without what people do not mean by it: case, white space, how letters and numbers are composed."""
+    words = " ".join(unicodedata.normalize("NFC", name).casefold().split())
+    number = re.fullmatch(r"(-?)0*(\d+?)(?:\.0*)?", words, re.ASCII)
+    return number[1] + number[2] if number else words
 
 
 def _first(wrong: "pd.Series[bool]", place: Callable[[Any], str]) -> str:

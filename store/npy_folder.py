@@ -57,7 +57,7 @@ def import_npy(
         raise ConfigError(f"{folder} is no folder")
     check_dtype(dtype, "")
     about = read_about(folder)
-    table = read_table(folder)
+    table = read_table(folder, "columns" in about)
     folders = _modalities(folder)
     notes = _passed_over(folders)
     folders = {modality: found for modality, found in folders.items() if found.arrays}
@@ -98,7 +98,8 @@ def _modalities(folder: Path) -> dict[str, ModalityFolder]:
     folders = find_modalities(folder)
     problems = Problems()
     if not any(found.arrays for found in folders.values()):
-        there = f"; passed over: {'; '.join(_passed_over(folders))}" if folders else ""
+        passed = _passed_over(folders)
+        there = f"; passed over: {'; '.join(passed)}" if passed else ""
         problems.add(f"{folder} has no folder of .npy files{there}; {SEE_FORM}")
     for modality, found in folders.items():
         if found.arrays:

@@ -45,7 +45,7 @@ def match_ids(names: list[str], ids: list[str], encoded: bool) -> dict[int, str]
     """Row -> file name. A file belongs to one row: the one whose id it has, as it is or percent-encoded.
 
     Last, names are compared without regard to how their letters are composed, as macOS decomposes them, and to the case
-    of '.npy'.
+    of '.npy', with which an id may end.
 
     Args:
         encoded: an export wrote the files, so that percent-encoded names come first.
@@ -62,7 +62,11 @@ def match_ids(names: list[str], ids: list[str], encoded: bool) -> dict[int, str]
     for name in sorted(free):
         alike.setdefault(_composed(_stem(name)), []).append(name)
     for row, segment in enumerate(ids):
-        same = alike.get(_composed(segment), []) if row not in found else []
+        same = (
+            alike.get(_composed(_stem(segment) if segment.lower().endswith(_SUFFIX) else segment), [])
+            if row not in found
+            else []
+        )
         if len(same) == 1:
             found[row] = same.pop()
     return found

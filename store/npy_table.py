@@ -15,14 +15,21 @@ from mmcache.store.layout import StoreMeta
 from mmcache.store.npy_form import CLASSES, SEE_FORM, TABLE
 from mmcache.store.segments import REQUIRED, check_segments, is_task_name
 from mmcache.store.splits import canonical_splits, stated_or_usual
+from mmcache.store.text import bare, excerpt
 
 _DIVISION = "split_"  # what columns of other divisions of the segments begin with: no labels
 _TIME = re.compile("(?:[a-z]+_)?(?:start|begin|onset|stop|end|finish|offset)(?:_?(?:time|timestamp|frame|s|sec|ms))?")
 _LIKE_SPLIT = ("subset", "partition", "set", "phase", "usage", "data_split")
 
 
-def read_table(folder: Path) -> pd.DataFrame:
-    """segments.csv as text, its own columns under their names in any case. Raises ConfigError where it has no split."""
+def read_table(folder: Path, exported: bool) -> pd.DataFrame:
+    """segments.csv as text, its own columns under their names in any case.
+
+    White space and invisible marks around cells are left out, unless an export wrote the table.
+
+    Raises:
+        ConfigError: there are no segments, or they have no split.
+    """
     file = folder / TABLE
     table = read_csv_table(file)
     table = table.rename(columns={name: name.casefold() for name in table.columns if name.casefold() in REQUIRED})
@@ -30,6 +37,9 @@ def read_table(folder: Path) -> pd.DataFrame:
         near = [f"'{name}'" for name in table.columns if name.casefold() in _LIKE_SPLIT]
         hint = f" If {near[0]} holds the splits, name it 'split'" if near else ""
         raise ConfigError(f"{file} lacks the column split; it has {', '.join(table.columns)} ({SEE_FORM}).{hint}")
+    if not exported:
+        table = table.map(bare)
+        table = table[(table != "").any(axis=1)]
     if not len(table):
         raise ConfigError(f"{file} has no segments: there is nothing to import")
     return table
@@ -55,7 +65,8 @@ def make_segments(
     file, problems = folder / TABLE, Problems()
     kinds = about.get("columns", {})
     rest = [str(column) for column in table.columns if column not in REQUIRED]
-    chosen = tasks or _default_tasks(folder, about, rest)
+    measured = [column for column in rest if _measured(table[column])]
+    chosen = tasks or _default_tasks(folder, about, rest, measured)
     table = table.assign(split=canonical_splits(table["split"], str(file), problems))
     classes = {}
     for task in chosen:
@@ -65,10 +76,17 @@ def make_segments(
             problems.add(f"'{task}' cannot name a task: use lower-case letters, digits and '_'")
         else:
             listed = folder / CLASSES / f"{task}.txt"
-            classes[task], table[task] = read_labels(table[task], listed, problems, f"{TABLE} line {{}}".format)
+            classes[task], table[task] = read_labels(
+                table[task], listed, problems, f"{TABLE} line {{}}".format, names_may_be_numbers="columns" not in about
+            )
     extras = [column for column in rest if column not in classes]
     for column in extras:
         table[column] = _restored(table[column], kinds.get(column), file, problems)
+    for column in ("start_s", "stop_s"):
+        wrong = _floats(table[column]).isna() if column in table else pd.Series(dtype=bool)
+        if wrong.any():
+            line, cell = wrong.index[wrong][0], excerpt(table[column][wrong].iloc[0])
+            problems.add(f"{file} line {line}: {column} {cell} is no number of seconds ({int(wrong.sum())} such)")
     problems.raise_if_any()
     spans = {
         column: _floats(table[column]) if column in table else default
@@ -86,19 +104,30 @@ def make_segments(
     table = check_segments(table[[*REQUIRED, *classes, *extras]], classes)  # before anything is written
     asked = tasks is not None or "tasks" in about
     notes = [] if asked else _label_notes(classes, len(table))
+    measured = [column for column in measured if column in extras and not _TIME.fullmatch(column.casefold())]
+    if measured and not asked:
+        notes.append(f"{named(measured)}: kept as they are; numbers that are not whole are no labels")
     times = [column for column in extras if _TIME.fullmatch(column.casefold())]
     if times and "columns" not in about:
         notes.append(f"{named(times)}: kept as they are; the times of a segment are read from start_s and stop_s")
     return table, meta, notes
 
 
-def _default_tasks(folder: Path, about: dict[str, Any], columns: list[str]) -> list[str]:
+def _default_tasks(folder: Path, about: dict[str, Any], columns: list[str], measured: list[str]) -> list[str]:
     if "tasks" in about:
         return list(about["tasks"])
     listed = {path.stem for path in (folder / CLASSES).glob("*.txt")}
     return [column for column in columns if column in listed] or [
-        column for column in columns if not column.startswith(_DIVISION) and not _TIME.fullmatch(column.casefold())
+        column
+        for column in columns
+        if not column.startswith(_DIVISION) and not _TIME.fullmatch(column.casefold()) and column not in measured
     ]
+
+
+def _measured(column: pd.Series) -> bool:
+    """Whether cells are numbers that are not all whole, which measure something."""
+    numbers = _floats(column[column != ""])
+    return bool(len(numbers) and numbers.notna().all() and (numbers % 1 != 0).any())
 
 
 def _label_notes(classes: dict[str, list[str]], n: int) -> list[str]:

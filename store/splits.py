@@ -1,24 +1,27 @@
 """Names of splits: what people call train, validation and test, and which of them results are reported on."""
 
+import re
 from collections.abc import Iterable
 
 import pandas as pd
 
 from mmcache.store.errors import Problems, unknown_name
+from mmcache.store.text import bare
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _USUAL = {
     TRAIN: ("train", "training", "trn", "tr"),
-    VALIDATION: ("validation", "val", "valid", "validate", "dev", "devel", "development", "eval", "evaluation"),
+    VALIDATION: ("validation", "val", "valid", "va", "validate", "dev", "devel", "development", "eval", "evaluation"),
     TEST: ("test", "testing", "tst", "te"),
 }
+_KIND = re.compile("[ _-]*(?:set|split|data|partition|subset)s?$")  # as in 'Training set', test_split
 _CANONICAL = {name: split for split, names in _USUAL.items() for name in names}
 
 
 def canonical_split(name: str) -> str:
     """The name under which a split is stored: usual names become train, validation or test, others lower case."""
-    plain = name.strip().casefold()
-    return _CANONICAL.get(plain, plain)
+    plain = bare(name).casefold()
+    return _CANONICAL.get(_KIND.sub("", plain), plain)
 
 
 def canonical_splits(column: "pd.Series[str]", where: str, problems: Problems) -> "pd.Series[str]":
@@ -28,7 +31,7 @@ def canonical_splits(column: "pd.Series[str]", where: str, problems: Problems) -
         where: the table, for messages.
         problems: gets names that would become one split although a person wrote two, as 'dev' and 'val' in one table.
     """
-    given = column.fillna("").astype(str).str.strip()
+    given = column.fillna("").astype(str).map(bare)
     spellings: dict[str, dict[str, str]] = {}
     for name in given.unique():
         if name:

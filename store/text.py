@@ -8,6 +8,16 @@ _LIMIT = 80
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+# White space, and marks without width that come along when text is copied from elsewhere.
+_INVISIBLE = "\\s\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
+_AROUND = re.compile(f"^[{_INVISIBLE}]+|[{_INVISIBLE}]+$")
+
+
+def bare(text: str) -> str:
+    """A cell without the white space and invisible marks around it."""
+    return _AROUND.sub("", text)
+
+
 def printable(text: str) -> str:
     """`text` with every control character as an escape such as \\x1b, so that it cannot steer a terminal."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

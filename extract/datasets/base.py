@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
@@ -70,7 +71,10 @@ class Source:
         """Why there is nothing to read: none of its files is there. None where one is, or where it has no files."""
         if not self.paths or any(is_there(path) for path in self.paths):
             return None
-        hint = "; use / in paths" if "\\" in str(self.paths[0]) else ""
+        path = str(self.paths[0])
+        hint = "; use / in paths" if "\\" in path else ""
+        if re.search("(?:^|/)[a-z][a-z0-9]+:/", path):
+            hint = "; files are read, not addresses: download it, and name the file"
         return f"{self.paths[0]} is not there{hint}"
 
     def absolute(self) -> "Source":

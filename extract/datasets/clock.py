@@ -4,7 +4,8 @@ import re
 
 from mmcache.store.text import excerpt
 
-_TIMESTAMP = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.ASCII)
+# Python and pandas write a number of days before it.
+_TIMESTAMP = re.compile(r"(?:(\d+) days?,? )?(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.ASCII)
 _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
 
@@ -13,8 +14,8 @@ def timestamp_s(text: str) -> float:
     match = _TIMESTAMP.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"timestamp {excerpt(text)} is not HH:MM:SS.ss")
-    hours, minutes, seconds = match.groups()
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    days, hours, minutes, seconds = match.groups()
+    return int(days or 0) * 86400 + int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def seconds_of(text: str, unit_s: float = 1.0) -> float:
@@ -27,4 +28,5 @@ def seconds_of(text: str, unit_s: float = 1.0) -> float:
     if _TIMESTAMP.fullmatch(text):
         return timestamp_s(text)
     units = "seconds" if unit_s == 1.0 else "milliseconds"
-    raise ValueError(f"{excerpt(text)} is no number of {units} such as 12.5, nor HH:MM:SS.ss")
+    comma = "; decimals have a point, not a comma" if "," in text else ""
+    raise ValueError(f"{excerpt(text)} is no number of {units} such as 12.5, nor HH:MM:SS.ss{comma}")

@@ -25,12 +25,19 @@ import re
 MODALITIES = ("rgb", "flow", "audio", "imu", "depth", "ir")
 STARTS = ("start", "begin", "onset")
 EDGES = {*STARTS, "stop", "end", "finish", "offset"}
+UNCLEAR_EDGES = {"from", "to", "t0", "t1", "tmin", "tmax", "until", "since"}  # times, if their cells are
+LENGTH = re.compile("(?:clip|segment|seg|action|event)?(?:length|len)(?:s|secs?|seconds?|ms)?")
 _UNIT = "(?P<unit>s|secs?|seconds?|ms|msecs?|millis|milliseconds?)?"
 # Of names without '_':
 TIME = re.compile(f"(?:clip|segment|seg|action|event|time|t)?(?P<edge>{'|'.join(EDGES)})(?:time|timestamp)?{_UNIT}")
 DURATION = re.compile(f"(?:clip|segment|seg|action|event)?(?:duration|dur){_UNIT}")
 FRAME = re.compile("(?:start|begin|first|stop|end|last)(?:frame|index|idx)s?|frame(?:start|begin|stop|end)")
 SPLIT = re.compile("splits|subset|partition|set|phase|usage|mode|data(?:set)?split|splitname|train(?:val)?test")
+# Columns that say who is in which split, whatever their cells hold; and such as is_train, with yes and no.
+SURE_SPLIT = re.compile("splits?\\d*|subset|partition|(?:data(?:set)?)split|splitname|(?:train(?:val)?test)(?:split)?")
+SPLIT_FLAG = re.compile(
+    "(?:is|in)?(?:train|training|test|testing|val|valid|validation|dev|heldout|holdout)(?:set|ing)?"
+)
 _OF_PATH = "(?:path|file|filename|filepath|dir|folder|directory|csv|uri)s?"
 _ALIASES = {
     "rgb": "rgb|videos?|film|movie|clip|frames?|images?|imgs?|pictures?",

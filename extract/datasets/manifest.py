@@ -18,6 +18,7 @@ files. A table without labels is refused, unless the option `labels` says that i
 """
 
 import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -104,13 +105,13 @@ class Manifest:
         cell = cells.get(modality, "")
         if modality == "audio" and "audio" not in self._columns.paths:
             cell = cells.get("rgb", "")
-            if os.path.isdir(self._folder / cell) or not (Path(cell).suffix or self._is_there(cell)):
+            if os.path.isdir(self._path(cell)) or not (Path(cell).suffix or self._is_there(cell)):
                 return None  # nothing named, or pictures, which have no sound
         if not cell:
             return None
         # An IMU may be two files.
         parts = [part.strip() for part in cell.split(";")] if modality == "imu" else [cell]
-        paths = tuple(self._folder / part for part in parts)
+        paths = tuple(self._path(part) for part in parts)
         return find_media(modality, paths, rates.get(modality), self._settings)
 
     def expected_layout(self) -> str:
@@ -120,7 +121,15 @@ class Manifest:
         )
 
     def _is_there(self, cell: str) -> bool:
-        return is_there(self._folder / cell)
+        return is_there(self._path(cell))
+
+    def _path(self, cell: str) -> Path:
+        """The file or folder that a cell names; where it is there under the same name composed otherwise, that one."""
+        path = self._folder / os.path.expanduser(cell)
+        if is_there(path):
+            return path
+        others = (self._folder / unicodedata.normalize(form, str(path)) for form in ("NFC", "NFD"))
+        return next(filter(is_there, others), path)
 
     def _place(self, index: int) -> str:
         return place(self._file, index)
@@ -206,15 +215,22 @@ class Manifest:
         elif not self.eval_split:
             splits = ", ".join(sorted(segments["split"].unique()))
             self.notes.append(f"which split results are reported on is not plain ({splits}): fuse needs --eval-split")
+        if TRAIN not in set(segments["split"]):
+            self.notes.append("no segment is in the split 'train', from which `mmcache fuse` learns")
         if columns.start is None and columns.stop is None:
             self.notes.append("no columns are read as start and stop: a segment is all of its media")
         elif columns.stop is None and columns.duration is None:
             self.notes.append("no column is read as stop: segments end where their media do")
         elif columns.start is None:
             self.notes.append("no column is read as start: segments begin where their media do")
-        same = int(segments.duplicated(["video", "start_s", "stop_s"], keep=False).sum())
+        span = ["video", "start_s", "stop_s"]
+        same = int(segments.duplicated(span, keep=False).sum())
         if same:
-            self.notes.append(f"{same} segments have the same media and span as another one, and will have its tokens")
+            torn = int((segments.groupby(span)["split"].transform("nunique") > 1).sum())
+            across = f"; {torn} of them are in more than one split" if torn else ""
+            self.notes.append(
+                f"{same} segments have the same media and span as another one, and will have its tokens{across}"
+            )
 
     def _videos(self, table: pd.DataFrame, rates: dict[str, list[float | None]]) -> list[str]:
         """A name for every set of media files: rows that share theirs share a video."""
@@ -241,7 +257,7 @@ class Manifest:
         """The modalities of a video that are folders without a clock."""
         cells, rates = self._media[video]
         clockless = (name for name in rates if cells.get(name) and rates[name] is None)
-        return [name for name in clockless if os.path.isdir(self._folder / cells[name])]
+        return [name for name in clockless if os.path.isdir(self._path(cells[name]))]
 
     def _usable(self, segments: pd.DataFrame, wrong: dict[int, str]) -> pd.DataFrame:
         """The rows that can be segments; the others go to `problems`.

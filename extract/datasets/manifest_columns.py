@@ -5,11 +5,13 @@ column_names.py says which names are taken for which role. Two columns for one r
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import pandas as pd
 
 from mmcache.extract.datasets import column_names as names
+from mmcache.extract.datasets.clock import seconds_of
 from mmcache.extract.datasets.column_content import (
     are_paths,
     are_spans,
@@ -188,17 +190,37 @@ class _Names:
         for column in self._free():
             name, cells = self.plain[column], self.table[column]
             frames = names.FRAME.search(self.joined[column]) is not None
-            edge = frames or not names.EDGES.isdisjoint(name.split("_"))
+            edge = frames or not (names.EDGES | names.UNCLEAR_EDGES).isdisjoint(name.split("_"))
             clock = spanless and names.CLOCK.fullmatch(name) is not None
+            edge |= columns.start is not None and names.LENGTH.fullmatch(self.joined[column]) is not None
             if (are_spans(cells) and (edge or clock)) or (are_times(cells) and (edge or (clock and shared))):
                 found.append(column)
                 advice = " (a frame's number divided by frames a second)" if frames else advice
+        if not found and shared and spanless:
+            found = next(self._pairs_of_times(), [])
+            advice = ", which may be empty: then each row is all of its media" if found else ""
         if found:
             self.problems.add(
                 f"{self.where}: {' and '.join(found)} seem{'s' * (len(found) == 1)} to say when segments start or "
                 f"stop, but cannot be read: give seconds in columns named start and stop{advice}; or rename what says "
                 "something else"
             )
+
+    def _pairs_of_times(self) -> Iterator[list[str]]:
+        """Neighbours whose numbers say where rows of shared media lie, whatever they are called.
+
+        The second number is larger in every row, and rows of the same media have different ones.
+        """
+        free = self._free()
+        places = [*self.columns.paths.values()]
+        for first, second in itertools.pairwise(self.table.columns):
+            if first in free and second in free:
+                cells = [self.table[column] for column in (first, second)]
+                if all(map(are_times, cells)) and all((column != "").all() for column in cells):
+                    start, stop = (column.map(seconds_of) for column in cells)
+                    varied = not self.table[[*places, first, second]].duplicated().any()
+                    if (start >= 0).all() and (stop > start).all() and varied:
+                        yield [first, second]
 
     def _find_labels(self) -> None:
         labels: dict[str, str] = {}
@@ -229,7 +251,8 @@ class _Names:
             column for column, (usual, _) in contents.items() if usual and names.SPLIT.fullmatch(self.joined[column])
         ]
         self.columns.split = self._only("split", [*([exact] if exact else []), *near])
-        if self.columns.split is None:
+        if self.columns.split is None and not near:
+            self._refuse_other_splits()
             for column, (usual, alone) in contents.items():
                 if alone and TRAIN in usual and len(usual) > 1:
                     words = ", ".join(sorted(filled(self.table[column]).unique()))
@@ -237,6 +260,23 @@ class _Names:
                         f"{self.where}: the column '{column}' holds {words}, but none is named split: rename it to "
                         "split, or add a column split beside it"
                     )
+
+    def _refuse_other_splits(self) -> None:
+        """Columns that say which segments are trained on, in words that are not understood."""
+        found = []
+        for column in self._free():
+            name, cells = self.joined[column], filled(self.table[column])
+            few = 0 < cells.nunique() <= 2 and not self.exists(str(cells.iloc[0]))
+            named = names.SURE_SPLIT.fullmatch(name) or (few and names.SPLIT_FLAG.fullmatch(name))
+            if named and len(cells) and not usual_splits(cells)[0]:
+                found.append(column)
+        if found:
+            words = ", ".join(sorted(filled(self.table[found[0]]).unique())[:5])
+            self.problems.add(
+                f"{self.where}: {' and '.join(found)} seem{'s' * (len(found) == 1)} to say which segments are trained "
+                f"on, but cannot be read ({words}): write train, validation or test into a column named split, or "
+                "rename what says something else"
+            )
 
     def _carry_along(self) -> None:
         """Everything else, and the notes about all of it."""

@@ -99,3 +99,32 @@ def test_a_fifo_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "t.csv")
     with pytest.raises(ConfigError, match="it is a FIFO, not a regular file"):
         read_csv_table(tmp_path / "t.csv")
+
+
+_PLAIN = st.text("abc 123.", min_size=1, max_size=5).map(str.strip).filter(bool)
+
+
+@given(
+    cells=st.lists(st.lists(_PLAIN, min_size=3, max_size=3), min_size=1, max_size=4),
+    delimiter=st.sampled_from(",;\t|"),
+    said=st.booleans(),
+    empty=st.integers(0, 3),
+    mark=st.booleans(),
+)
+def test_any_delimiter_of_spreadsheets_is_found(cells, delimiter, said, empty, mark, tmp_path_factory):
+    """Also beside names that have another one in them, below the line `sep=`, and with empty columns behind."""
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    others = [other for other in ",;\t|" if other != delimiter]
+    header = ["a", f"b{others[0]} {others[1]}x", "c"]
+    lines = [delimiter.join([*row, *[""] * empty]) for row in [header, *cells]]
+    text = "\r\n".join([f"sep={delimiter}"] * said + lines) + "\r\n"
+    path.write_bytes(text.encode("utf-8-sig" if mark else "utf-8"))
+    table = read_csv_table(path)
+    assert table.columns.tolist() == header
+    assert table.to_numpy().tolist() == cells
+    assert table.index[0] == 2 + said
+
+
+def test_blanks_before_a_quote_are_not_part_of_a_cell(table):
+    read = read_csv_table(table('id, label\n"a", "cut, fast"\n"b", cook\n'))
+    assert read.to_numpy().tolist() == [["a", "cut, fast"], ["b", "cook"]]

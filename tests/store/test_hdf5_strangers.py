@@ -313,3 +313,31 @@ def test_tokens_that_look_like_padding_are_told_where_there_are_no_lengths(
             "'lengths/rgb' how many tokens are real"
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("length", "lengths"), ("presence", "present"), ("Class_names", "classes"), ("segment", "segments")],
+)
+def test_a_member_that_was_probably_meant_is_refused(name: str, meant: str, tmp_path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        file[f"{name}/rgb"] = np.ones(len(TOKENS))
+
+    with pytest.raises(ConfigError, match=f"'{name}' of .* is none of the members .*; did you mean '{meant}'"):
+        imported(tmp_path, change)
+
+
+def test_other_members_are_named(tmp_path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        file["how_it_was_made/x"] = [1]
+
+    notes = imported(tmp_path, change)[1].notes
+    assert "not read, as they are none of the members of the form: 'how_it_was_made'" in notes
+
+
+def test_minus_one_in_an_unsigned_type_is_no_class(tmp_path: Path) -> None:
+    labels = np.full(len(TOKENS), -1).astype("u1")
+    with pytest.raises(
+        ConfigError, match=r"'labels/.*' is uint8 and has 255, as which -1 is read back: write it as int32"
+    ):
+        imported(tmp_path, replace("labels/verb", labels))

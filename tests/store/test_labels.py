@@ -103,3 +103,50 @@ def test_any_name_is_one_line_and_comes_back(name: str) -> None:
 @pytest.mark.parametrize("line", ["a\\", 'say "hi"', "C:\\new\\x", "plain"])
 def test_lines_that_are_none_of_ours_are_the_names_themselves(line: str) -> None:
     assert unescaped(line) == line
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["Walk", "run", "walk"], "has 'Walk' and, in row 2, 'walk', which would be two classes"),
+        (["open door", "open  door", "Open\u00a0door"], "has 'open door' and, in row 1, 'open  door' (2 such)"),
+        (["caf\u00e9", "cafe\u0301"], "which would be two classes: write them alike, or list the classes in"),
+        (["x", "01", "1.0"], "has '01' and, in row 2, '1.0', which would be two classes"),
+        (["0.25", "-1.5", "1"], "has the number 0.25 in row 0 (2 such): labels are classes"),
+        (["[1, 2]", "[2]"], "has '[1, 2]' in row 0 (2 such): a segment has one label of a task"),
+        (["['a' 'b']", "a"], "a segment has one label of a task; give each its own column"),
+        (["[0 1 0]", "[]"], "a segment has one label of a task"),
+        (["{'verb': 1}"], "a segment has one label of a task"),
+        (["<undefined>", "cut"], "leave the cell empty where there is no label"),
+        (["#N/A", "#REF!", "cut"], "has '#N/A' in row 0 (2 such): leave the cell empty"),
+    ],
+)
+def test_cells_that_are_no_class_of_their_own_are_named_unless_the_file_lists_them(
+    cells: list[str], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "verb.txt"
+    (problem,) = read(cells, file)[2]
+    assert message in problem
+    assert str(file) in problem
+    file.write_text("".join(f"{cell}\n" for cell in cells))
+    assert read(cells, file) == (cells, list(range(len(cells))), [])
+
+
+@pytest.mark.parametrize("cells", [["[noise]", "walk"], ["A", "B", "1", "10"], ["{x}", "walk"], ["True", "False"]])
+def test_classes_that_only_look_odd_are_taken(cells: list[str]) -> None:
+    assert read(cells)[0] == sorted(cells)
+    assert read(cells)[2] == []
+
+
+def test_no_label_is_minus_one_among_names_too() -> None:
+    assert read(["-1", "run", "-1.0", "walk"]) == (["run", "walk"], [-1, 0, -1, 1], [])
+
+
+def test_numbers_that_the_file_lists_are_names_but_for_an_export(tmp_path: Path) -> None:
+    file = tmp_path / "verb.txt"
+    file.write_text("1\n2\n3\n")
+    assert read(["1", "3", "2"], file) == (["1", "2", "3"], [0, 2, 1], [])
+    assert read(["1", "2"], file)[1] == [0, 1]
+    assert read(["0", "2"], file)[1] == [0, 2]
+    exported = read_labels(pd.Series(["1", "2"]), file, Problems(), names_may_be_numbers=False)
+    assert exported[1].tolist() == [1, 2]

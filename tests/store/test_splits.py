@@ -75,3 +75,10 @@ def test_a_split_is_found_by_any_usual_name():
 )
 def test_a_stated_split_counts_where_it_is_there_and_not_train(stated, names, expected):
     assert stated_or_usual(stated, names) == expected
+
+
+@pytest.mark.parametrize("form", ["{}", "{}set", "{} set", "{}_set", "{}-split", "{} Data", "\u200b{}", "\ufeff{} "])
+def test_what_stands_around_a_usual_name_is_no_other_split(form):
+    given = [form.format(name) for name in ("Train", "val", "Test")]
+    assert stored(*given) == (["train", "validation", "test"], [])
+    assert stored("train", form.format("extra"))[0] == ["train", form.format("extra").casefold().strip("\u200b\ufeff ")]

@@ -192,3 +192,34 @@ def test_ten_lines_and_some_videos_are_extracted_with_no_other_preparation(epic_
     tokens = store.tokens["rgb"].read(np.array([0, 2, 9]))
     assert not np.array_equal(tokens[0], tokens[1])
     np.testing.assert_array_equal(tokens[1], tokens[2])  # the same second of the same video
+
+
+def test_a_path_is_found_however_its_letters_are_composed_and_from_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    composed, parts = "v/\u00fcn.mp4", "v/u\u0308n.mp4"
+    table = f"rgb,label\n{composed},cut\n~/b.mp4,wash\nhttps://x.org/c.mp4,cut\n"
+    manifest = Manifest(write(tmp_path, table, (parts, "home/b.mp4")))
+    sources = [manifest.source("rgb", video) for video in manifest.segments["video"]]
+    assert [source.paths[0] for source in sources if source] == [
+        tmp_path / parts,
+        tmp_path / "home/b.mp4",
+        tmp_path / "https:/x.org/c.mp4",
+    ]
+    assert [source.absent() for source in sources[:2] if source] == [None, None]
+    assert "files are read, not addresses" in str(sources[2] and sources[2].absent())
+
+
+def test_parquet_has_bytes_lengths_of_time_and_other_endings(tmp_path: Path) -> None:
+    times = {"start": pd.to_timedelta([0.25, 90000], unit="s"), "stop": pd.to_timedelta([0.5, 90001.5], unit="s")}
+    table = pd.DataFrame({"rgb": [b"a.mp4", b"b.mp4"], "label": [b"cut", b"wash"], **times})
+    table.to_parquet(tmp_path / "t.PQ")
+    from_parquet = Manifest(tmp_path / "t.PQ")
+    assert from_parquet.segments["start_s"].tolist() == [0.25, 90000.0]
+    assert from_parquet.segments["stop_s"].tolist() == [0.5, 90001.5]
+    assert from_parquet.tasks == {"label": ["cut", "wash"]}
+    assert from_parquet.segments["video"].tolist() == ["a", "b"]
+    table.assign(rgb=["a.mp4", "b.mp4"], label=["cut", "wash"]).to_csv(tmp_path / "t.csv", index=False)
+    from_csv = Manifest(tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(from_csv.segments, from_parquet.segments)

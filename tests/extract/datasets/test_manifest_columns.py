@@ -281,3 +281,40 @@ def test_every_column_is_used_or_said(tmp_path: Path, others: dict[str, tuple[st
             assert name in notes or re.sub(r"\W", "", name.lower()) in ("id", "video", "split", "start", "stop", "verb")
         return
     assert any(name in reason for name in others)
+
+
+@pytest.mark.parametrize("names", ["from to", "von bis", "t0 t1", "first last", "time_1 time_2", "lower upper"])
+def test_numbers_that_divide_shared_media_are_times_whatever_they_are_called(names: str, tmp_path: Path) -> None:
+    first, second = names.split()
+    columns = {"rgb": ("a.mp4", "a.mp4"), "label": ("cut", "wash"), first: ("0.1", "0.5"), second: ("0.5", "0.9")}
+    message = refusal(tmp_path, columns)
+    assert f"{first} and {second} seem to say when segments start or stop" in message
+    if first not in ("from", "t0"):
+        whole = manifest(tmp_path, {**columns, "start": ("", "")})
+        assert whole.segments["stop_s"].tolist() == [np.inf, np.inf]
+        manifest(tmp_path, {**columns, "rgb": ("a.mp4", "b.mp4")})
+
+
+def test_a_length_beside_a_start_is_refused(tmp_path: Path) -> None:
+    assert "len_s seems to say when" in refusal(tmp_path, {**ROWS, "start": ("0", "1"), "len_s": ("1", "2")})
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [("is_train", ("True", "False")), ("test", ("0", "1")), ("split_1", ("1", "2")), ("Subset", ("A", "B"))],
+)
+def test_columns_that_say_who_is_trained_on_in_other_words_are_refused(
+    name: str, cells: tuple[str, str], tmp_path: Path
+) -> None:
+    message = refusal(tmp_path, {**ROWS, name: cells})
+    assert (
+        f"{name} seems to say which segments are trained on, but cannot be read ({', '.join(sorted(cells))})" in message
+    )
+    assert manifest(tmp_path, {**ROWS, name: cells, "split": ("train", "test")}).eval_split == "test"
+
+
+def test_the_same_media_in_two_splits_are_told(tmp_path: Path) -> None:
+    notes = manifest(tmp_path, {**ROWS, "rgb": ("a.mp4", "a.mp4"), "split": ("train", "test")}).notes
+    assert any("2 of them are in more than one split" in note for note in notes)
+    notes = manifest(tmp_path, {**ROWS, "split": ("0", "1")}).notes
+    assert "no segment is in the split 'train', from which `mmcache fuse` learns" in notes

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcache.store import Presence
+from mmcache.store import FeatureStore, Presence
+from mmcache.store.npy_folder import import_npy
 from mmcache.store.verify import verify
 
 C, M = Presence.CACHED, Presence.MISSING
@@ -52,7 +53,7 @@ def test_one_axis_is_one_token(user_folder: Callable[..., Path], tmp_path: Path,
         pytest.param("1 _ 0", ["0", "1"], [1, -1, 0], id="numbers and an empty cell"),
         pytest.param("none na -", ["-", "na", "none"], [2, 1, 0], id="words that look like gaps"),
         pytest.param("1 2 x", ["1", "2", "x"], [0, 1, 2], id="a word among numbers"),
-        pytest.param("0.5 1 2", ["0.5", "1", "2"], [0, 1, 2], id="fractions are names"),
+        pytest.param("cut -1 take", ["cut", "take"], [0, -1, 1], id="unlabelled among words"),
     ],
 )
 def test_labels_are_numbers_or_words(
@@ -69,6 +70,27 @@ def test_labels_are_numbers_or_words(
     store = imported(folder, tmp_path / "new.zarr")
     assert store.tasks == {"verb": tasks}
     assert store.labels("verb").tolist() == labels
+
+
+def test_numbers_that_are_not_whole_are_kept_and_are_no_labels(
+    user_folder: Callable[..., Path], tmp_path: Path, tokens: Callable
+) -> None:
+    folder = user_folder("id,split,verb,score\na,train,cut,0.5\nb,test,wash,2\n", m={"a": tokens(1)})
+    done = import_npy(folder, tmp_path / "new.zarr")
+    store = FeatureStore.open(tmp_path / "new.zarr")
+    assert store.tasks == {"verb": ["cut", "wash"]}
+    assert store.segments["score"].tolist() == [0.5, 2.0]
+    assert "'score': kept as they are; numbers that are not whole are no labels" in done.notes
+
+
+def test_white_space_around_cells_and_the_ending_of_files_are_no_part_of_ids(
+    user_folder: Callable[..., Path], tmp_path: Path, imported: Callable, tokens: Callable
+) -> None:
+    table = "id, split, verb\na.npy , train ,cut\n\u202ab.npy,Test set, cut \n"
+    store = imported(user_folder(table, m={"a": tokens(1), "b": tokens(1)}), tmp_path / "new.zarr")
+    assert store.present["m"].tolist() == [Presence.CACHED] * 2
+    assert store.segments["split"].tolist() == ["train", "test"]
+    assert store.tasks == {"verb": ["cut"]}
 
 
 def test_a_classes_file_names_the_labels_and_the_tasks(

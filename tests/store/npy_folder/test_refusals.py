@@ -26,7 +26,11 @@ from mmcache.store.npy_folder import import_npy
         pytest.param(b"id,split\n\xff,train\n", ["line 2 is not UTF-8"], id="no UTF-8"),
         pytest.param('id,split\n"a,train\n', ["line 2 is no CSV: a quote is opened"], id="no CSV"),
         pytest.param("id,split,start_s,stop_s\na,train,2,1\n", ["'a' does not stop after it starts"], id="span"),
-        pytest.param("id,split,start_s,stop_s\na,train,x,1\n", ["'a' does not stop"], id="words"),
+        pytest.param(
+            "id,split,start_s,stop_s\na,train,x,1\n",
+            ["segments.csv line 2: start_s 'x' is no number of seconds"],
+            id="words",
+        ),
         pytest.param("id,split,verb\na,train,-2\n", ["'verb' has the label '-2' in"], id="label below -1"),
         pytest.param("id,split,verb\na,train,nan\n", ["'verb' has 'nan' in", "leave the cell empty"], id="gap"),
         pytest.param("id,split,verb\na,train,10000\n", ["'verb' has labels up to 10000 for 1"], id="large"),
