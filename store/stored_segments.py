@@ -46,7 +46,9 @@ def _wrong_columns(table: pd.DataFrame, tasks: list[str]) -> str | None:
         if table[name].isna().any() or kind not in ("string", "empty"):
             return f"column '{name}' must hold text in every row"
     for name in (column for column in REQUIRED if column in table and column not in _TEXT):
-        if not pd.api.types.is_numeric_dtype(table[name]) or not np.isfinite(table[name].to_numpy(np.float64)).all():
+        seconds = table[name].to_numpy(np.float64) if pd.api.types.is_numeric_dtype(table[name]) else np.array([np.nan])
+        endless = (seconds == np.inf) & (name == "stop_s")  # such a segment ends where its media do
+        if not (np.isfinite(seconds) | endless).all():
             return f"column '{name}' must hold a number of seconds in every row"
     for name in (task for task in tasks if task in table):
         if not pd.api.types.is_numeric_dtype(table[name]):

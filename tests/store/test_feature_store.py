@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.store import ConfigError, FeatureStore, Presence, StoreError
+from mmcache.store.create import create_store
 from mmcache.store.layout import write_group
+from mmcache.store.verify import verify
 
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO
 PRESENCE = {
@@ -239,13 +241,21 @@ def test_a_damaged_small_array_is_a_store_error(make_store: Callable[..., Path],
 
 
 def test_an_empty_store_opens(tmp_path: Path, make_segments: Any, make_meta: Any) -> None:
-    from mmcache.store.create import create_store
-
     create_store(tmp_path / "toy.zarr", make_segments(3), make_meta(make_segments(3)))
     store = FeatureStore.open(tmp_path / "toy.zarr")
     assert store.modalities == []
     assert store.rows().tolist() == []
     assert epoch_of(store) == []
+
+
+def test_segments_that_last_as_long_as_their_media_are_no_damage(
+    tmp_path: Path, make_segments: Any, make_meta: Any
+) -> None:
+    """Tables without a stop have infinity there."""
+    segments = make_segments(4).assign(stop_s=[np.inf, 3.0, 5.0, np.inf], start_s=[0.0, 1.0, 2.0, 3.0])
+    create_store(tmp_path / "s.zarr", segments, make_meta(segments))
+    assert FeatureStore.open(tmp_path / "s.zarr").segments["stop_s"].tolist() == [np.inf, 3.0, 5.0, np.inf]
+    assert verify(tmp_path / "s.zarr") == []
 
 
 def test_a_folder_that_is_no_modality_does_not_matter(make_store: Callable[..., Path]) -> None:
