@@ -8,6 +8,7 @@ import pandas as pd
 from mmcache.store.csv_table import read_csv_table
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.json_file import read_json
+from mmcache.store.text import bare
 
 _MOST_JSON_BYTES = 4 << 30
 
@@ -49,9 +50,12 @@ def find_annotations(
 
 
 def read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame | None:
-    """As read_csv_table, whose index is the file's lines; None where the table has problems or lacks columns."""
+    """As read_csv_table, whose index is the file's lines; None where the table has problems or lacks columns.
+
+    Cells are without white space and invisible marks around them.
+    """
     try:
-        table = read_csv_table(path)
+        table = read_csv_table(path).map(bare)
     except ConfigError as error:
         problems.add(str(error))
         return None
@@ -60,6 +64,19 @@ def read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame
         problems.add(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
         return None
     return table
+
+
+def refuse_if_all_are_lost(file: str, rows: int, lost: list[str]) -> None:
+    """Raise ConfigError where none of a file's rows can be used, as after a spreadsheet rewrote the times.
+
+    Args:
+        lost: why rows cannot be used, each with its place.
+    """
+    if rows and len(lost) == rows:
+        raise ConfigError(
+            f"none of the {rows} rows of {file} can be used; the first: {lost[0]}. If a spreadsheet or script has "
+            "rewritten the file, take the original"
+        )
 
 
 def read_annotation_json(path: Path) -> Any:

@@ -16,6 +16,9 @@ camelCase. Besides the documented names (manifest.py) these are taken, because t
             evidently paths; path, file, filename ... where nothing else is, and the kind of file says which modality
     rate    fps and frame_rate where one modality is pictures; rgb_fps, depth_fps ...
 
+Refused, as what they say cannot be read: from and to, t0 and t1 ... where their cells are times, `length` beside a
+start, is_train, split_1, subset ... where no cell says train, validation or test.
+
 `fold` is no split: its numbers do not say what is trained on. Columns of frame numbers are no times: they count from 0
 or 1, with or without the last one, at a rate of their own.
 """

@@ -12,12 +12,12 @@ from typing import ClassVar
 
 import pandas as pd
 
-from mmcache.extract.datasets.annotations import find_annotations, read_csv
+from mmcache.extract.datasets.annotations import find_annotations, read_csv, refuse_if_all_are_lost
 from mmcache.extract.datasets.base import Option, Source
 from mmcache.extract.datasets.clock import timestamp_s
 from mmcache.extract.datasets.epic_media import EpicMedia
 from mmcache.extract.datasets.epic_splits import add_protocols
-from mmcache.extract.datasets.numbers import whole_number
+from mmcache.extract.datasets.numbers import class_number
 from mmcache.extract.datasets.packed import LAYOUT
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
@@ -94,6 +94,7 @@ class EpicKitchens:
         """The segments of one file; rows that cannot be used go to `problems`."""
         columns = ("id", "video", "start_s", "stop_s", "split", *_CLASS_FILES, "participant", "narration", "_where")
         out: dict[str, list] = {column: [] for column in columns}
+        before = len(self.problems)
         for line, row in zip(raw.index, raw.to_dict("records"), strict=True):
             where = f"{name} line {line}"
             try:
@@ -110,6 +111,7 @@ class EpicKitchens:
             values = (row["narration_id"], row["video_id"], *span, split, *labels, *extras)
             for column, value in zip(columns, values, strict=True):
                 out[column].append(value)
+        refuse_if_all_are_lost(name, len(raw), self.problems[before:])
         return pd.DataFrame(out)
 
 
@@ -151,7 +153,7 @@ def check_ids(segment: str, video: str, what: str) -> None:
 
 def _label(row: Mapping[Hashable, str], task: str, classes: list[str]) -> int:
     text = row[f"{task}_class"]
-    label = whole_number(text)
+    label = class_number(text)
     if label is None or label >= len(classes):
         raise ValueError(f"{task}_class '{text}' is not one of 0..{len(classes) - 1}")
     return label

@@ -11,14 +11,15 @@ from typing import ClassVar
 
 import pandas as pd
 
-from mmcache.extract.datasets.annotations import find_annotations, read_csv
+from mmcache.extract.datasets.annotations import find_annotations, read_csv, refuse_if_all_are_lost
 from mmcache.extract.datasets.base import Option, Source
 from mmcache.extract.datasets.clock import timestamp_s
 from mmcache.extract.datasets.epic import DOWNLOADER_URL, check_ids
 from mmcache.extract.datasets.epic_media import EpicMedia
-from mmcache.extract.datasets.numbers import whole_number
+from mmcache.extract.datasets.numbers import class_number
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.segments import UNLABELLED
+from mmcache.store.text import excerpt
 
 ANNOTATIONS_URL = "https://github.com/epic-kitchens/epic-sounds-annotations"
 _CLASSES = 44
@@ -87,14 +88,17 @@ class EpicSounds:
         )
 
     def _read_split(self, raw: pd.DataFrame, split: str) -> pd.DataFrame:
-        rows = []
+        rows: list[dict[str, object]] = []
+        before = len(self.problems)
         for line, row in zip(raw.index, raw.to_dict("records"), strict=True):
             try:
                 start_s, stop_s = timestamp_s(row["start_timestamp"]), timestamp_s(row["stop_timestamp"])
                 check_ids(row["annotation_id"], row["video_id"], "annotation id")
                 if stop_s <= start_s:
                     raise ValueError(f"stops at {stop_s} s, not after its start {start_s} s")
-                label = int(row["class_id"]) if split != "test" else UNLABELLED
+                label = class_number(row["class_id"]) if split != "test" else UNLABELLED
+                if label is None:
+                    raise ValueError(f"class_id {excerpt(row['class_id'])} is no number of a class")
             except ValueError as error:
                 self.problems.append(f"{_SPLIT_FILES[split]} line {line} ({row['annotation_id'] or 'no id'}): {error}")
                 continue
@@ -110,6 +114,7 @@ class EpicSounds:
                     "description": row.get("description", ""),
                 }
             )
+        refuse_if_all_are_lost(_SPLIT_FILES[split], len(raw), self.problems[before:])
         columns = ["id", "video", "start_s", "stop_s", "split", "sound", "participant", "description"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -120,7 +125,7 @@ def _class_names(tables: list[pd.DataFrame]) -> list[str]:
     names: dict[int, str] = {}
     pairs = pd.concat(tables)[["class_id", "class"]].drop_duplicates()
     for text, name in pairs.itertuples(index=False):
-        label = whole_number(text)
+        label = class_number(text)
         if label is None or label >= _CLASSES:
             problems.add(f"class id '{text}' ({name}) is not one of 0..{_CLASSES - 1}")
         elif names.setdefault(label, name) != name:

@@ -22,3 +22,8 @@ def is_count(value: object, below: int) -> TypeGuard[int | float]:
 def whole_number(text: str) -> int | None:
     """The value of '0', '17' ..., written in the digits 0 to 9 alone; None for any other text."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def class_number(text: str) -> int | None:
+    """As whole_number; also '17.0', as pandas writes whole numbers of a column with gaps."""
+    return whole_number(text.removesuffix(".0"))

@@ -265,3 +265,14 @@ def test_a_file_cut_off_in_the_middle_is_refused_with_the_line(tmp_path: Path, w
         reason = r"has \d+ cells?, the header has 15: a cell or the end|is no CSV: a quote is opened there and never"
         with pytest.raises(ConfigError, match=rf"EPIC_100_train\.csv line 21 ({reason})"):
             EpicKitchens(root)
+
+
+def test_what_a_spreadsheet_does_to_cells_is_read_or_refused(tmp_path: Path, write_epic: WriteEpic) -> None:
+    """Blanks and '2.0' mean what they did; where the times of a whole file are gone, it is not left out in silence."""
+    kept = write_epic(tmp_path / "kept", [line(" P01_11_0", " 00:00:00.00", "00:00:01.89 ", "0.0", " 2.0 ")], TRAIN[1:])
+    dataset = EpicKitchens(kept)
+    assert dataset.problems == []
+    assert dataset.segments[["id", "stop_s", "verb", "noun"]].to_numpy().tolist()[0] == ["P01_11_0", 1.89, 0, 2]
+    lost = write_epic(tmp_path / "lost", [line("P01_11_0", "00:00.0", "00:01.9")], TRAIN[1:])
+    with pytest.raises(ConfigError, match=r"none of the 1 rows of EPIC_100_train.csv can be used; .* '00:00.0' is not"):
+        EpicKitchens(lost)
