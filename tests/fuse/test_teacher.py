@@ -21,7 +21,6 @@ from mmcache.fuse.run import RunFolder
 from mmcache.fuse.teacher import TeacherAnswers, cached_answers, check_fits, teacher_features, teacher_name
 from mmcache.fuse.training import TrainedRun
 from mmcache.store import ConfigError, FeatureStore
-from mmcache.store.layout import write_group
 from mmcache.store.loader import Loader
 from mmcache.store.npy_export import export_npy
 from mmcache.store.npy_folder import import_npy
@@ -128,7 +127,7 @@ def test_a_teacher_of_full_sight_answers_with_everything(teacher: TrainedRun, st
 def test_a_teacher_that_does_not_fit_is_refused_with_reasons(
     teacher: TrainedRun, store_copy: Path, tmp_path: Path
 ) -> None:
-    write_group(store_copy, "tokens/imu", {"encoders": []})
+    shutil.rmtree(store_copy / "tokens/imu")
     with pytest.raises(ConfigError, match="needs imu tokens of imu_demo"):
         train("karmma", {**QUICK, "store": store_copy, "out": tmp_path / "run", "teacher": teacher.path})
 
