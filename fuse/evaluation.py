@@ -86,7 +86,7 @@ def subsets_table(
     opened = FeatureStore.open(store or saved["store"], protocol=protocol or own_protocol)
     split = reported_split(split or (own_split if protocol in (None, own_protocol) else None), opened)
     model = Model.load(run, device)
-    rows = evaluated_rows(opened, split, list(stored_sources(model, opened).values()))
+    rows = evaluated_rows(opened, split, list(stored_sources(model.spec, opened).values()))
     table = score(model, opened, rows, config_of(saved).k, device)
     if is_own:
         write_table(run, table)

@@ -72,14 +72,14 @@ def extras(
         if wanted.runs_model:
             raise
         return out  # a run can be looked at where its store is not
-    best = bayes_accuracy(opened, model)
+    best = bayes_accuracy(opened, model.spec)
     if best is not None:
         out["bayes"] = best
     k, split = config_of(saved).k, result["split"]
     if wanted.few_shot:
         out["few_shot"] = few_shot(model, opened, split, k, device)
     if wanted.noise or wanted.test_time is not None or wanted.windows is not None:
-        rows = evaluated_rows(opened, split, list(stored_sources(model, opened).values()))
+        rows = evaluated_rows(opened, split, list(stored_sources(model.spec, opened).values()))
         if wanted.noise:
             out["noise"] = noise_curves(model, opened, rows, k, device)
         if wanted.windows is not None:

@@ -1,12 +1,12 @@
 """What could have been reached: the Bayes accuracy of data whose making is known."""
 
-from mmcache.fuse.model import Model
+from mmcache.fuse.model import ModelSpec
 from mmcache.fuse.scoring import stored_sources
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.oracle import NAME, Oracle
 
 
-def bayes_accuracy(store: FeatureStore, model: Model) -> dict[str, dict[str, float]] | None:
+def bayes_accuracy(store: FeatureStore, spec: ModelSpec) -> dict[str, dict[str, float]] | None:
     """Subset of the model's modalities -> task -> percent, by the making of the data; None where that is not known.
 
     k-Average takes nothing away: the mean of a segment's tokens says all that they say.
@@ -15,7 +15,7 @@ def bayes_accuracy(store: FeatureStore, model: Model) -> dict[str, dict[str, flo
         return None
     first = store.segments.iloc[0]
     counts = {}
-    for name, source in stored_sources(model, store).items():
+    for name, source in stored_sources(spec, store).items():
         drawn = store.tokens[source].fingerprint.preprocessing.get("tokens")
         if not isinstance(drawn, int):
             return None  # tokens that were imported, or encoded otherwise

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmcache.fuse import groups
 from mmcache.fuse.masks import subset_name, subsets
-from mmcache.fuse.model import Model
+from mmcache.fuse.model import Model, ModelSpec
 from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.loader import Batch, Loader
@@ -27,14 +27,14 @@ def model_sources(model: Model) -> list[str]:
     return [f"{name}/{encoder}" for name, (encoder, _, _) in model.spec.modalities.items()]
 
 
-def stored_sources(model: Model, store: FeatureStore) -> dict[str, str]:
-    """Modality -> name of its tokens, for those of the model that the store has; the others are absent.
+def stored_sources(spec: ModelSpec, store: FeatureStore) -> dict[str, str]:
+    """Modality -> name of its tokens, for those of a model that the store has; the others are absent.
 
     Raises:
         ConfigError: the store has none of them, or tokens of another width.
     """
     found = {}
-    for name, (encoder, _, width) in model.spec.modalities.items():
+    for name, (encoder, _, width) in spec.modalities.items():
         if (name, encoder) in store.arrays:
             found[name] = f"{name}/{encoder}"
             here = store.tokens[found[name]].shape[3]
@@ -42,10 +42,8 @@ def stored_sources(model: Model, store: FeatureStore) -> dict[str, str]:
                 raise ConfigError(f"{store.path} has {found[name]} tokens of width {here}; the run needs {width}")
     if not found:
         has = ", ".join(f"{modality}/{encoder}" for modality, encoder in store.arrays) or "none"
-        raise ConfigError(
-            f"{store.path} has no tokens that this run reads: it needs {', '.join(model_sources(model))}, "
-            f"the store has {has}"
-        )
+        needed = ", ".join(f"{name}/{encoder}" for name, (encoder, _, _) in spec.modalities.items())
+        raise ConfigError(f"{store.path} has no tokens that this run reads: it needs {needed}, the store has {has}")
     return found
 
 
@@ -92,7 +90,7 @@ class Inputs:
         self, model: Model, store: FeatureStore, rows: NDArray[np.int64], k: int, device: str, loader: Loader | None
     ) -> None:
         self.names, self.rows = model.spec.names, rows
-        sources = stored_sources(model, store)
+        sources = stored_sources(model.spec, store)
         self._column = [self.names.index(name) for name in sources]
         self._loader = loader or Loader(store, list(sources.values()), rows, k=k, device=device)
         present = np.zeros((len(rows), len(self.names)), bool)

@@ -87,7 +87,7 @@ def write_submission(
     if levels is not None and not all(0 <= level <= 5 for level in levels):
         raise ConfigError(f"supervision levels {levels}: each goes from 0 to 5")
     model = Model.load(run, device)
-    sources = list(stored_sources(model, opened).values())
+    sources = list(stored_sources(model.spec, opened).values())
     split = reported_split(split, opened)  # says it when there is no such split
     seen = opened.rows(split, sources)
     ids = opened.segments["id"].to_numpy()

@@ -29,7 +29,7 @@ class Method:
 
     @property
     def seeds(self) -> list[int]:
-        return [run.options["seed"] for run in self.runs]
+        return [int(run.options.get("seed", 0)) for run in self.runs]
 
 
 @dataclasses.dataclass(frozen=True)

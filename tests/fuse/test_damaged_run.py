@@ -125,6 +125,7 @@ def use(folder: Path, store: FeatureStore, only: tuple[str, ...] = ()) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("section", ["options", "model", "tokens", "eval_split", "store", "dataset"])
 def test_a_config_without_digests_ends_no_reader_in_a_bug(section: str, run: Path, damaged: Path) -> None:
     """As of an older version, which wrote none: what has the right type is believed, and nothing else is."""
@@ -132,10 +133,16 @@ def test_a_config_without_digests_ends_no_reader_in_a_bug(section: str, run: Pat
     saved = yaml.safe_load(path.read_text())
     store = FeatureStore.open(saved["store"])
     del saved[SEAL]
+    only = ("evaluate", "report") if section == "options" else ("evaluate", "report", "predict", "teacher", "start")
     for where in ((section,), *((section, *rest) for rest in leaves(saved[section]))):
         for value in (*WRONG, ...):
-            path.write_text(yaml.safe_dump(changed(saved, where, value)))
-            use(damaged, store, ("evaluate", "report", "predict", "teacher", "start"))
+            new = changed(saved, where, value)
+            try:
+                check_content(new, path)
+            except ConfigError:
+                continue  # as every reader begins with
+            path.write_text(yaml.safe_dump(new))
+            use(damaged, store, only)
 
 
 @pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl"])

@@ -139,7 +139,7 @@ def test_tokens_another_store_lacks_are_absent(run: Path, write_store: Callable[
     found = evaluate(run, store=less)
     assert set(found["subsets"]) == {"audio", "imu", "audio+imu"}
     model, store = Model.load(run), FeatureStore.open(less)
-    rows = evaluated_rows(store, "validation", list(stored_sources(model, store).values()))
+    rows = evaluated_rows(store, "validation", list(stored_sources(model.spec, store).values()))
     batch = Loader(store, ["audio", "imu"], rows).batch(rows)
     present = torch.tensor([[True, True, False]]).expand(len(rows), -1)
     predicted = model(batch.tokens, present)["verb"].argmax(dim=1)
