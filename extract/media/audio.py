@@ -176,7 +176,7 @@ def _frames(
         yield from frames
 
 
-def _mono(frame: av.AudioFrame, name: str) -> NDArray[np.float64]:
+def _mono(frame: av.AudioFrame, name: str) -> NDArray[np.floating]:
     """(samples,) of a frame, in [-1, 1].
 
     Planes are taken one by one: PyAV's own list of them runs over its end from 8 channels on, and crashes.
@@ -190,7 +190,8 @@ def _mono(frame: av.AudioFrame, name: str) -> NDArray[np.float64]:
         planes = list(_plane(frame, 0, dtype, frame.samples * channels).reshape(-1, channels).T)
     if frame.layout.name.startswith("ambisonic"):
         planes = planes[:1]
-    total = np.zeros(frame.samples)
+    # Sound of single floats, which AAC and most others decode to, is averaged as such: its tokens keep their bits.
+    total: NDArray[Any] = np.zeros(frame.samples, np.float32 if dtype == "f4" else np.float64)
     for plane in planes:
         total += plane
     return (total / len(planes) - silence) / full
