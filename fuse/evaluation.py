@@ -13,6 +13,7 @@ from mmcache.fuse.bootstrap import intervals
 from mmcache.fuse.calibration import calibration_error
 from mmcache.fuse.model import Model, config_of, read_run_config
 from mmcache.fuse.reported_split import reported_split
+from mmcache.fuse.saved import SUMMARY_FILE
 from mmcache.fuse.scoring import NATURAL, evaluated_rows, model_sources, score, stored_sources
 from mmcache.fuse.subsets_file import read_subsets
 from mmcache.store.atomic import atomic_file, atomic_write
@@ -20,7 +21,7 @@ from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
 
 COMPLETE, WITH_NATURAL = RATES_OF = ("complete", "natural")  # segments that missing rates are shares of
-SUBSETS_FILE, SUMMARY_FILE = "subsets.parquet", "summary.json"
+SUBSETS_FILE = "subsets.parquet"
 
 __all__ = [
     "COMPLETE",

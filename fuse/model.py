@@ -17,7 +17,7 @@ from mmcache.fuse.fills import FILLS, Targets
 from mmcache.fuse.fusion import FUSIONS, Fused
 from mmcache.fuse.heads import HEADS, Outputs
 from mmcache.fuse.pooling import MeanPool, TransformerPool, masked_mean
-from mmcache.fuse.saved import SEAL, check_config, check_seals, seals
+from mmcache.fuse.saved import SEAL, SUMMARY_FILE, check_config, check_seals, seals
 from mmcache.fuse.weights import check_depth, check_same, read_tensors
 from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.kaverage import k_average
@@ -276,6 +276,8 @@ def _unfinished(run: Path, lacks: str) -> str:
     holder = holder_of(run)
     if holder is not None:
         return f"(another process, pid {holder}, is training it). Wait for it to finish."
+    if (run / SUMMARY_FILE).is_file():
+        return f"({lacks} is gone). Restore it, or remove the run's folder, and the same command begins it anew."
     return "(it was begun and not finished). The same `mmcache fuse` command goes on with it."
 
 

@@ -66,7 +66,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise ConfigError(f"--out {self.path} is a file; name a folder")
         held = self.path / IDENTITY_FILE
-        if any(self.path.iterdir()) and (not held.exists() or held.read_bytes() != self.identity.encode()):
+        if any(self.path.iterdir()) and (not held.is_file() or held.read_bytes() != self.identity.encode()):
             raise ConfigError(
                 f"{self.path} holds another run or other files. Give another --out, or leave it out: "
                 "every run then gets a folder of its own under runs/."

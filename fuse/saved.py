@@ -16,13 +16,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from mmcache.store.errors import ConfigError
 from mmcache.store.json_file import parse_json, read_json, read_json_lines
 from mmcache.store.text import excerpt
+from mmcache.store.user_file import read_regular
 
+SUMMARY_FILE = "summary.json"  # the last file of a run
 SEAL = "sha256"  # of config.yaml: section -> digest
 _SEALED = ("options", "model", "tokens", "eval_split", "dataset", "picked_on", "learned_from")
 _PLACES = ("store", "out", "device", "resident", "teacher", "start")  # may be edited when folders move
 _SHOWN = 3
 _ANEW = "remove the run's folder, and the same command begins it anew"
 _MOST = 10_000_000
+_LONGEST = 64 << 20  # bytes of metrics.jsonl
 
 Percent = Annotated[float, Field(ge=-1e-6, le=100 + 1e-6, allow_inf_nan=False, strict=True)]
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -190,7 +193,10 @@ def read_metrics(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
 
 def last_epoch(path: Path) -> dict[str, Any] | None:
     """The last line of a run's metrics.jsonl, None where there is none yet. Raises ConfigError naming what is wrong."""
-    lines = path.read_bytes().decode(errors="replace").splitlines() if path.exists() else []
+    try:
+        lines = read_regular(path, _LONGEST).decode(errors="replace").splitlines() if path.exists() else []
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Restore it, or {_ANEW}") from error
     if not lines:
         return None
     where = f"line {len(lines)} of {path}"

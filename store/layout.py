@@ -37,6 +37,7 @@ from mmcache.store.location import is_remote, unreachable
 from mmcache.store.sealed import BLANK, SEAL, Seal, check_seal, put_file, seal
 from mmcache.store.segments import is_task_name
 from mmcache.store.text import excerpt
+from mmcache.store.user_file import NotRegularFile, check_regular_below
 
 FORMAT_VERSION = 1
 SEGMENTS = "segments.parquet"
@@ -217,13 +218,26 @@ def write_meta(root: Path, meta: StoreMeta) -> None:
     write_group(root, "", {"mmcache": dataclasses.asdict(meta)})
 
 
+def check_files(root: Path) -> None:
+    """Raise StoreError where a FIFO or a device stands in a store: whoever opens it may wait for ever."""
+    try:
+        check_regular_below(root)
+    except NotRegularFile as error:
+        raise StoreError(
+            f"{error.filename} cannot be read: {error.strerror}. The store was changed by hand: remove it, then "
+            f"`mmcache store verify --repair {root}` mends what is missing"
+        ) from error
+
+
 def read_meta(root: Path) -> StoreMeta:
     """Read and check the root attributes.
 
     Raises:
         NoStoreError: nothing is there.
-        StoreError: not one of ours, or written by a newer format than this code knows.
+        StoreError: not one of ours, written by a newer format than this code knows, or with what is no file in it.
     """
+    if not is_remote(root):
+        check_files(root)
     try:
         found = (root / "zarr.json").exists()
     except Exception as error:  # of a network: file systems raise many kinds here

@@ -1,5 +1,6 @@
 """Opening files that a user named: regular files only, because a FIFO or a device may never come to an end."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -48,6 +49,31 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
         if size > limit:
             raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than the {limit:,} that are allowed", str(path))
         return file.read(limit)
+
+
+def check_regular_below(folder: str | os.PathLike[str]) -> None:
+    """Raise NotRegularFile where something in a folder is neither a file nor a folder; links are followed for one step.
+
+    For a folder of which libraries open the files. One look at each folder, and none at the files themselves.
+    """
+    for here, _, _ in os.walk(folder):
+        with os.scandir(here) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # a link to nothing: whoever needs it finds it missing
+                    mode = _mode(entry.path)
+                    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                        raise _refusal(mode, entry.path)
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotRegularFile(errno.ELOOP, "it is a link that leads to itself", Path(path).as_posix()) from None
+        raise
 
 
 def _refusal(mode: int, path: str | os.PathLike[str]) -> NotRegularFile:

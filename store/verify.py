@@ -66,7 +66,8 @@ def verify(path: Path, progress: Callable[[int, int], None] = lambda done, total
 
 
 def refuse_foreign(root: Path) -> None:
-    """Raise StoreError for what is no store, or one of a newer format; a damaged store passes."""
+    """Raise StoreError for what is no store, one of a newer format, or one with FIFOs; a damaged store passes."""
+    layout.check_files(root)
     try:
         layout.read_meta(root)
     except StoreError:

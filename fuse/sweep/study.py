@@ -13,6 +13,9 @@ from mmcache.store.atomic import atomic_write
 from mmcache.store.errors import ConfigError
 from mmcache.store.json_file import parse_json
 from mmcache.store.text import excerpt
+from mmcache.store.user_file import read_regular
+
+_LONGEST = 64 << 20  # bytes of the points of a search
 
 METRIC = "holdout"
 
@@ -77,7 +80,8 @@ class Study:
 
     def _written(self) -> list[dict[str, Any]]:
         """The points of an earlier command; the line that it was killed over is dropped."""
-        lines = self._file.read_bytes().decode(errors="replace").split("\n")[:-1] if self._file.exists() else []
+        written = read_regular(self._file, _LONGEST) if self._file.exists() else b""
+        lines = written.decode(errors="replace").split("\n")[:-1]
         points = [self._point(line, f"line {i} of {self._file}") for i, line in enumerate(lines, 1)]
         atomic_write(self._file, "".join(line + "\n" for line in lines).encode())
         return points[: self._count]

@@ -125,7 +125,7 @@ def _claim(sweep: Sweep, resume: bool) -> None:
             raise ConfigError(f"{out} holds other files; give another --out")
     elif not resume:
         held = saved_spec(out).identity
-        done = (out / _DONE_FILE).read_bytes().decode(errors="replace") if (out / _DONE_FILE).exists() else None
+        done = (out / _DONE_FILE).read_bytes().decode(errors="replace") if (out / _DONE_FILE).is_file() else None
         if held not in (sweep.spec.identity, done):
             raise ConfigError(
                 f"{out} holds another sweep that is not finished. Give another --out; or --resume, to run this sweep "

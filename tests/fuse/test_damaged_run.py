@@ -2,7 +2,9 @@
 
 import contextlib
 import copy
+import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +19,11 @@ from safetensors.torch import load_file, save_file
 
 from mmcache.fuse import Model, evaluate, train
 from mmcache.fuse.extras import Wanted, extras
-from mmcache.fuse.model import check_content, check_run_config, read_run_config
+from mmcache.fuse.model import check_content, check_run_config, config_of, read_run_config
 from mmcache.fuse.origin import origins_of
 from mmcache.fuse.report import make_report
-from mmcache.fuse.saved import SEAL, read_metrics, read_summary
+from mmcache.fuse.run import RunFolder
+from mmcache.fuse.saved import SEAL, last_epoch, read_metrics, read_summary
 from mmcache.fuse.subsets_file import read_subsets
 from mmcache.fuse.sweep.space import Distribution
 from mmcache.fuse.sweep.spec import Search
@@ -257,3 +260,36 @@ def test_points_of_a_search_that_are_none_are_named(line: str, tmp_path: Path) -
     path.write_text(f'{{"lr": 0.01, "n": 3}}\n{line}\n')
     with pytest.raises(ConfigError, match=r"^line 2 of .*zeros-0\.jsonl is"):
         Study(search, path, "zeros-0")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors"])
+def test_a_finished_run_that_lost_a_file_is_not_called_unfinished(name: str, damaged: Path) -> None:
+    (damaged / name).unlink()
+    with pytest.raises(ConfigError, match=rf"{name} is gone\). Restore it, or remove the run's folder"):
+        read_run_config(damaged)
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "device", "folder"])
+def test_no_file_of_a_run_is_waited_for(kind: str, run: Path, damaged: Path) -> None:
+    """What is no regular file is an error in words, whichever file of a run it stands for."""
+    makes = {"FIFO": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero"), "folder": Path.mkdir}
+    saved = read_run_config(run)
+    store = FeatureStore.open(saved["options"]["store"])
+    config = dataclasses.replace(config_of(saved), out=damaged)
+    readers: dict[str, Callable[[Path], Any]] = {
+        "config.yaml": lambda path: read_run_config(path.parent),
+        "model.safetensors": lambda path: read_run_config(path.parent),
+        "summary.json": read_summary,
+        "metrics.jsonl": last_epoch,
+        "subsets.parquet": lambda path: read_subsets(path, saved),
+        "identity": lambda path: RunFolder(config, store, store.modalities, None),
+    }
+    assert set(readers) == {path.name for path in damaged.iterdir()} - {"curves.svg"}
+    for name, read in readers.items():
+        path = damaged / name
+        path.unlink()
+        makes[kind](path)
+        with pytest.raises(MmcacheError, match=name if name != "identity" else "holds another run or other files"):
+            read(path)
+        path.rmdir() if kind == "folder" else path.unlink()
+        shutil.copy(run / name, path)

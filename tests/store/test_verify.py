@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from mmcache.store import Presence
+from mmcache.store import FeatureStore, Presence, StoreError
 from mmcache.store.layout import SEGMENTS, read_attributes, read_meta, write_group, write_meta
 from mmcache.store.repair import repair
 from mmcache.store.sealed import put_file
@@ -283,3 +284,36 @@ def test_arrays_that_only_zarr_can_read_are_checked_too(
 def test_presence_without_its_checksum_is_found(root: Path) -> None:
     (root / "present/m/enc/c/0").write_bytes(bytes([C, C, M]) + crc32c(bytes([C, C, C])))
     assert said(root)[0] == "m/enc segments P01_000 to P01_002 (3): presence: the chunk fails its checksum"
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "device", "socket"])
+def test_no_file_of_a_store_is_waited_for(root: Path, kind: str) -> None:
+    """A FIFO, a device or a socket in place of any file: opening and verifying name it, and end."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    assert len(files) >= 8
+    for path in files:
+        kept = path.read_bytes()
+        path.unlink()
+        if kind == "FIFO":
+            os.mkfifo(path)
+        elif kind == "device":
+            path.symlink_to("/dev/zero")
+        else:
+            os.mknod(path, stat.S_IFSOCK | 0o600)
+        for use in (FeatureStore.open, verify, repair):
+            with pytest.raises(StoreError, match=f"{re.escape(path.name)} cannot be read: it is a {kind}, not a reg"):
+                use(root)
+        path.unlink()
+        path.write_bytes(kept)
+    FeatureStore.open(root)
+
+
+def test_links_to_files_are_files_and_links_to_themselves_are_named(root: Path) -> None:
+    data = root / "segments.parquet"
+    data.rename(root.parent / "elsewhere")
+    data.symlink_to(root.parent / "elsewhere")
+    assert verify(root) == []
+    data.unlink()
+    data.symlink_to(data.name)
+    with pytest.raises(StoreError, match=r"segments\.parquet cannot be read: it is a link that leads to itself"):
+        FeatureStore.open(root)

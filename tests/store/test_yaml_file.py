@@ -40,6 +40,19 @@ def test_an_alias_bomb_is_refused_before_it_is_expanded():
     assert time.monotonic() - began < 5
 
 
+def test_a_long_text_takes_seconds_and_an_endless_one_is_refused_before_values_are_made_of_it():
+    began = time.process_time()
+    assert parse_yaml("a: [" + "1, " * 100_000 + "]", "T") == {"a": [1] * 100_000}
+    with pytest.raises(ConfigError, match="T is not YAML: it has more than 500,000 values"):
+        parse_yaml("[" + "1," * 2_000_000 + "]", "T")
+    assert time.process_time() - began < 8
+
+
+def test_bytes_of_the_command_line_that_are_no_text_are_named():
+    with pytest.raises(ConfigError, match="T is not YAML: character 3 is no text"):
+        parse_yaml("ab \udcff", "T")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
