@@ -25,6 +25,7 @@ _MOST_CHUNK_BYTES = 1 << 30  # a chunk is unpacked whole
 _MOST_LINKS = 16  # soft links on the way to a member, as HDF5 has it
 _TEXTS_AT_ONCE = 1024
 _COPY = "copy its values into an ordinary data set of this file"
+_PATH = 300  # characters of a path that messages show
 Value = TypeVar("Value")
 
 
@@ -105,7 +106,7 @@ def _link(group: h5py.Group, name: str) -> h5py.HardLink | h5py.SoftLink | None:
         return h5py.SoftLink(_guarded(lambda: links.get_val(raw)).decode("utf-8", "surrogateescape"))
     if kind == h5py.h5l.TYPE_EXTERNAL:
         other = _guarded(lambda: links.get_val(raw))[0].decode("utf-8", "replace")
-        raise UnusableMember(f"is a link to another file ({excerpt(other)}), which is not read: {_COPY}")
+        raise UnusableMember(f"is a link to another file ({excerpt(other, _PATH)}), which is not read: {_COPY}")
     raise UnusableMember("is a link of an unknown kind")
 
 
@@ -124,11 +125,13 @@ def check_stored(dataset: h5py.Dataset) -> None:
     layout = _guarded(plan.get_layout)
     if layout == h5py.h5d.VIRTUAL:
         names = {_guarded(lambda i=i: plan.get_virtual_filename(i)) for i in range(plan.get_virtual_count())}  # type: ignore[misc]
-        raise UnusableMember(f"is virtual: its values lie elsewhere ({excerpt(', '.join(sorted(names)))}). {_COPY}")
+        raise UnusableMember(
+            f"is virtual: its values lie elsewhere ({excerpt(', '.join(sorted(names)), _PATH)}). {_COPY}"
+        )
     if _guarded(plan.get_external_count):
         other = _guarded(lambda: plan.get_external(0))[0]
         name = other.decode("utf-8", "replace") if isinstance(other, bytes) else other
-        raise UnusableMember(f"keeps its values in another file ({excerpt(name)}), which is not read: {_COPY}")
+        raise UnusableMember(f"keeps its values in another file ({excerpt(name, _PATH)}), which is not read: {_COPY}")
     if not _guarded(plan.all_filters_avail):
         numbers = [_guarded(lambda i=i: plan.get_filter(i))[0] for i in range(plan.get_nfilters())]  # type: ignore[misc]
         filters = ", ".join(map(str, numbers))

@@ -55,7 +55,9 @@ def test_more_than_possible_is_flagged_beyond_noise_alone(oracle_runs: Path, tmp
     import pandas as pd
 
     table = pd.read_parquet(runs / "skip-1" / "subsets.parquet")
-    table.loc[table["subset"] == "c", "class_top1"] = True
+    seen = table["subset"] == "c"
+    table.loc[seen, ["class_top1", "class_top5"]] = True
+    table.loc[seen, "class_pred"] = table.loc[seen, "class_label"]
     table.to_parquet(runs / "skip-1" / "subsets.parquet")
     report = make_report([runs])
     (task,) = report.parts[0].tasks
