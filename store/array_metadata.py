@@ -20,7 +20,7 @@ from mmcache.store.sealed import SEAL
 from mmcache.store.text import excerpt
 
 _MAX_VIEWS = 1 << 16
-_MAX_CHUNK_BYTES = 4 << 30  # of one segment and view: a million tokens of width 1024
+_MAX_CHUNK_BYTES = 1 << 30  # of one segment and view: half a million tokens of width 1024 in float16
 _MAX_SLOTS = 1 << 22  # chunks of a shard, whose index then has 64 MiB
 
 
@@ -134,7 +134,7 @@ def _check_sizes(where: str, document: dict[str, Any], kind: Kind) -> None:
     if sizes.pop("N") < 0 or min(sizes.values(), default=1) < 1:
         raise StoreError(f"{where} has the shape {tuple(shape)}; every size must be at least 1")
     views = sizes.pop("V", 1)
-    if views > _MAX_VIEWS or 8 * math.prod(sizes.values()) > _MAX_CHUNK_BYTES:
+    if views > _MAX_VIEWS or math.prod(sizes.values()) > _MAX_CHUNK_BYTES:
         raise StoreError(
             f"{where} has the shape {tuple(shape)}; at most {_MAX_VIEWS} views and "
             f"{_MAX_CHUNK_BYTES >> 30} GiB a segment and view are read"
@@ -157,9 +157,10 @@ def _check_chunks(where: str, kind: Kind, found: ArrayMetadata) -> None:
         if not all(size >= 1 for size in sizes):
             raise StoreError(f"{where} has {name} of the shape {sizes}; every size must be at least 1")
     slots = math.prod(-(-size // step) for size, step in zip(found.grid, found.chunks, strict=True))
-    if found.chunk_bytes > _MAX_CHUNK_BYTES or slots > _MAX_SLOTS:
+    largest = max(found.chunk_bytes, math.prod(found.shape[2:]) * found.dtype.itemsize)
+    if largest > _MAX_CHUNK_BYTES or slots > _MAX_SLOTS:
         raise StoreError(
-            f"{where} has chunks of {found.chunk_bytes:,} bytes and {slots:,} of them a shard; "
+            f"{where} has segments or chunks of {largest:,} bytes and {slots:,} chunks a shard; "
             f"at most {_MAX_CHUNK_BYTES:,} and {_MAX_SLOTS:,} are read"
         )
     sharded = found.grid != found.chunks and kind.axes == "NVTD"

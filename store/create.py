@@ -38,8 +38,10 @@ def create_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
         digest = hashlib.sha256(data).hexdigest()
         layout.write_meta(temporary, dataclasses.replace(meta, sha256={layout.SEGMENTS: digest}))
         os.replace(temporary, root)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):  # what it names is gone
+            raise OSError(error.errno, error.strerror, str(root)) from error
         raise
     fsync_folder(root.parent)
 

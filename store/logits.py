@@ -24,6 +24,12 @@ def is_begun(root: Path, teacher: str) -> bool:
     return (root / "logits" / layout.check_name("teacher", teacher) / "zarr.json").exists()
 
 
+def subset_names(modalities: list[str]) -> list[str]:
+    """The name of each subset, in the order of their numbers."""
+    numbers = range(1, 2 ** len(modalities))
+    return ["+".join(sorted(name for bit, name in enumerate(modalities) if s >> bit & 1)) for s in numbers]
+
+
 class LogitsCache:
     """One teacher's logits in one store.
 

@@ -11,6 +11,7 @@ from mmcache.store.array_metadata import read_array
 from mmcache.store.errors import StoreError
 from mmcache.store.findings import Finding, Mend
 from mmcache.store.layout import Presence, StoreMeta
+from mmcache.store.logits import subset_names
 from mmcache.store.reports import REPORTS, counted_coverage, read_reports, report_parts
 from mmcache.store.shard_file import CRC_BYTES
 from mmcache.store.small_array import chunk_is_sound
@@ -115,11 +116,9 @@ def _subsets(teacher: Path) -> tuple[int | None, str | None]:
     modalities, subsets = attributes.get("modalities"), attributes.get("subsets")
     if not isinstance(modalities, list) or not all(isinstance(name, str) for name in modalities):
         return None, "its attribute 'modalities' is no list of names"
-    count = 2 ** min(len(modalities), _MOST_MODALITIES) - 1
-    singles = [2**bit - 1 for bit in range(len(modalities))]
-    if not isinstance(subsets, list) or len(subsets) != count or [subsets[s] for s in singles] != modalities:
-        return count, "its attribute 'subsets' does not name the subsets of its modalities in their order"
-    return count, None
+    if len(modalities) > _MOST_MODALITIES or subsets != subset_names(modalities):
+        return None, "its attribute 'subsets' does not name the subsets of its modalities in their order"
+    return len(subsets), None
 
 
 def _verify_answers(root: Path, path: Path, meta: StoreMeta, ids: list[str], subsets: int | None) -> Iterator[Finding]:

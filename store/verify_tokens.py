@@ -20,6 +20,9 @@ from mmcache.store.token_set import read_token_set
 
 _WHAT = {"present": "presence", "length": "token counts", "error": "rounding errors"}
 UNKNOWN = 255  # a presence that could not be read
+_LARGEST_SCALE = (
+    1.001 * float(np.finfo(np.float16).max) / 127
+)  # tokens are read back as float16; rounding adds a little
 
 
 class TokenSetCheck:
@@ -171,8 +174,9 @@ class TokenSetCheck:
                     continue
                 if self.status[row] not in (Presence.CACHED, UNKNOWN):
                     continue
-                if not np.isfinite(values).all():
-                    yield self._rows([row], f"{what} hold NaN or infinity")
+                problem = _wrong_values(values, what)
+                if problem is not None:
+                    yield self._rows([row], problem)
                 filled[view] |= (values != array.metadata.fill_value) | self._padding
 
     def _rows(
@@ -201,8 +205,15 @@ def _wrong_chunk(raw: bytes | None, array: ShardedArray, what: str) -> str | Non
         return f"chunk has {len(raw)} bytes, expected {size + CRC_BYTES}"
     if crc32c(memoryview(raw)[:-CRC_BYTES]) != raw[-CRC_BYTES:]:
         return f"{what} fail their checksum"
-    if not _all_finite(np.frombuffer(raw, array.dtype, count=size // array.dtype.itemsize)):
+    return _wrong_values(np.frombuffer(raw, array.dtype, count=size // array.dtype.itemsize), what)
+
+
+def _wrong_values(values: NDArray, what: str) -> str | None:
+    """What is wrong with the values of a chunk of tokens or scales, or None."""
+    if not _all_finite(values):
         return f"{what} hold NaN or infinity"
+    if what == "scale" and not ((values >= 0) & (values <= _LARGEST_SCALE)).all():
+        return "scale holds values that no int8 tokens have"
     return None
 
 

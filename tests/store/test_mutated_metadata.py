@@ -85,7 +85,6 @@ def everything(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         loader = Loader(store, None, store.rows(split))
         for view in range(loader.n_views):
             for i, batch in enumerate(loader.in_order(batch_size=2, view=view)):
-                assert all(np.isfinite(tokens.numpy()).all() for tokens in batch.tokens.values())
                 parts = {"tokens": batch.tokens, "lengths": batch.lengths, "labels": batch.labels}
                 batches |= {
                     f"{split}/{view}/{i}/{kind}/{name}": value.numpy()
@@ -193,7 +192,7 @@ def put_document(root: Path, name: str, document: Any, *, sealed: bool) -> None:
 
 
 def judged(root: Path, sight: tuple[dict[str, Any], dict[str, Any]]) -> tuple[bool, str]:
-    """Whether verify finds a problem; and what a reader gets: "refused", "other batches", "other" or "same"."""
+    """Whether verify finds a problem; and what a reader gets: refused, not finite, other batches, other or same."""
     try:
         found = bool(verify(root))
     except StoreError:
@@ -202,6 +201,8 @@ def judged(root: Path, sight: tuple[dict[str, Any], dict[str, Any]]) -> tuple[bo
         batches, besides = everything(root)
     except (StoreError, ConfigError):
         return found, "refused"
+    if not all(np.isfinite(values).all() for name, values in batches.items() if "/tokens/" in name):
+        return found, "not finite"
     if not same(batches, sight[0]):
         return found, "other batches"
     return found, "same" if same(besides, sight[1]) else "other"
@@ -235,7 +236,9 @@ def check_edits(root: Path, chosen: list[tuple[str, Place, Any]], sight: tuple[d
         for sealed in (True, False):
             put_document(root, name, document, sealed=sealed)
             found, got = judged(root, sight)
-            unnoticed = not found and (got in ("refused", "other batches") or not sealed)
+            # In the other order of bytes, the same chunks are other numbers, and nobody can tell.
+            changed = got == "other batches" and place[-1:] != ("endian",)
+            unnoticed = not found and (got in ("refused", "not finite") or changed or not sealed)
             false_alarm = found and got == "same" and is_read(name)
             if unnoticed or false_alarm:
                 shown = "GONE" if value is GONE else repr(value)[:60]
@@ -251,18 +254,18 @@ def test_what_verify_calls_sound_is_read_and_what_is_refused_it_names(
     root = copy_of()
     every = cases(root, documents(root))
     assert len(every) > 10_000
-    chosen = [every[i] for i in np.random.default_rng(0).choice(len(every), 60, replace=False)]
+    chosen = [every[i] for i in np.random.default_rng(0).choice(len(every), 40, replace=False)]
     check_edits(root, chosen, sight)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("part", range(16))
+@pytest.mark.parametrize("part", range(64))
 def test_every_edit_of_every_document(
     part: int, copy_of: Callable[[], Path], sight: tuple[dict[str, Any], dict[str, Any]]
 ) -> None:
     root = copy_of()
-    check_edits(root, cases(root, documents(root))[part::16], sight)
+    check_edits(root, cases(root, documents(root))[part::64], sight)
 
 
 # Documents that are no JSON of ours.
