@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from harness import record, timed
 
-from mmcache.extract.config import ExtractConfig
-from mmcache.extract.demo_data import DemoVideo, write_epic_demo
+from mmcache.cli.demo_data import DemoVideo, write_epic_demo
 from mmcache.extract.encoders import build_encoder
 from mmcache.extract.media import read_media
-from mmcache.extract.pipeline import NoProgress, run_extract
-from mmcache.extract.plan import Plan, make_plan
+from mmcache.extract.planning.extract_config import ExtractConfig
+from mmcache.extract.planning.plan import Plan, make_plan
+from mmcache.extract.run.pipeline import NoProgress, run_extract
 from mmcache.fuse.config import make_config
 from mmcache.fuse.losses.cross_entropy import cross_entropy
 from mmcache.fuse.model import Model, ModelSpec

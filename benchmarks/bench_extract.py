@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from harness import record
 
-from mmcache.extract.config import ExtractConfig
 from mmcache.extract.encoders import build_encoder
 from mmcache.extract.media import read_media
-from mmcache.extract.pipeline import NoProgress, run_extract
-from mmcache.extract.plan import Plan, make_plan
+from mmcache.extract.planning.extract_config import ExtractConfig
+from mmcache.extract.planning.plan import Plan, make_plan
+from mmcache.extract.run.pipeline import NoProgress, run_extract
 
 RATE, SOUND_RATE = 30, 48000
 SEGMENT_S, FILM_SEGMENTS = 3.0, 8

@@ -16,7 +16,7 @@ def check(
     import dataclasses
 
     from mmcache.cli.console import out, print_json, say, size, table, warn
-    from mmcache.extract.check import check_encoder
+    from mmcache.extract.encoder_check import check_encoder
     from mmcache.extract.encoders import ENCODERS, entry_of
 
     names = encoder or list(ENCODERS)

@@ -15,9 +15,9 @@ def demo(
 ) -> None:
     """Make a small EPIC-KITCHENS-style data set (real MP4 with sound, IMU), extract it, fuse it, show the table."""
     from mmcache.cli.console import err, say
+    from mmcache.cli.demo_data import write_epic_demo
     from mmcache.cli.extract import run_extract_command
     from mmcache.cli.fuse import run_fuse_command
-    from mmcache.extract.demo_data import write_epic_demo
 
     root, store, runs = out / "data" / "epic", out / "cache" / "epic.zarr", out / "runs"
     if not (root / "mmcache.yaml").exists():  # written last

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 if TYPE_CHECKING:
-    from mmcache.extract.pipeline import ExtractSummary
-    from mmcache.extract.plan import Plan
+    from mmcache.extract.planning.plan import Plan
+    from mmcache.extract.run.pipeline import ExtractSummary
 
 EXAMPLE = (
     "Example: mmcache extract --dataset epic --root /data/EPIC-KITCHENS --modalities rgb,audio --encoder rgb=swin3d_t"
@@ -62,7 +62,7 @@ def run_extract_command(
 ) -> None:
     """The whole command, for the command line and for the demo."""
     from mmcache.cli.console import print_json, say, warn
-    from mmcache.extract.config import ExtractConfig
+    from mmcache.extract.planning.extract_config import ExtractConfig
     from mmcache.store.recommended import ignored_note
     from mmcache.store.settings import SETTINGS_FILE, resolve
 
@@ -74,9 +74,9 @@ def run_extract_command(
     config = resolve(ExtractConfig, {str(path): found.extract, "flags": named})
     config.check()
 
-    from mmcache.extract.data_settings import ALLOWED
-    from mmcache.extract.pipeline import check_failures, run_extract, warnings_of
-    from mmcache.extract.plan import make_plan
+    from mmcache.extract.planning.data_settings import ALLOWED
+    from mmcache.extract.planning.plan import make_plan
+    from mmcache.extract.run.pipeline import check_failures, run_extract, warnings_of
 
     plan = make_plan(config, found.recommended)
     if path is not None:
@@ -126,7 +126,7 @@ class _Settings(NamedTuple):
 
 def _settings(path: Path | None, dataset: str, trusted: bool) -> _Settings:
     """The settings of a file; `trusted` if a person named it, rather than that it was found in the data."""
-    from mmcache.extract.data_settings import take_harmless
+    from mmcache.extract.planning.data_settings import take_harmless
     from mmcache.store.recommended import take_recommended
     from mmcache.store.settings import read_settings
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from mmcache.extract.clip import Clip
+    from mmcache.extract.clips.encode_clip import Clip
     from mmcache.fuse.prediction import Predictor, Ranked
 
 EXAMPLE = "Example: mmcache predict runs/epic/karmma-1a2b3c4d --rgb clip.mp4 --audio clip.mp4 --start 2 --stop 4.5"
@@ -43,7 +43,7 @@ def predict(
     paths = {name: (path,) for name, path in named.items() if path is not None}
     given: dict[str, tuple[Path, ...]] = {**paths, **({"imu": tuple(imu)} if imu else {}), **_media(media)}
 
-    from mmcache.extract.clip import Wanted, encode_clip
+    from mmcache.extract.clips.encode_clip import Wanted, encode_clip
     from mmcache.fuse.device import usable_device
     from mmcache.fuse.model import read_run_config
     from mmcache.fuse.origin import origins_of

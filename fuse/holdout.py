@@ -10,7 +10,7 @@ from mmcache.store.splits import VALIDATION, canonical_split
 
 SHARE = 0.1  # of train, where there is no validation split
 _STREAM = 1 << 41  # apart from epochs, which count from 0
-_OF_PROTOCOL = {"ek90": "holdout"}  # EK* has another name for it, see extract/datasets/epic_splits.py
+_OF_PROTOCOL = {"ek90": "holdout"}  # EK* has another name for it, see extract/datasets/epic/epic_splits.py
 
 
 def validation_split(store: FeatureStore, eval_split: str, protocol: str | None) -> str | None:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from mmcache.extract.demo_data import DemoVideo, write_epic_demo
+from mmcache.cli.demo_data import DemoVideo, write_epic_demo
 
 # The same examples in every run, and no time limit on one: what else the machine does is no failure.
 settings.register_profile("mmcache", deadline=None, derandomize=True)
@@ -51,9 +51,9 @@ def epic_copy(epic_root: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def epic_store(epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store extracted from epic_root, with shards of about 20 segments; read only."""
-    from mmcache.extract.config import ExtractConfig
-    from mmcache.extract.pipeline import NoProgress, run_extract
-    from mmcache.extract.plan import make_plan
+    from mmcache.extract.planning.extract_config import ExtractConfig
+    from mmcache.extract.planning.plan import make_plan
+    from mmcache.extract.run.pipeline import NoProgress, run_extract
     from mmcache.store.settings import read_settings, resolve
 
     store = tmp_path_factory.mktemp("cache") / "epic.zarr"

@@ -1,16 +1,16 @@
 """The data sets. To add one, write one file beside this one and add its line here."""
 
-from mmcache.extract.datasets.base import Dataset, Option, Source
-from mmcache.extract.datasets.ego4d_ar import Ego4dActionRecognition
-from mmcache.extract.datasets.epic import EpicKitchens
-from mmcache.extract.datasets.epic_sounds import EpicSounds
-from mmcache.extract.datasets.manifest import Manifest
-from mmcache.extract.datasets.mmg_ego4d import MmgEgo4d
-from mmcache.extract.datasets.ntu import Ntu60, Ntu120
-from mmcache.extract.datasets.nw_ucla import NwUcla
-from mmcache.extract.datasets.oracle import OracleDataset
-from mmcache.extract.datasets.ssv2 import SomethingSomethingV2
-from mmcache.extract.datasets.uwa3d import Uwa3d
+from mmcache.extract.datasets.dataset import Dataset, Option, Source
+from mmcache.extract.datasets.ego4d.ego4d_ar import Ego4dActionRecognition
+from mmcache.extract.datasets.ego4d.mmg_ego4d import MmgEgo4d
+from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
+from mmcache.extract.datasets.epic.epic_sounds import EpicSounds
+from mmcache.extract.datasets.kinect.ntu import Ntu60, Ntu120
+from mmcache.extract.datasets.kinect.nw_ucla import NwUcla
+from mmcache.extract.datasets.kinect.uwa3d import Uwa3d
+from mmcache.extract.datasets.manifest.manifest import Manifest
+from mmcache.extract.datasets.oracle_dataset import OracleDataset
+from mmcache.extract.datasets.ssv2.ssv2 import SomethingSomethingV2
 
 # name -> (class, what it is). Each is opened with (root, annotations folder or None, **options).
 DATASETS: dict[str, tuple[type[Dataset], str]] = {

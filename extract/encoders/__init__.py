@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmcache.store.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
-    from mmcache.extract.encoders.base import Encoder, EncoderInfo
+    from mmcache.extract.encoders.encoder import Encoder, EncoderInfo
 
 PRETRAINED, RANDOM = "pretrained", "random"  # what --weights takes besides a path
 NO_WEIGHTS = "none needed"  # `published` of an encoder that has nothing to learn
@@ -54,7 +54,7 @@ ENCODERS: dict[str, EncoderEntry] = {
 # prefix -> what `<prefix>:<model>` stands for; what is so of one model, entry_of says.
 OPEN_FAMILIES: dict[str, EncoderEntry] = {
     "timm": EncoderEntry(
-        "timm_pictures", ("rgb", "depth", "ir", "flow"), "the model's own", "any picture network of timm, by picture"
+        "timm_images", ("rgb", "depth", "ir", "flow"), "the model's own", "any picture network of timm, by picture"
     ),
     "hf": EncoderEntry(
         "hf",

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import ASTConfig, ASTModel
 
-from mmcache.extract.encoders import augment, spectrogram
-from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
-from mmcache.extract.encoders.network import hub
-from mmcache.extract.media.base import AudioRequest
+from mmcache.extract.encoders.downloads import hub
+from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, check_known
+from mmcache.extract.encoders.inputs import augment, spectrogram
+from mmcache.extract.media.requests import AudioRequest
 from mmcache.extract.views import View
 
 _AST_B_WEIGHTS = "MIT/ast-finetuned-audioset-10-10-0.4593"

@@ -20,10 +20,11 @@ import transformers
 from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.extract.encoders import EncoderEntry, augment, spectrogram
-from mmcache.extract.encoders.base import Encoder, EncoderInfo, WeightsError, build_model, one_line
-from mmcache.extract.encoders.network import hub
-from mmcache.extract.media.base import AudioRequest, MediaRequest, VideoRequest
+from mmcache.extract.encoders import EncoderEntry
+from mmcache.extract.encoders.downloads import hub
+from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, WeightsError, build_model, one_line
+from mmcache.extract.encoders.inputs import augment, spectrogram
+from mmcache.extract.media.requests import AudioRequest, MediaRequest, VideoRequest
 from mmcache.extract.views import View
 from mmcache.store.errors import ConfigError
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.extract.encoders import augment
-from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
-from mmcache.extract.media.base import ImuRequest
+from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, check_known
+from mmcache.extract.encoders.inputs import augment
+from mmcache.extract.media.requests import ImuRequest
 from mmcache.extract.views import View
 
 _CHANNELS, _STRIDE = 6, 8

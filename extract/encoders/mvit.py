@@ -6,10 +6,10 @@ Version 1 is Fan et al., ICCV 2021, version 2 Li et al., CVPR 2022.
 import torch
 from torchvision.models import video as tv
 
-from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, capture_output, check_known
-from mmcache.extract.encoders.network import torchvision_weights
-from mmcache.extract.encoders.pictures import PictureEncoder, normalised
-from mmcache.extract.media.base import VideoRequest
+from mmcache.extract.encoders.downloads import torchvision_weights
+from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, capture_output, check_known
+from mmcache.extract.encoders.inputs.images import PictureEncoder, normalised
+from mmcache.extract.media.requests import VideoRequest
 
 # name -> (torchvision constructor, its weights)
 _PUBLISHED = {

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmcache.extract.encoders import NO_WEIGHTS
-from mmcache.extract.encoders.base import Encoder, EncoderInfo, check_known
-from mmcache.extract.media.oracle import OracleRequest
+from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, check_known
+from mmcache.extract.media.oracle_reader import OracleRequest
 from mmcache.extract.views import View
 from mmcache.store.oracle import WIDTH
 

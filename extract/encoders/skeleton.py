@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.extract.encoders import NO_WEIGHTS, augment
-from mmcache.extract.encoders.base import Encoder, EncoderInfo, check_known
-from mmcache.extract.media.base import SkeletonRequest
+from mmcache.extract.encoders import NO_WEIGHTS
+from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, check_known
+from mmcache.extract.encoders.inputs import augment
+from mmcache.extract.media.requests import SkeletonRequest
 from mmcache.extract.views import View
 
 _FRAMES, _BODIES, _JOINTS = 64, 2, 25

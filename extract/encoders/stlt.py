@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, check_known
-from mmcache.extract.media.base import BoxCategory, BoxesRequest
+from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, check_known
+from mmcache.extract.media.requests import BoxCategory, BoxesRequest
 from mmcache.extract.views import View
 
 _FRAMES, _BOXES, _MIN_SCORE = 16, 14, 0.5  # 14 boxes, as in the ICCV 2023 code; padding changes nothing

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 from torchvision.models import video as tv
 
-from mmcache.extract.encoders.base import Encoder, EncoderInfo, build_model, capture_output, check_known
-from mmcache.extract.encoders.network import torchvision_weights
-from mmcache.extract.encoders.pictures import PictureEncoder, normalised
-from mmcache.extract.media.base import VideoRequest
+from mmcache.extract.encoders.downloads import torchvision_weights
+from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, capture_output, check_known
+from mmcache.extract.encoders.inputs.images import PictureEncoder, normalised
+from mmcache.extract.media.requests import VideoRequest
 
 # name -> (torchvision constructor, its weights)
 _PUBLISHED = {

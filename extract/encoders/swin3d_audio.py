@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from mmcache.extract.encoders import augment, spectrogram, swin3d
-from mmcache.extract.encoders.base import Encoder, EncoderInfo, capture_output, check_known
-from mmcache.extract.media.base import AudioRequest
+from mmcache.extract.encoders import swin3d
+from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, capture_output, check_known
+from mmcache.extract.encoders.inputs import augment, spectrogram
+from mmcache.extract.media.requests import AudioRequest
 from mmcache.extract.views import View
 
 _OF = {f"swin3d_{size}_audio": f"swin3d_{size}" for size in "tsb"}  # -> the network for pictures

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mmcache.cli.extract import _settings
-from mmcache.extract.config import ExtractConfig
-from mmcache.extract.data_settings import ALLOWED, take_harmless
+from mmcache.extract.planning.data_settings import ALLOWED, take_harmless
+from mmcache.extract.planning.extract_config import ExtractConfig
 
 STEERING = {
     "address": "10.0.0.1:6379", "store": "/tmp/elsewhere.zarr", "root": "/", "annotations": "/etc", "weights": "/tmp/w",

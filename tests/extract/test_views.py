@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmcache.extract.config import ExtractConfig
 from mmcache.extract.datasets import DATASETS
-from mmcache.extract.pipeline import NoProgress, run_extract
-from mmcache.extract.plan import Plan, make_plan
+from mmcache.extract.planning.extract_config import ExtractConfig
+from mmcache.extract.planning.plan import Plan, make_plan
+from mmcache.extract.run.pipeline import NoProgress, run_extract
 from mmcache.extract.views import part_of_view, view_of
 from mmcache.store.errors import StoreError
 from mmcache.store.feature_store import FeatureStore

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmcache.extract.datasets.base import Dataset
-from mmcache.extract.datasets.ego4d_ar import Ego4dActionRecognition
-from mmcache.extract.datasets.mmg_ego4d import MmgEgo4d
-from mmcache.extract.datasets.ssv2 import SomethingSomethingV2
+from mmcache.extract.datasets.dataset import Dataset
+from mmcache.extract.datasets.ego4d.ego4d_ar import Ego4dActionRecognition
+from mmcache.extract.datasets.ego4d.mmg_ego4d import MmgEgo4d
+from mmcache.extract.datasets.ssv2.ssv2 import SomethingSomethingV2
 from mmcache.store.errors import ConfigError
 from mmcache.store.segments import check_segments, segments_to_bytes
 

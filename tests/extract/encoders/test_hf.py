@@ -13,8 +13,8 @@ import transformers as hf
 from numpy.typing import NDArray
 
 from mmcache.extract.encoders import build_encoder, encoder_info, entry_of
-from mmcache.extract.encoders.base import state_sha256
-from mmcache.extract.media.base import AudioRequest, MediaRequest, VideoRequest
+from mmcache.extract.encoders.encoder import state_sha256
+from mmcache.extract.media.requests import AudioRequest, MediaRequest, VideoRequest
 from mmcache.extract.views import View
 from mmcache.store.fingerprint import Fingerprint
 from mmcache.store.layout import check_name

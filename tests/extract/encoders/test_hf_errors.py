@@ -14,7 +14,7 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 
 from mmcache.extract.encoders import build_encoder, encoder_info, entry_of
-from mmcache.extract.encoders.base import WeightsError
+from mmcache.extract.encoders.encoder import WeightsError
 from mmcache.store.errors import ConfigError
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -181,7 +181,10 @@ def test_weights_that_do_not_fit_are_refused(kind: str, folder: Path) -> None:
 
 def test_a_model_of_the_hub_without_a_network(tmp_path: Path) -> None:
     """In a process of its own: the library reads at its import whether it may use the network."""
-    code = "from mmcache.extract.config import ExtractConfig as C; C('epic', encoder={'rgb': 'hf:some/model'}).check()"
+    code = (
+        "from mmcache.extract.planning.extract_config import ExtractConfig as C; "
+        "C('epic', encoder={'rgb': 'hf:some/model'}).check()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mmcache.extract.encoders import build_encoder
-from mmcache.extract.encoders.base import Encoder, WeightsError
+from mmcache.extract.encoders.encoder import Encoder, WeightsError
 from mmcache.extract.views import View
 
 EMBEDDINGS = "frames_embeddings.layout_embedding.category_box_embeddings"

@@ -6,8 +6,8 @@ import torch
 from torchvision.models import video as tv
 
 from mmcache.extract.encoders import build_encoder, encoder_info
-from mmcache.extract.encoders.base import state_sha256
-from mmcache.extract.encoders.pictures import normalised
+from mmcache.extract.encoders.encoder import state_sha256
+from mmcache.extract.encoders.inputs.images import normalised
 
 
 def pictures(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:

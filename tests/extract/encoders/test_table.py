@@ -9,7 +9,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mmcache.extract.config import ExtractConfig
 from mmcache.extract.datasets import DATASETS
 from mmcache.extract.encoders import (
     DEFAULT_ENCODERS,
@@ -20,7 +19,8 @@ from mmcache.extract.encoders import (
     encoders_for,
     entry_of,
 )
-from mmcache.extract.media.base import MediaRequest
+from mmcache.extract.media.requests import MediaRequest
+from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.store.errors import ConfigError
 from mmcache.store.layout import check_name
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmcache.extract.datasets.base import Kind, Source
+from mmcache.extract.datasets.dataset import Kind, Source
 from mmcache.extract.media import (
     AudioRequest,
     BoxesRequest,

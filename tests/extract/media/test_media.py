@@ -17,7 +17,7 @@ from mmcache.extract.media import (
     VideoRequest,
     read_media,
 )
-from mmcache.extract.media.base import clamp
+from mmcache.extract.media.requests import clamp
 
 VIDEO, AUDIO, IMU = VideoRequest(8, 48), AudioRequest(16000, 10.0), ImuRequest(8)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from target import Arrays, Target
 
-from mmcache.extract.datasets.base import Kind, Source
+from mmcache.extract.datasets.dataset import Kind, Source
 from mmcache.extract.media import (
     AudioRequest,
     BoxesRequest,

@@ -7,7 +7,7 @@ import yaml
 from edits import tree
 from target import Arrays, Target
 
-from mmcache.extract.config import ExtractConfig
+from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.fuse.config import make_config
 from mmcache.fuse.sweep.spec import make_spec, read_spec
 from mmcache.store.errors import MmcacheError

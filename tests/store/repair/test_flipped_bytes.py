@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mmcache.extract.config import ExtractConfig
-from mmcache.extract.pipeline import NoProgress, run_extract
-from mmcache.extract.plan import make_plan
+from mmcache.extract.planning.extract_config import ExtractConfig
+from mmcache.extract.planning.plan import make_plan
+from mmcache.extract.run.pipeline import NoProgress, run_extract
 from mmcache.store import FeatureStore, Presence
 from mmcache.store.repair import repair
 from mmcache.store.sealed import SPARE

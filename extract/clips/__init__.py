@@ -1,0 +1,1 @@
+"""A user's own clip, encoded as the tokens of a store were."""

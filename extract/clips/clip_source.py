@@ -1,0 +1,102 @@
+"""Files of one's own as the media of a modality: which reader a path is for.
+
+rgb, flow, audio, imu, depth, ir    as in a manifest (datasets/manifest_media.py)
+boxes       <video>.pkl of EPIC-KITCHENS-100's detections, or a JSON of one Something-Something video
+skeleton    .skeleton of NTU RGB+D, or .mat of UWA3D
+"""
+
+import re
+from pathlib import Path
+
+from mmcache.extract.datasets.dataset import Source
+from mmcache.extract.datasets.epic.epic_media import is_extension
+from mmcache.extract.datasets.manifest.manifest import Manifest
+from mmcache.extract.datasets.manifest.manifest_media import MediaSettings, find_media
+from mmcache.extract.datasets.ssv2.something_else import FIRST, RATE
+from mmcache.extract.media.imu.imu_columns import with_variant
+from mmcache.extract.media.requests import MediaError
+from mmcache.store.errors import ConfigError
+
+_EPIC_VIDEO = re.compile(r"P\d\d_\d{2,3}")
+_ACCELEROMETER, _GYROSCOPE = "-accl.csv", "-gyro.csv"  # what EPIC-KITCHENS calls the pair
+_SKELETONS = (".skeleton", ".mat")
+
+
+def clip_source(
+    modality: str,
+    paths: tuple[Path, ...],
+    rate: float | None = None,
+    variant: str = "",
+    timed: bool = False,
+    imu_columns: str = "",
+) -> Source:
+    """The media of one clip.
+
+    Args:
+        paths: a file or folder, or those that belong together.
+        rate: pictures a second of a folder of numbered pictures, or of the pictures that boxes are of.
+        variant: which form of the media the encoder was fed, as its fingerprint says: how depth is coloured, which
+            sensors an IMU had, which values of 16-bit infrared are black and white.
+        timed: whether only a part of the clip is asked for, which what has no clock cannot give.
+        imu_columns: what the columns of an IMU table are, as media/imu/imu_columns.py has it.
+
+    Raises:
+        ConfigError: files of a modality cannot be given, or need a rate.
+        MediaError: a file is not there.
+    """
+    if modality == "imu":
+        paths = _with_gyroscope(paths)
+    absent = [path for path in paths if not path.exists()]
+    if absent:
+        raise MediaError(f"{absent[0]} is not there")
+    if modality == "boxes":
+        return _boxes(paths, rate, variant)
+    if modality == "skeleton":
+        return _skeleton(paths[0], timed)
+    if modality not in Manifest.modalities:
+        known = ", ".join([*Manifest.modalities, "boxes", "skeleton"])
+        raise ConfigError(f"no reader of files is known for the modality {modality}; there are readers for {known}")
+    source = find_media(modality, paths, rate, _settings(modality, variant, imu_columns))
+    if timed and rate is None and source.kind in ("frames", "flow", "depth"):
+        raise ConfigError(
+            f"{paths[0]} is a folder of pictures without a clock: say how many there are a second with --rate "
+            f"{modality}=NUMBER, or leave out --start and --stop"
+        )
+    return source
+
+
+def _settings(modality: str, variant: str, imu_columns: str) -> MediaSettings:
+    """What a data set would have been told, for the encoder to be fed as it was."""
+    return MediaSettings(
+        depth=variant or "grey" if modality == "depth" else "grey",
+        imu_columns=with_variant(imu_columns, variant) if modality == "imu" else "",
+        ir_range=variant if modality == "ir" else "",
+    )
+
+
+def _with_gyroscope(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Both files of the pair where the accelerometer's alone is named, as EPIC-KITCHENS names it."""
+    if len(paths) == 1 and paths[0].name.endswith(_ACCELEROMETER):
+        return paths[0], paths[0].with_name(paths[0].name.removesuffix(_ACCELEROMETER) + _GYROSCOPE)
+    return paths
+
+
+def _boxes(paths: tuple[Path, ...], rate: float | None, variant: str) -> Source:
+    path = paths[0]
+    if path.suffix == ".json":
+        return Source("else_boxes", paths, rate=rate or RATE, first=FIRST, entry=path.stem, variant=variant)
+    if path.suffix != ".pkl":
+        raise ConfigError(f"{path}: boxes are read from EPIC-KITCHENS' .pkl or from a .json of Something-Else")
+    if rate is None:
+        if not _EPIC_VIDEO.fullmatch(path.stem):
+            raise ConfigError(f"{path}: say how many pictures a second its boxes are of, with --rate boxes=NUMBER")
+        rate = 50.0 if is_extension(path.stem) else 60.0
+    return Source("epic_boxes", paths, rate=rate)
+
+
+def _skeleton(path: Path, timed: bool) -> Source:
+    if path.suffix not in _SKELETONS:
+        raise ConfigError(f"{path}: skeletons are read from {' and '.join(_SKELETONS)} files")
+    if timed:
+        raise ConfigError(f"{path}: skeletons have no clock; leave out --start and --stop")
+    return Source("ntu_skeleton" if path.suffix == ".skeleton" else "mat_skeleton", (path,))

@@ -1,0 +1,164 @@
+"""How the cached tokens of a modality were made, and the encoder that makes more of them."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcache.extract import views
+from mmcache.extract.encoders import ENCODERS, NO_WEIGHTS, OPEN_FAMILIES, PRETRAINED, build_encoder
+from mmcache.extract.encoders.encoder import Encoder, EncoderInfo
+from mmcache.extract.encoders.inputs import augment
+from mmcache.extract.media.requests import AudioRequest, ImuRequest, SkeletonRequest, VideoRequest
+from mmcache.store.errors import ConfigError, FingerprintError, StoreError
+from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.kaverage import k_average
+from mmcache.store.quantise import dequantise, quantise
+
+_IMPORTED = "import"  # the weights of tokens that came from elsewhere
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a store says of the tokens of one modality.
+
+    Attributes:
+        fingerprint: of the tokens as they came from the encoder, of the centre view.
+        reduced: whether `store reduce` made them smaller after that.
+        k: the k-Average cap in the end.
+        dtype: what they are stored in: float16, float32 or int8.
+        variant: which form of the media the encoder was fed; '' where there is one only.
+    """
+
+    modality: str
+    fingerprint: Fingerprint
+    reduced: bool
+    k: int | None
+    dtype: str
+    variant: str
+
+    @classmethod
+    def of(cls, modality: str, origin: Mapping[str, Any]) -> "Recipe":
+        """Read what a run keeps of its tokens: the attributes of their array, and its dtype.
+
+        Raises:
+            ConfigError: no encoder made these tokens, or it is not said which.
+        """
+        try:
+            saved = Fingerprint.from_attributes(dict(origin))
+        except StoreError as error:
+            raise ConfigError(f"it is not known how the {modality} tokens of this run were made: {error}") from error
+        if saved.weights == _IMPORTED:
+            raise ConfigError(f"the {modality} tokens of this run were imported: no encoder here can make more of them")
+        done = dict(saved.preprocessing)
+        whole = done.pop("reduced_from", None)
+        # Tests and clips are seen through the centre view, which no augmentation changes.
+        for name in (*views.described(2, mirrors=True), *_augmented()):
+            done.pop(name, None)
+        first = dataclasses.replace(saved, **(whole or {}), preprocessing=done)
+        return cls(modality, first, whole is not None, saved.k, origin.get("dtype", "float16"), done.get("variant", ""))
+
+    def encoder_name(self, given: str | None = None) -> str:
+        """What the encoder is asked for by. Raises ConfigError where that cannot be told and was not given."""
+        name = given or self._name()
+        if name is None:
+            raise ConfigError(
+                f"the {self.modality} tokens of this run are of {self.fingerprint.encoder}, which does not say where "
+                f"its model lies: name it with --encoder {self.modality}=hf:ID or hf:FOLDER"
+            )
+        return name
+
+    def _name(self) -> str | None:
+        name, weights = self.fingerprint.encoder, self.fingerprint.weights
+        prefix, _, model = name.partition(".")
+        if name in ENCODERS or prefix not in OPEN_FAMILIES:
+            return name
+        if prefix == "timm":
+            return f"timm:{model}"
+        title = weights.removeprefix(f"{PRETRAINED}:")
+        return f"{prefix}:{title}" if title != weights and "/" in title else None
+
+    def weights_choice(self, given: str | None = None) -> str:
+        """Which weights the encoder is built with. Raises ConfigError for a file that was not given."""
+        kind, _, name = self.fingerprint.weights.partition(":")
+        if given is not None:
+            return given
+        if kind == "file":
+            raise ConfigError(
+                f"{self.fingerprint.encoder} had the weights of a file, {name}, for {self.modality}: say where it is "
+                f"with --weights {self.modality}=PATH"
+            )
+        return PRETRAINED if kind in (PRETRAINED, NO_WEIGHTS) else self.fingerprint.weights
+
+    def check_info(self, info: EncoderInfo) -> None:
+        """Raise FingerprintError where the encoder is known to make other tokens, before it is loaded."""
+        ours = {
+            "encoder": info.name,
+            "preprocessing": self._seen({**info.described(), **self._variant()}),
+            "k": info.cap(self.fingerprint.k),
+            "code_version": info.code_version,
+        }
+        self._compare(ours)
+
+    def build(self, name: str, weights: str, device: str) -> Encoder:
+        """The encoder, found to make the very tokens. Raises WeightsError or FingerprintError."""
+        encoder = build_encoder(name, weights).to(device)
+        made = dataclasses.asdict(encoder.fingerprint(self.fingerprint.k, self._variant()))
+        self._compare({**made, "preprocessing": self._seen(made["preprocessing"]), "weights": self.fingerprint.weights})
+        return encoder
+
+    def as_stored(self, tokens: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(B, n, D) of the encoder, all finite -> (B, T, D) as the store gives them back: averaged and rounded."""
+        if self.reduced:
+            tokens = _stored(tokens, self.fingerprint.k, "float32" if self.dtype == "float32" else "float16")
+        return _stored(tokens, self.k, self.dtype)
+
+    def _variant(self) -> dict[str, str]:
+        return {"variant": self.variant} if self.variant else {}
+
+    def _seen(self, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+        return json.loads(json.dumps(preprocessing))  # tuples become lists, as in what was saved
+
+    def _compare(self, ours: Mapping[str, Any]) -> None:
+        saved = dataclasses.asdict(self.fingerprint)
+        differing = []
+        for field, value in ours.items():
+            then, now = saved[field], value
+            if field == "preprocessing":
+                names = sorted({name for name in {*then, *now} if then.get(name) != now.get(name)})
+                differing += [f"{field}.{name}: {then.get(name)!r} then, {now.get(name)!r} now" for name in names]
+            elif then != now:
+                differing.append(f"{field}: {then!r} then, {now!r} now")
+        if not differing:
+            return
+        if any(line.startswith("weights_sha256") for line in differing):
+            remedy = (
+                f"The run was trained on tokens of the weights '{self.fingerprint.weights}': give these with --weights "
+                f"{self.modality}=PATH, random:SEED or pretrained."
+            )
+        else:
+            remedy = "Use the version of mmcache that extracted them, or extract and train again."
+        lines = "\n  ".join(differing)
+        raise FingerprintError(
+            f"{self.modality}: these tokens would be made differently from those the run was trained on.\n  {lines}\n"
+            f"{remedy}"
+        )
+
+
+def _stored(tokens: NDArray[np.floating], k: int | None, dtype: str) -> NDArray[np.floating]:
+    """As TokenWriter.store_form has them, read back."""
+    if k is not None:
+        tokens = k_average(tokens, k)[0]
+    if dtype == "int8":
+        return dequantise(*quantise(tokens), "float16")
+    with np.errstate(over="ignore"):  # an overflow becomes infinity, which the caller finds
+        return tokens.astype(dtype)
+
+
+def _augmented() -> set[str]:
+    """What fingerprints say of augmented views, whatever the media."""
+    requests = (VideoRequest(1, 1), AudioRequest(1, 1.0), ImuRequest(1), SkeletonRequest(1, 1, 1))
+    return {name for request in requests for name in augment.parameters(request)}

@@ -1,0 +1,1 @@
+"""EPIC-KITCHENS-100 and EPIC-SOUNDS, which share their media."""

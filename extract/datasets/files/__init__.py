@@ -1,0 +1,1 @@
+"""Finding and reading the files of any data set: annotations, tables, times, packed media."""

@@ -1,0 +1,1 @@
+"""Something-Something V2, and Something-Else, its boxes and splits."""

@@ -1,0 +1,108 @@
+"""One made-up segment through an encoder: what comes out, how long it takes, and whether it is what was said of it."""
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmcache.extract.encoders import build_encoder, encoder_info
+from mmcache.extract.media.oracle_reader import OracleRequest
+from mmcache.extract.media.requests import (
+    AudioRequest,
+    BoxCategory,
+    BoxesRequest,
+    ImuRequest,
+    MediaRequest,
+    SkeletonRequest,
+    VideoRequest,
+)
+from mmcache.store.errors import MmcacheError
+from mmcache.store.layout import token_bytes
+from mmcache.store.oracle import WIDTH
+
+_REPEATS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What came of one encoder.
+
+    Attributes:
+        shape: (T, D) of a segment's tokens.
+        milliseconds: of one segment, preprocessing included; the median of three.
+        bytes: of a segment's tokens in float16.
+        problem: what is wrong, None where nothing is.
+    """
+
+    encoder: str
+    shape: tuple[int, int] | None
+    dtype: str | None
+    milliseconds: float | None
+    bytes: int | None
+    problem: str | None
+
+
+def check_encoder(name: str, weights: str) -> Checked:
+    """Load an encoder and run a segment through it. Whatever is wrong becomes `problem`."""
+    try:
+        info = encoder_info(name)
+        encoder = build_encoder(name, weights).to("cuda" if torch.cuda.is_available() else "cpu")
+        media = sample_media(info.request)
+        seconds = []
+        for _ in range(_REPEATS):
+            began = time.perf_counter()
+            tokens = encoder.encode(encoder.preprocess(media)[None])
+            seconds.append(time.perf_counter() - began)
+    except MmcacheError as error:
+        return Checked(name, None, None, None, None, str(error))
+    except Exception as error:  # a library's own surprise is what this command is there to find
+        return Checked(name, None, None, None, None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    shape = (tokens.shape[1], tokens.shape[2])
+    return Checked(
+        encoder=name,
+        shape=shape,
+        dtype=str(tokens.dtype),
+        milliseconds=round(1000 * float(np.median(seconds)), 1),
+        bytes=token_bytes(*shape, "float16"),
+        problem=_problem(tokens, (info.tokens, info.width)),
+    )
+
+
+def _problem(tokens: NDArray[np.float32], said: tuple[int, int]) -> str | None:
+    if tokens.shape[1:] != said:
+        return f"{tokens.shape[1]} x {tokens.shape[2]} tokens came out; {said[0]} x {said[1]} were announced"
+    if not np.isfinite(tokens).all():
+        return "NaN or infinity among the tokens"
+    if np.abs(tokens).max() > np.finfo(np.float16).max:
+        return "tokens are too large for float16; cache them as float32 with --dtype float32"
+    return None
+
+
+def sample_media(request: MediaRequest, seed: int = 0) -> NDArray[Any]:
+    """Seeded noise in the form that the readers of media give for `request`; see media.requests.Reading."""
+    rng = np.random.default_rng(seed)
+    if isinstance(request, VideoRequest):
+        size = (request.frames, request.short_side, request.short_side * 4 // 3, 3)
+        return rng.integers(0, 256, size, dtype=np.uint8)
+    if isinstance(request, AudioRequest):
+        return rng.normal(0, 0.1, int(request.rate * min(2.0, request.max_seconds))).astype(np.float32)
+    if isinstance(request, ImuRequest):
+        return rng.normal(0, 3, (request.points, 6)).astype(np.float32)
+    if isinstance(request, SkeletonRequest):
+        return rng.normal(0, 1, (request.frames, request.bodies, request.joints, 3)).astype(np.float32)
+    if isinstance(request, BoxesRequest):
+        return _boxes(request, rng)
+    if isinstance(request, OracleRequest):
+        return rng.normal(0, 1, (request.tokens, WIDTH)).astype(np.float32)
+    raise TypeError(f"no sample of {type(request).__name__}")
+
+
+def _boxes(request: BoxesRequest, rng: np.random.Generator) -> NDArray[np.float32]:
+    corners = np.sort(rng.uniform(0, 1, (request.frames, request.boxes, 2, 2)), axis=2)
+    boxes = corners.reshape(request.frames, request.boxes, 4)  # x1, y1, x2, y2
+    categories = rng.choice([0, *map(int, BoxCategory)], (request.frames, request.boxes, 1))
+    scores = rng.uniform(request.min_score, 1, (request.frames, request.boxes, 1))
+    return np.where(categories > 0, np.concatenate([boxes, categories, scores], axis=2), 0).astype(np.float32)

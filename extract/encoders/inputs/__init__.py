@@ -1,0 +1,1 @@
+"""What is done to media before a network sees them: augmentation, images, spectrograms."""

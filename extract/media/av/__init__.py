@@ -1,0 +1,1 @@
+"""Video and audio by timestamp: media files that FFmpeg decodes, and waveforms in HDF5."""

@@ -1,0 +1,1 @@
+"""Boxes of hands and objects from detections and annotations."""

@@ -1,0 +1,1 @@
+"""Accelerometer and gyroscope from tables of numbers."""

@@ -1,0 +1,1 @@
+"""Poses from the skeleton files of NTU RGB+D, Northwestern-UCLA and UWA3D."""

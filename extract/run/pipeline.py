@@ -1,0 +1,270 @@
+"""Run a plan: Ray workers take shards until none is left. Killed at any moment, the same command goes on."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from mmcache.extract import views
+from mmcache.extract.encoders import NO_WEIGHTS, PRETRAINED, RANDOM, entry_of
+from mmcache.extract.encoders.inputs import augment
+from mmcache.extract.planning.plan import ModalityPlan, Plan
+from mmcache.extract.run.cluster import places
+from mmcache.extract.run.dispatch import Dispatch, NoProgress, Progress
+from mmcache.extract.run.worker import PATIENCE_S, Job, ShardTask
+from mmcache.extract.run.worker_pool import Crew
+from mmcache.store.atomic import remove_leftovers
+from mmcache.store.create import create_store, replace_empty_store
+from mmcache.store.errors import TooManyFailures
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.interrupts import Interrupted
+from mmcache.store.layout import Presence
+from mmcache.store.lock import writer_lock
+from mmcache.store.ray_link import connected
+from mmcache.store.reports import finish_reports
+from mmcache.store.writer import TokenWriter, add_tokens
+
+_MEASURED_FROM = 20  # windows of a modality, from which on its time is measured beforehand
+
+__all__ = ["ExtractSummary", "NoProgress", "Progress", "check_failures", "run_extract", "warnings_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractSummary:
+    """What a finished extract leaves behind, over the selected segments.
+
+    Attributes:
+        counts: modality -> presence name -> segments.
+        changed: modality -> segments whose media are not the files any more that they were settled from, and which
+            were left as they are.
+        failures, notes: lines of failures.jsonl and notes.jsonl that concern them.
+    """
+
+    store: str
+    settled: int
+    seconds: float
+    counts: dict[str, dict[str, int]]
+    changed: dict[str, int]
+    failures: list[dict[str, Any]]
+    notes: list[dict[str, Any]]
+    problems: list[str]
+    failed_share: float
+
+
+def warnings_of(plan: Plan) -> list[str]:
+    """What a user should know about the weights before the start."""
+    out = []
+    for part in plan.modalities:
+        name, published = part.encoder, entry_of(part.encoder).published
+        if published == NO_WEIGHTS:
+            continue
+        if plan.config.weights == PRETRAINED and published is None:
+            out.append(f"{name} has no published weights: seeded random weights are used for {part.modality}")
+        elif plan.config.weights.partition(":")[0] == RANDOM:
+            out.append(f"{name} runs with seeded random weights: good for trying things out, not for results")
+    return out
+
+
+def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:
+    """Encode what the plan says is to do, and bring the store's reports up to date.
+
+    Raises:
+        WeightsError: an encoder's weights cannot be had.
+        FingerprintError: the store holds tokens made differently.
+        StoreError: another process writes the store.
+        ConfigError: the cluster cannot be reached, or its nodes do not see the store.
+        Interrupted: Ctrl-C or SIGTERM; the store is sound and has what was done until then.
+    """
+    began = time.perf_counter()
+    with writer_lock(plan.root):
+        whole = True
+        if (
+            plan.replaces
+            or not plan.root.exists()
+            or not (plan.nothing_to_do and all(_surely_same(plan, p) for p in plan.modalities))
+        ):
+            with connected(plan.config.address) as ray:
+                whole = _encode(ray, plan, progress)
+        remove_leftovers(plan.root)  # of killed runs, and of workers that died in this one
+        finish_reports(plan.root)
+    summary = _summarise(plan, time.perf_counter() - began)
+    if not whole:
+        counts = ", ".join(f"{modality} {count['to_do']}" for modality, count in summary.counts.items())
+        raise Interrupted(
+            f"stopped after {summary.seconds:.0f} s. {summary.store} is sound and keeps what was done; still to do: "
+            f"{counts} segments. The same command goes on from there."
+        )
+    return summary
+
+
+def _encode(ray: Any, plan: Plan, progress: Progress) -> bool:
+    """All of the work; whether it was done to the end."""
+    room = places(ray, plan.config.workers)
+    if plan.replaces:
+        replace_empty_store(plan.root, plan.segments, plan.meta)
+    elif not plan.root.exists():
+        create_store(plan.root, plan.segments, plan.meta)
+    crew = Crew(ray, room, plan.root, _some_media(plan))
+    try:
+        crew.gather()
+        tasks = _prepare(plan, crew)
+        dispatch = Dispatch(ray, crew, [task for part in tasks.values() for task in part], progress)
+        progress.expect(_expected_seconds(crew, tasks, len(room)))
+        progress.start({part.modality: len(part.to_do) for part in plan.modalities})
+        try:
+            return dispatch.run()
+        finally:
+            progress.stop()
+    finally:
+        crew.close()
+
+
+def _some_media(plan: Plan) -> list[Path]:
+    """One file or folder of every modality, for workers on other machines to find."""
+    found = []
+    for part in plan.modalities:
+        paths = (path for source in part.sources.values() for path in source.paths if path.exists())
+        found += [path for path in [next(paths, None)] if path is not None]
+    return found
+
+
+def check_failures(summary: ExtractSummary, allowed: float) -> None:
+    """Raise TooManyFailures when more than `allowed` of the segments with media failed."""
+    if summary.failed_share > allowed:
+        raise TooManyFailures(
+            f"{summary.failed_share:.1%} of the segments failed, more than --max-failures allows ({allowed:.1%}). "
+            f"What could be used is cached; the reasons are in {summary.store}/failures.jsonl. "
+            "Put the files right, then run the same command with --retry-failed."
+        )
+
+
+def _surely_same(plan: Plan, part: ModalityPlan) -> bool:
+    """Whether the array is known to be made this way without loading any weights."""
+    array = TokenWriter(plan.root, part.modality, part.info.name)
+    if array.dtype != plan.config.dtype or array.shape[1] != plan.config.views:
+        return False
+    saved = array.fingerprint
+    kind, _, rest = saved.weights.partition(":")
+    wanted = plan.config.weights
+    published = entry_of(part.encoder).published
+    if wanted == PRETRAINED and published is None:
+        wanted = RANDOM
+    same_weights = (
+        published == NO_WEIGHTS
+        or kind == PRETRAINED == wanted
+        or (wanted.partition(":")[0] == RANDOM == kind and (wanted.partition(":")[2] or "0") == rest)
+    )
+    if same_weights:
+        info = part.info
+        made = {**info.described(), **_more(plan, part)}
+        ours = Fingerprint(
+            info.name, saved.weights, saved.weights_sha256, made, info.cap(plan.config.k), info.code_version
+        )
+        ours.check_same(saved, plan.root / "tokens" / part.modality / info.name)
+    return same_weights
+
+
+def _prepare(plan: Plan, crew: Crew) -> dict[str, list[ShardTask]]:
+    """Have every encoder loaded once, make or check the arrays, and deal the rows to shards: modality -> tasks."""
+    config = plan.config
+    tasks: dict[str, list[ShardTask]] = {}
+    for i, part in enumerate(plan.modalities):
+        fingerprint: Fingerprint = crew.ask(
+            i, "prepare", part.encoder, config.weights_choice(), config.k, _more(plan, part)
+        )
+        writer = add_tokens(
+            plan.root,
+            part.modality,
+            fingerprint,
+            part.tokens,
+            part.info.width,
+            views=config.views,
+            dtype=config.dtype,
+            shard_bytes=int(config.shard_mb * 2**20),
+        )
+        tasks[part.modality] = _shard_tasks(plan, part, writer)
+    return tasks
+
+
+def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[ShardTask]:
+    """What is to do, shard by shard, in whole windows."""
+    config, tasks = plan.config, []
+    to_do = set(part.to_do.tolist())
+    columns = [plan.segments[name].tolist() for name in ("id", "video", "start_s", "stop_s")]
+
+    def job(row: int) -> Job:
+        segment, video, start_s, stop_s = (values[row] for values in columns)
+        return Job(row, segment, start_s, stop_s, part.sources.get(video), settled=row not in to_do)
+
+    for shard in writer.grid.shards_of(part.to_do).tolist():
+        rows = writer.grid.rows(shard)
+        starts = range(rows.start, rows.stop, config.batch_size)
+        windows = [range(start, min(start + config.batch_size, rows.stop)) for start in starts]
+        wanted = [window for window in windows if not to_do.isdisjoint(window)]
+        tasks.append(
+            ShardTask(
+                root=plan.root,
+                modality=part.modality,
+                encoder=part.encoder,
+                weights=config.weights_choice(),
+                k=config.k,
+                shard=shard,
+                windows=tuple(tuple(job(row) for row in window) for window in wanted),
+                views=config.views,
+                mirrors=plan.dataset.mirrors,
+                more=_more(plan, part),
+                patience_s=PATIENCE_S,
+            )
+        )
+    return tasks
+
+
+def _more(plan: Plan, part: ModalityPlan) -> dict[str, Any]:
+    """What fingerprints say besides the encoder's own preprocessing."""
+    variants = {source.variant for source in part.sources.values()} - {""}
+    said: dict[str, Any] = {"variant": "+".join(sorted(variants))} if variants else {}
+    if plan.config.views > 1:
+        said |= augment.parameters(part.info.request)
+    return {**views.described(plan.config.views, plan.dataset.mirrors), **said}
+
+
+def _expected_seconds(crew: Crew, tasks: dict[str, list[ShardTask]], workers: int) -> dict[str, float]:
+    """Modality -> how long it will take; a modality of few windows is not worth the measuring.
+
+    Nothing is said of a modality over whose first window a worker died or hung: what is to blame, its shard will show.
+    """
+    out = {}
+    for i, (modality, part) in enumerate(tasks.items()):
+        if sum(len(task.windows) for task in part) >= _MEASURED_FROM:
+            each = crew.measure(i, part[0])
+            if each is not None:
+                out[modality] = each * sum(task.to_settle for task in part) / workers
+    return out
+
+
+def _summarise(plan: Plan, seconds: float) -> ExtractSummary:
+    store = FeatureStore.open(plan.root)
+    chosen = set(plan.segments["id"].iloc[plan.selected])
+    ours = {(part.modality, part.info.name) for part in plan.modalities}
+    counts: dict[str, dict[str, int]] = {}
+    for part in plan.modalities:
+        status = store.present[f"{part.modality}/{part.info.name}"][plan.selected]
+        counts[part.modality] = {p.name.lower(): int((status == p).sum()) for p in Presence}
+    failed = sum(count["failed"] for count in counts.values())
+    with_media = failed + sum(count["cached"] for count in counts.values())
+
+    def concerning(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [line for line in lines if line["id"] in chosen and (line["modality"], line["encoder"]) in ours]
+
+    return ExtractSummary(
+        store=str(plan.config.store_path()),
+        settled=sum(len(part.to_do) for part in plan.modalities),
+        seconds=seconds,
+        counts=counts,
+        changed={part.modality: 0 if plan.config.refresh else len(part.changed) for part in plan.modalities},
+        failures=concerning(store.failures),
+        notes=concerning(store.notes),
+        problems=plan.dataset.problems,
+        failed_share=failed / with_media if with_media else 0.0,
+    )

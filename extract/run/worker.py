@@ -1,0 +1,277 @@
+"""One extract worker: decodes on threads, encodes on its device, and writes whole shards.
+
+A plain class; the pipeline makes Ray actors of it. Decoding of the next segments overlaps with the encoding of
+the present ones.
+"""
+
+import dataclasses
+import faulthandler
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmcache.extract.datasets.dataset import Source
+from mmcache.extract.encoder_check import sample_media
+from mmcache.extract.encoders import build_encoder
+from mmcache.extract.encoders.encoder import Encoder
+from mmcache.extract.media import MediaError, NoMedia, read_media
+from mmcache.extract.planning.media_stamps import Seen, seen
+from mmcache.extract.views import part_of_view, view_of
+from mmcache.store.errors import StoreError, UnstorableTokens
+from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.layout import Presence
+from mmcache.store.shard_commit import ShardCommit
+from mmcache.store.writer import TokenWriter
+
+PATIENCE_S = 300.0
+_SEEN_S = 5.0  # a network disk may show a new file this late
+_MOST_MB = 3300.0  # of a larger file, a segment is a part
+_AHEAD = 2  # batches being decoded beyond the one being encoded
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One segment to settle; no source means it is missing.
+
+    `settled` ones are cached already: they are encoded along with their window and not written. `failed` is the reason
+    of those that are known to kill or hang whoever reads them: they are not read again.
+    """
+
+    row: int
+    segment: str
+    start_s: float
+    stop_s: float
+    source: Source | None
+    settled: bool = False
+    failed: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """One shard of one token array: the unit of work."""
+
+    root: Path
+    modality: str
+    encoder: str
+    weights: str
+    k: int | None
+    shard: int
+    # Whole windows, rows ascending: what is encoded together shows in the last bits of tokens, so a window's rows are a
+    # matter of the shard and never of what a run finds to do.
+    windows: tuple[tuple[Job, ...], ...]
+    views: int = 1
+    mirrors: bool = False  # whether augmented views may be mirrored
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)  # done to the media besides, for the fingerprint
+    patience_s: float = (
+        PATIENCE_S  # how long the reading of one view may take, and a second more for each MB of its files
+    )
+
+    @property
+    def to_settle(self) -> int:
+        return sum(not job.settled for window in self.windows for job in window)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of one job: media (V, ...) ready to encode, or the reason there are none."""
+
+    job: Job
+    status: Presence
+    media: torch.Tensor | None = None
+    note: str | None = None
+    seen: Seen | None = None  # the files it was read from
+
+
+class ExtractWorker:
+    """Runs shard tasks, one after another; keeps the last encoder loaded.
+
+    Args:
+        threads: CPU threads for decoding, and for the network when there is no GPU.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        torch.set_num_threads(threads)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._loaded: tuple[tuple[str, str], Encoder] | None = None
+        self._done = 0  # segments of the running task, for the progress bar
+        self._seen: dict[Source, Seen | None] = {}  # of the running task: many segments are of one file
+        self._reads: dict[int, float] = {}  # row being read -> when it is overdue, on the monotonic clock
+        self._stopping = False
+
+    def unseen(self, probe: Path, token: str, media: list[Path]) -> list[str]:
+        """Which of the store and the media this process does not see; network disks are given a moment."""
+        until = time.monotonic() + _SEEN_S
+        while True:
+            seen = probe.is_file() and probe.read_text() == token
+            lacking = [
+                *([] if seen else [str(probe.parent.parent)]),
+                *(str(path) for path in media if not path.exists()),
+            ]
+            if not lacking or time.monotonic() > until:
+                return lacking
+            time.sleep(0.2)
+
+    def prepare(self, encoder: str, weights: str, k: int | None, more: dict[str, Any] | None = None) -> Fingerprint:
+        """Load an encoder and say what its tokens will be.
+
+        Args:
+            more: what else was done to the media, for the fingerprint.
+
+        Raises:
+            WeightsError: its weights cannot be had.
+        """
+        return self._encoder(encoder, weights).fingerprint(k, more)
+
+    def leave_trace(self, path: Path) -> None:
+        """Have the interpreter write to `path` what ended this process, should it crash."""
+        self._trace = open(path, "wb")  # noqa: SIM115 - open as long as the process lives
+        faulthandler.enable(self._trace, all_threads=False)
+
+    def measure(self, task: ShardTask) -> float:
+        """Seconds a segment takes, as found on the first window of `task`; nothing is written."""
+        encoder = self._encoder(task.encoder, task.weights)
+        began = time.perf_counter()
+        first = dataclasses.replace(task, windows=task.windows[:1])
+        count = sum(len(window) for window in first.windows)
+        for window in self._windows(first, encoder):
+            self._encode(encoder, window)
+        return (time.perf_counter() - began) / max(1, count)
+
+    def control(self, task: ShardTask) -> None:
+        """Load the encoder of `task` and encode noise with it: who survives this is not killed by the encoder."""
+        encoder = self._encoder(task.encoder, task.weights)
+        encoder.encode(encoder.preprocess(sample_media(encoder.info.request))[None])
+
+    def progress(self) -> tuple[int, list[int]]:
+        """Segments done of the task that is running, and rows whose reading takes longer than it has patience for."""
+        now = time.monotonic()
+        return self._done, [row for row, until in list(self._reads.items()) if now > until]
+
+    def stop(self) -> None:
+        """Have the running task end after the window it is at, keeping what is done."""
+        self._stopping = True
+
+    def process_id(self) -> int:
+        return os.getpid()
+
+    def run(self, task: ShardTask) -> int:
+        """Encode and commit one shard, or what is done of it when told to stop; how many segments were settled."""
+        self._done = 0
+        encoder = self._encoder(task.encoder, task.weights)
+        writer = TokenWriter(task.root, task.modality, encoder.info.name)
+        encoder.fingerprint(task.k, task.more).check_same(writer.fingerprint, writer.path)
+        commit = writer.shard(task.shard)
+        try:
+            for window in self._windows(task, encoder):
+                self._settle(commit, window, self._encode(encoder, window))
+                self._done += sum(not outcome.job.settled for outcome in window)
+                if self._stopping:
+                    break
+            commit.commit()
+        except BaseException:
+            commit.abort()
+            raise
+        return self._done
+
+    def _encoder(self, name: str, weights: str) -> Encoder:
+        if self._loaded is None or self._loaded[0] != (name, weights):
+            self._loaded = None  # free the last one first
+            self._loaded = (name, weights), build_encoder(name, weights).to(self._device)
+        return self._loaded[1]
+
+    def _windows(self, task: ShardTask, encoder: Encoder) -> Iterator[list[Outcome]]:
+        """The outcomes of one window after another, while the next ones are being decoded."""
+        self._seen.clear()
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="mmcache-decode") as pool:
+            pending: deque[list[Future[Outcome]]] = deque()
+            windows = iter(task.windows)
+            try:
+                while True:
+                    while len(pending) <= _AHEAD and (window := next(windows, None)) is not None:
+                        pending.append([pool.submit(self._load, job, encoder, task) for job in window])
+                    if not pending:
+                        return
+                    yield [future.result() for future in pending.popleft()]
+            finally:
+                for futures in pending:
+                    for future in futures:
+                        future.cancel()
+
+    def _load(self, job: Job, encoder: Encoder, task: ShardTask) -> Outcome:
+        """Read and preprocess one segment, and say what files it was read from as they were before."""
+        if job.source is None:
+            return Outcome(job, Presence.MISSING)
+        if job.source not in self._seen:
+            self._seen[job.source] = seen(job.source)
+        before = self._seen[job.source]
+        if job.failed is not None:
+            return Outcome(job, Presence.FAILED, note=job.failed, seen=before)
+        return dataclasses.replace(self._read(job, job.source, encoder, task), seen=before)
+
+    def _read(self, job: Job, source: Source, encoder: Encoder, task: ShardTask) -> Outcome:
+        """Whatever is wrong with a segment's media becomes its reason, never an exception."""
+        try:
+            views, note = [], None
+            patience_s = task.patience_s + min(_MOST_MB, sum(map(_megabytes, source.paths)))
+            for view in range(task.views):
+                self._reads[job.row] = time.monotonic() + patience_s
+                request = dataclasses.replace(encoder.info.request, part=part_of_view(job.segment, view))
+                reading = read_media(source.of_segment(job.segment), job.start_s, job.stop_s, request)
+                drawn = view_of(job.segment, view, task.mirrors)
+                views.append(encoder.preprocess(reading.array, drawn, task.modality))
+                note = note or reading.note
+            return Outcome(job, Presence.CACHED, torch.stack(views), note)
+        except NoMedia as reason:
+            return Outcome(job, Presence.MISSING, note=str(reason))
+        except (MediaError, StoreError) as reason:
+            return Outcome(job, Presence.FAILED, note=str(reason))
+        except Exception as error:  # a decoder's own surprise: one segment's loss, with its name
+            return Outcome(job, Presence.FAILED, note=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        finally:
+            self._reads.pop(job.row, None)
+
+    def _encode(self, encoder: Encoder, window: list[Outcome]) -> NDArray[np.floating] | None:
+        """(b, V, n, D) tokens of the window's segments that have media, encoded one view after another."""
+        ready = [outcome.media for outcome in window if outcome.media is not None]
+        if not ready:
+            return None
+        media = torch.stack(ready)  # (b, V, ...)
+        return np.stack([encoder.encode(media[:, view]) for view in range(media.shape[1])], axis=1)
+
+    def _settle(self, commit: ShardCommit, window: list[Outcome], tokens: NDArray[np.floating] | None) -> None:
+        encoded = iter(tokens if tokens is not None else ())
+        for outcome in window:
+            job = outcome.job
+            values = next(encoded) if outcome.media is not None else None
+            if job.settled:
+                continue
+            if values is not None:
+                try:
+                    commit.put(job.row, values)
+                except UnstorableTokens as reason:
+                    outcome.status, outcome.note = Presence.FAILED, f"the encoder gave {reason}"
+            if outcome.status == Presence.FAILED:
+                commit.failed(job.row)
+            elif outcome.status == Presence.MISSING:
+                commit.missing(job.row)
+            if outcome.note is not None:
+                commit.report(job.segment, outcome.status, outcome.note)
+            if outcome.seen is not None:
+                commit.source(job.segment, outcome.status, outcome.seen.bytes, outcome.seen.mtime_ns)
+
+
+def _megabytes(path: Path) -> float:
+    """The size of a file, which says how long it may take to read; 0 where there is none."""
+    try:
+        return os.stat(path).st_size / 1e6
+    except OSError:
+        return 0.0
