@@ -79,37 +79,29 @@ def run_extract_command(
     from mmcache.extract.run.pipeline import check_failures, run_extract, warnings_of
 
     plan = make_plan(config, found.recommended)
+    warnings = []
     if path is not None:
         say(f"settings from {path}")
     if found.ignored:
-        warn(
+        warnings.append(
             f"{path} lies in the data, and what it says of {', '.join(found.ignored)} is ignored: such a file sets "
             f"{', '.join(ALLOWED)} and encoders of `mmcache list encoders`. --config {path} takes all of it."
         )
     if found.not_recommended:
-        warn(ignored_note(str(path), found.not_recommended))
+        warnings.append(ignored_note(str(path), found.not_recommended))
     _show_plan(plan)
-    _show_changed(plan)
-    for message in warnings_of(plan):
+    warnings += [*_absent(plan), *_show_changed(plan), *warnings_of(plan)]
+    for message in warnings:
         warn(message)
+    understood = {"understood": list(plan.dataset.notes), "warnings": warnings}
     if dry_run:
         if as_json:
-            print_json(
-                {
-                    part.modality: {
-                        "segments": len(part.to_do),
-                        "bytes": part.bytes_to_write,
-                        "changed": len(part.changed),
-                        "gone": len(part.gone),
-                    }
-                    for part in plan.modalities
-                }
-            )
+            print_json({"modalities": _to_do(plan), "problems": plan.dataset.problems, **understood})
         say("dry run: nothing was written")
         return
     summary = run_extract(plan, _Progress())
     if as_json:
-        print_json(vars(summary))
+        print_json({**vars(summary), **understood})
     else:
         _show_summary(summary)
     check_failures(summary, config.max_failures)
@@ -167,7 +159,7 @@ class _Progress:
 
 def _show_plan(plan: "Plan") -> None:
     """How a table was understood, and coverage by split and modality, before anything starts."""
-    from mmcache.cli.console import err, say, size, table, warn
+    from mmcache.cli.console import err, say, size, table
     from mmcache.store.layout import Presence
 
     for note in plan.dataset.notes:
@@ -193,24 +185,47 @@ def _show_plan(plan: "Plan") -> None:
                 f"{part.modality}: {part.info.name}, {len(part.to_encode)} segments to encode, "
                 f"{part.tokens} x {part.info.width} tokens each, {size(part.bytes_to_write)} to write"
             )
-        to_fail = int(absent[part.modality][part.to_do].sum())
-        if to_fail:
-            reason = next(iter(part.absent.values()))
-            warn(
-                f"{part.modality}: files of {to_fail} segment{'s' * (to_fail != 1)} are not there and will be failures, as {reason}"
-            )
     for problem in plan.dataset.problems[:5]:
         say(f"left out: {problem}")
     if len(plan.dataset.problems) > 5:
         say(f"... and {len(plan.dataset.problems) - 5} more of that kind; --json lists them all")
 
 
-def _show_changed(plan: "Plan") -> None:
-    """Media that were replaced or removed since they were cached; and a store that is made anew."""
-    from mmcache.cli.console import say, warn
+def _to_do(plan: "Plan") -> dict[str, dict[str, int]]:
+    """What a dry run says as JSON of every modality."""
+    return {
+        part.modality: {
+            "segments": len(part.to_do),
+            "bytes": part.bytes_to_write,
+            "changed": len(part.changed),
+            "gone": len(part.gone),
+        }
+        for part in plan.modalities
+    }
 
+
+def _absent(plan: "Plan") -> list[str]:
+    """Warnings of files that a table names and that are not there."""
+    warnings = []
+    for part in plan.modalities:
+        count = int(plan.segments["video"].iloc[part.to_do].isin(list(part.absent)).sum())
+        if count:
+            reason = next(iter(part.absent.values()))
+            files = f"files of {count} segment{'s' * (count != 1)}"
+            warnings.append(f"{part.modality}: {files} are not there and will be failures, as {reason}")
+    return warnings
+
+
+def _show_changed(plan: "Plan") -> list[str]:
+    """Warnings of media that were replaced since they were cached, and of a store that is made anew.
+
+    Media that are gone, and those that are done again, are said.
+    """
+    from mmcache.cli.console import say
+
+    warnings = []
     if plan.replaces:
-        warn(
+        warnings.append(
             f"{plan.config.store_path()} was made from other annotations and holds no tokens: it is replaced. "
             "A first try may have left it."
         )
@@ -227,8 +242,9 @@ def _show_changed(plan: "Plan") -> None:
             if len(rows):
                 names = ", ".join(ids.iloc[rows[:3]])
                 more = ", ..." if len(rows) > 3 else ""
-                tell = say if plan.config.refresh or rows is part.gone else warn
+                tell = say if plan.config.refresh or rows is part.gone else warnings.append
                 tell(f"{part.modality}: {len(rows)} segments {what}: {names}{more}; {then}")
+    return warnings
 
 
 def _show_summary(summary: "ExtractSummary") -> None:
@@ -247,4 +263,4 @@ def _show_summary(summary: "ExtractSummary") -> None:
     out.print(table("", ["modality", "cached", "missing", "failed", "to do"], rows))
     for title, lines in (("Failed", summary.failures), ("Noted", summary.notes)):
         for group in group_lines(lines):
-            out.print(f"{title}: {group}", markup=False)
+            out.print(f"{title}: {group}")

@@ -1,5 +1,6 @@
 """mmcache fuse: train one strategy on a store."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -156,4 +157,4 @@ def _show(strategy: str, trained: "TrainedRun") -> None:
     }
     out.print(f"Top-1 accuracy on '{result['split']}', {result['n']} segments with every sensor:")
     out.print(accuracies({**runs, strategy: result}))
-    out.print(f"Run: {trained.path}   Again, as JSON: mmcache evaluate {trained.path} --json")
+    out.print(f"Run: {trained.path}   Again, as JSON: mmcache evaluate {shlex.quote(str(trained.path))} --json")

@@ -52,7 +52,7 @@ app.add_typer(store.app, name="store", rich_help_panel="The cache")
 app.command("list", rich_help_panel="The cache", epilog=listing.EXAMPLE)(listing.list_names)
 
 
-_LONGEST = 500  # characters of an error that nobody foresaw
+_LONGEST = 500  # characters that are shown of an error of a kind that no command handles
 _TYPER_INTERRUPTED = 130  # what Typer makes of KeyboardInterrupt
 _GOES_ON = "What was finished is kept; the same command goes on from there."
 

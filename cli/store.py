@@ -41,7 +41,7 @@ def _show_info(path: str, store: "FeatureStore") -> None:
 
     described = describe(store)
     total = f", {size(described['bytes'])}" if described["bytes"] is not None else ""
-    out.print(f"{path}: {described['dataset']}, {described['segments']} segments{total}", markup=False)
+    out.print(f"{path}: {described['dataset']}, {described['segments']} segments{total}")
     tasks = ", ".join(f"{task} ({count} classes)" for task, count in described["tasks"].items())
     split = described["eval_split"]
     reported = (
@@ -49,7 +49,7 @@ def _show_info(path: str, store: "FeatureStore") -> None:
         if split
         else "`mmcache fuse` needs --eval-split: no split is named for results"
     )
-    out.print(f"tasks: {tasks or 'none'}; {reported}", markup=False)
+    out.print(f"tasks: {tasks or 'none'}; {reported}")
     rows = []
     for a in described["arrays"]:
         shape = f"{a['views']} x {a['tokens']} x {a['width']}"
@@ -58,13 +58,13 @@ def _show_info(path: str, store: "FeatureStore") -> None:
     for a in described["arrays"]:
         if a["rounding_error"] is not None:
             mean, worst = (100 * a["rounding_error"][key] for key in ("mean", "worst"))
-            out.print(f"{a['name']}: int8 changes a segment by {mean:.2f} % (worst {worst:.2f} %)", markup=False)
+            out.print(f"{a['name']}: int8 changes a segment by {mean:.2f} % (worst {worst:.2f} %)")
     rows = [
         [a["name"], split, *counts.values()] for a in described["arrays"] for split, counts in a["coverage"].items()
     ]
     out.print(table("", ["tokens", "split", "cached", "missing", "failed", "to do"], rows, text_columns=2))
     for group in group_lines(store.failures):
-        out.print(f"failed: {group}", markup=False)
+        out.print(f"failed: {group}")
 
 
 @app.command(epilog="Example: mmcache store verify cache/epic.zarr --repair")
@@ -98,7 +98,7 @@ def verify(
         if result:
             _show_repair(path, result)
         elif not findings:
-            out.print(f"{path}: sound", markup=False)
+            out.print(f"{path}: sound")
     if left:
         raise typer.Exit(1)
 
@@ -108,9 +108,9 @@ def _show_findings(path: Path, findings: "list[Finding]") -> None:
     from mmcache.store.failure_groups import group_reasons
 
     for group in group_reasons((finding.where, finding.problem, finding.segments) for finding in findings):
-        out.print(str(group), markup=False)
+        out.print(str(group))
     if findings:
-        out.print(f"{path}: {len(findings)} problems", markup=False)
+        out.print(f"{path}: {len(findings)} problems")
 
 
 def _show_repair(path: Path, result: "Repair") -> None:
@@ -118,13 +118,13 @@ def _show_repair(path: Path, result: "Repair") -> None:
     from mmcache.store.failure_groups import group_reasons
 
     if not result.found:
-        out.print(f"{path}: sound, nothing to repair", markup=False)
+        out.print(f"{path}: sound, nothing to repair")
     for name, count in result.to_do.items():
-        out.print(f"{name}: {count} segments to be done again by what made them, e.g. `mmcache extract`", markup=False)
+        out.print(f"{name}: {count} segments to be done again by what made them, e.g. `mmcache extract`")
     if result.found and not result.left:
-        out.print(f"{path}: repaired", markup=False)
+        out.print(f"{path}: repaired")
     for group in group_reasons((finding.where, finding.problem, finding.segments) for finding in result.left):
-        out.print(f"not repaired: {group}", markup=False)
+        out.print(f"not repaired: {group}")
 
 
 @app.command(epilog="Example: mmcache store reduce cache/epic.zarr --k 100")
@@ -142,7 +142,7 @@ def reduce(
 
     with Bars() as bars:
         made = reduce_store(path, k, comma_list(tokens), int(shard_mb * 2**20), bars.segments, dtype)
-    out.print(f"{path}: {', '.join(made)}", markup=False)
+    out.print(f"{path}: {', '.join(made)}")
 
 
 @app.command(epilog="Example: mmcache store merge node1.zarr node2.zarr --store cache/epic.zarr")
@@ -160,7 +160,7 @@ def merge(
     with Bars() as bars:
         merged = merge_stores(parts, store, bars.segments)
     names = ", ".join(f"{modality}/{encoder}" for modality, encoder in merged.arrays) or "no tokens"
-    out.print(f"{store}: {len(merged)} segments, {names}", markup=False)
+    out.print(f"{store}: {len(merged)} segments, {names}")
 
 
 @app.command("import", epilog="Example: mmcache store import features.h5 --store cache/mine.zarr")
@@ -230,4 +230,4 @@ def export(
     write = export_hdf5 if target.suffix else export_npy
     with Bars() as bars:
         write(FeatureStore.open(path), target, view, bars.segments)
-    out.print(f"{path} -> {target}", markup=False)
+    out.print(f"{path} -> {target}")

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -203,7 +204,7 @@ def _show(board: "Board", folder: Path, seconds: float) -> None:
             f"{tested}, means over {'folds and ' if folds else ''}seeds:",
         )
         out.print(table("", columns, cells, gap=1))
-    out.print(f"{duration(seconds)}. Runs: {folder}/runs   More: mmcache report {folder}")
+    out.print(f"{duration(seconds)}. Runs: {folder}/runs   More: mmcache report {shlex.quote(str(folder))}")
 
 
 def _complain(board: "Board") -> None:

@@ -298,7 +298,12 @@ def check_store(config: FuseConfig, store: FeatureStore, modalities: list[str]) 
                 f"nothing there to align with {anchor}: give --set align_share=0.5, first epochs that align alone, or "
                 "--set align=0"
             )
-    problems.check_name(f"split of {store.path}", "train", store.meta.splits)
+    if "train" not in store.meta.splits:
+        counts = ", ".join(f"{split} ({count} segments)" for split, count in store.meta.splits.items())
+        problems.add(
+            f"{store.path} has no split 'train' to learn from; its splits are {counts or 'none'}. Call the segments to "
+            "learn from 'train' in the table or file that the store was made of, and make the store anew"
+        )
     try:
         reported_split(config.eval_split, store)
     except ConfigError as error:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmcache.store import layout
 from mmcache.store.atomic import fsync_folder, remove_leftovers, temporary_beside
-from mmcache.store.errors import StoreError, StoreMismatchError
+from mmcache.store.errors import NoStoreError, StoreError, StoreMismatchError
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.sealed import put_file
 from mmcache.store.segments import check_segments, read_segments, segments_from_bytes, segments_to_bytes
@@ -87,8 +87,16 @@ def replace_empty_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> 
 
 
 def check_same_segments(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
-    """Raise StoreMismatchError, saying what differs, unless the store at `root` was made of these very segments."""
-    saved_meta = layout.read_meta(root)
+    """Check that the store at `root` was made of these very segments.
+
+    Raises:
+        StoreMismatchError: it was made of others; the message says what differs.
+        StoreError: `root` is something else than a store, or a damaged one.
+    """
+    try:
+        saved_meta = layout.read_meta(root)
+    except NoStoreError as error:
+        raise StoreError(_no_store(root)) from error
     for field in ("dataset", "tasks", "splits"):
         ours, theirs = getattr(meta, field), getattr(saved_meta, field)
         if ours != theirs:
@@ -103,3 +111,17 @@ def check_same_segments(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> 
             f"{root} was made from other annotations (some segments differ). "
             "Write to another store with --store PATH, or remove this one."
         )
+
+
+def _no_store(root: Path) -> str:
+    """What lies at `root`, where a store should be made, and what to do."""
+    if not root.is_dir():
+        return f"{root} is a file. Give --store the path of a new folder, such as {root.parent / 'mine.zarr'}"
+    names = sorted(os.listdir(root))
+    if layout.SEGMENTS in names or "tokens" in names:
+        return f"{root} is a store that has lost its zarr.json: `mmcache store verify --repair {root}`"
+    what = f"holds other files, such as {names[0]}," if names else "is an empty folder,"
+    return (
+        f"{root} {what} and is no store. A store is a folder of its own that mmcache makes: "
+        f"--store {root / 'mine.zarr'} makes one inside it"
+    )

@@ -139,10 +139,13 @@ def _check_lengths(path: Path, header: list[str], body: list[list[str]], lines: 
     more = f" ({len(wrong)} such lines)" if len(wrong) > 1 else ""
     if len(row) < len(header):
         hint = "a cell or the end of the line is missing"
-    elif len(row) == len(header) + 1 and not row[-1]:
+    elif all(len(body[number]) == len(header) + 1 and not body[number][-1] for number in wrong):
         hint = "it ends in a comma; remove that, or end the header in one too"
-    elif len(wrong) == len(body) and len(row) == len(header) + 1:
-        hint = "every row does; write the table without row names, or name their column"
+    elif len(wrong) == len(body) and all(len(row) == len(header) + 1 for row in body):
+        hint = (
+            "every row has one more. If the first cells are row names, as R writes them, write the table with "
+            f"row.names = FALSE, or put a name for them in front of the header (row,{excerpt(','.join(header))[1:-1]})"
+        )
     else:
         hint = "put cells that have a comma in them into quotes"
     raise ConfigError(

@@ -29,6 +29,7 @@ from mmcache.store.hdf5_form import Contents, read_contents
 from mmcache.store.imported import Imported, named
 from mmcache.store.layout import Presence, StoreMeta
 from mmcache.store.lock import writer_lock
+from mmcache.store.recommended import recommendations
 from mmcache.store.reports import finish_reports
 from mmcache.store.segments import REQUIRED, check_segments
 from mmcache.store.source import Progress, TokenSource, check_dtype, silent, write_source
@@ -61,7 +62,7 @@ def import_hdf5(
         ids = contents.ids if contents.ids is not None else [str(row) for row in range(contents.n)]
         if contents.unread:
             notes.append(f"not read, as they are none of the members of the form: {named(contents.unread)}")
-        segments, meta = _segments(contents, ids, source)
+        segments, meta = _segments(contents, ids, source, notes)
         check_segments(segments, meta.tasks)  # before anything is written
         sources = []
         for modality in contents.features:
@@ -78,8 +79,11 @@ def import_hdf5(
     return Imported(root, arrays, [], notes)
 
 
-def _segments(contents: Contents, ids: list[str], source: Path) -> tuple[pd.DataFrame, StoreMeta]:
-    """The segments and metadata; where the file has no spans, each segment is its own one-second video."""
+def _segments(contents: Contents, ids: list[str], source: Path, notes: list[str]) -> tuple[pd.DataFrame, StoreMeta]:
+    """The segments and metadata; where the file has no spans, each segment is its own one-second video.
+
+    What is ignored of the file's recommendations goes to `notes`.
+    """
     columns = {name: values for name, values in contents.columns.items() if name not in ("id", "split")}
     labels = {task: values.astype(np.int64) for task, values in contents.labels.items()}
     defaults = {"video": ids, "start_s": 0.0, "stop_s": 1.0}
@@ -95,12 +99,12 @@ def _segments(contents: Contents, ids: list[str], source: Path) -> tuple[pd.Data
         tasks,
         splits,
         stated_or_usual(contents.said.get("eval_split"), splits),
-        recommended=_recommended(contents.said.get("recommended", "{}"), source),
+        recommended=_recommended(contents.said.get("recommended", "{}"), source, notes),
     )
     return table[[*REQUIRED, *tasks, *extras]], meta
 
 
-def _recommended(text: str, source: Path) -> dict[str, Any]:
+def _recommended(text: str, source: Path, notes: list[str]) -> dict[str, int | float]:
     """The data set's own fuse settings, which an export takes along. Raises ConfigError where they are no mapping."""
     try:
         saved = json.loads(text)
@@ -108,7 +112,7 @@ def _recommended(text: str, source: Path) -> dict[str, Any]:
             raise ValueError("it is no mapping")
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"the 'recommended' attribute of {source} is damaged: {error}") from error
-    return saved
+    return recommendations(saved, str(source), notes)
 
 
 def _fingerprint(features: h5py.Dataset) -> tuple[Fingerprint, int]:

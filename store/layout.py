@@ -224,8 +224,9 @@ def check_files(root: Path) -> None:
         check_regular_below(root)
     except NotRegularFile as error:
         raise StoreError(
-            f"{error.filename} cannot be read: {error.strerror}. The store was changed by hand: remove it, then "
-            f"`mmcache store verify --repair {root}` mends what is missing"
+            f"{error.filename} cannot be read: {error.strerror}. A store has files and folders alone: remove "
+            f"{error.filename}. If it stands in place of a file of the store, `mmcache store verify --repair {root}` "
+            "then mends what is missing"
         ) from error
 
 

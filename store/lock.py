@@ -72,7 +72,7 @@ def writer_lock(folder: Path, wait_s: float = 0.0, what: str = "") -> Iterator[N
 
 
 def holder_of(folder: Path) -> str | None:
-    """The process number of who is writing `folder`, 'unknown' where it is not known, None where nobody is."""
+    """The number of the process that is writing `folder`, 'unknown' if it left none; None if no process is."""
     try:
         descriptor = os.open(_lock_file(folder), os.O_RDONLY | os.O_NONBLOCK)
     except OSError:

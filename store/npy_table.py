@@ -12,7 +12,8 @@ from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.imported import named
 from mmcache.store.labels import read_labels
 from mmcache.store.layout import StoreMeta
-from mmcache.store.npy_form import CLASSES, SEE_FORM, TABLE
+from mmcache.store.npy_form import ABOUT, CLASSES, SEE_FORM, TABLE
+from mmcache.store.recommended import recommendations
 from mmcache.store.segments import REQUIRED, check_segments, is_task_name
 from mmcache.store.splits import canonical_splits, stated_or_usual
 from mmcache.store.text import bare, excerpt
@@ -94,16 +95,16 @@ def make_segments(
     }
     table = table.assign(**spans, video=table["video"] if "video" in table else table["id"])
     splits = {str(split): int(n) for split, n in sorted(table["split"].value_counts().items())}
+    asked = tasks is not None or "tasks" in about
+    notes = [] if asked else _label_notes(classes, len(table))
     meta = StoreMeta(
         dataset=about.get("dataset", folder.resolve().name),
         tasks=classes,
         splits=splits,
         eval_split=stated_or_usual(about.get("eval_split"), splits),
-        recommended=about.get("recommended", {}),
+        recommended=recommendations(about.get("recommended", {}), str(folder / ABOUT), notes),
     )
     table = check_segments(table[[*REQUIRED, *classes, *extras]], classes)  # before anything is written
-    asked = tasks is not None or "tasks" in about
-    notes = [] if asked else _label_notes(classes, len(table))
     measured = [column for column in measured if column in extras and not _TIME.fullmatch(column.casefold())]
     if measured and not asked:
         notes.append(f"{named(measured)}: kept as they are; numbers that are not whole are no labels")

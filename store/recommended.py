@@ -75,3 +75,11 @@ def ignored_note(where: str, ignored: list[str]) -> str:
         f"{where} recommends what data may not set, which is ignored: {shown}. Sensible values of "
         f"{', '.join(RECOMMENDABLE)} are taken; give others as flags."
     )
+
+
+def recommendations(found: Any, where: str, notes: list[str]) -> dict[str, int | float]:
+    """What of `found`, fuse options of the file `where`, may be recommended; what is ignored is named in `notes`."""
+    taken, ignored = take_recommended(found)
+    if ignored:
+        notes.append(ignored_note(where, ignored))
+    return taken

@@ -119,7 +119,8 @@ class Dataset(Protocol):
             segments, with '' for those that are not in it.
         problems: annotation rows that could not be used, each with its reason.
         notes: how a table of the user's own was understood, shown before the start.
-        lost_rows: how many rows of such a table are in `problems`; too many of them, and nothing is started.
+        lost_rows: how many rows of annotations are in `problems`, because a cell is damaged; too many of them, and
+            nothing is started.
     """
 
     name: ClassVar[str]

@@ -6,6 +6,7 @@ as long as the library allows.
 """
 
 import contextlib
+import sys
 import threading
 import time
 import urllib.error
@@ -69,7 +70,8 @@ def torchvision_weights(published: Any) -> Mapping[str, torch.Tensor]:
         why = _first_contact(server, lambda: _ask(url))
         if why is not None:
             raise OutOfReach(server, why)
-    return published.get_state_dict(progress=False, check_hash=True)
+    with contextlib.redirect_stdout(sys.stderr):  # PyTorch announces a download on stdout, where --json writes
+        return published.get_state_dict(progress=False, check_hash=True)
 
 
 def _ask(url: str) -> None:

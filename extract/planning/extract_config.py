@@ -103,7 +103,8 @@ class ExtractConfig:
                 if option.allowed and value not in option.allowed:
                     problems.add(f"--set {name}={value}: allowed are {', '.join(map(str, option.allowed))}")
                 elif not isinstance(value, kinds):
-                    problems.add(f"--set {name}={value}: expected a value such as {option.default}")
+                    expected = f"a value such as {option.default}" if option.default != "" else option.about
+                    problems.add(f"--set {name}={value}: expected {expected}")
 
     def _check_weights(self, problems: Problems) -> None:
         kind, _, seed = self.weights.partition(":")

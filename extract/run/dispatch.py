@@ -82,7 +82,7 @@ class Dispatch:
     def __init__(self, ray: Any, crew: Crew, tasks: list[ShardTask], progress: Progress) -> None:
         self._ray, self._crew, self._progress = ray, crew, progress
         blamed: set[Source] = set()
-        self._cases = deque(ShardCase(task, blamed) for task in tasks)  # those that nobody works on
+        self._cases = deque(ShardCase(task, blamed) for task in tasks)  # those that no worker has at the moment
         self._running: dict[Any, _Run] = {}
         self._settled: Counter[str] = Counter()
         self._seconds: defaultdict[str, list[float]] = defaultdict(list)  # modality -> those of finished shards

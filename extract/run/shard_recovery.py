@@ -1,12 +1,12 @@
 """What is left to do of one shard, step by step: where workers die over it, it is divided until the segment is found.
 
-A worker that dies has a cause that nobody sees: a decoder that crashed over a file, the kernel that was short of
-memory, a person with `kill -9`, a node that was lost. So its work is done again in halves, of which one passes, down to
-a single window (the segments that are encoded together). Of a window that kills, every segment is read by itself. One
-that kills twice in that way, while a made-up segment passes through the same encoder, is to blame: it becomes a failed
-segment, and its window is done without it. Whatever passes the second time is cached as if nothing had happened.
+When a worker dies, its cause of death is not known: the decoder crashed on a file, the kernel ended the worker because
+memory ran out, a person typed `kill -9`, or the node was lost. So the shard's work is done again in halves, down to a
+single window (the segments that are encoded together). If a worker dies on a single window, its segments are read one
+by one. A segment is to blame if two workers die on it alone, while a made-up segment passes through the same encoder:
+it becomes a failed segment, and its window is done without it. Work that succeeds the second time is cached as usual.
 
-Nothing here knows of Ray or of processes.
+This module does not use Ray or processes.
 """
 
 import dataclasses

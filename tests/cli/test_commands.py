@@ -16,7 +16,9 @@ def test_the_two_short_lines_work_as_typed(mmcache: Callable, epic_root: Path, m
     """extract with $MMCACHE_DATA, then fuse without --store; the second extract does nothing and says so."""
     monkeypatch.setenv("MMCACHE_DATA", str(epic_root.parent))
     plan = mmcache("extract", "--dataset", "epic", "--dry-run", "--json")
-    assert {m: v["segments"] for m, v in json.loads(plan.out).items()} == {"rgb": 52, "audio": 52, "imu": 52}
+    planned = json.loads(plan.out)
+    assert {m: v["segments"] for m, v in planned["modalities"].items()} == {"rgb": 52, "audio": 52, "imu": 52}
+    assert all(f"warning: {warning}" in plan.err for warning in planned["warnings"])
     assert "dry run: nothing was written" in plan.err
     assert not Path("cache").exists()
 
@@ -104,3 +106,17 @@ def test_lists_are_not_empty(kind: str, mmcache: Callable) -> None:
     assert names
     shown = mmcache("list", kind).out
     assert all(name in shown for name in names)
+
+
+def test_fuse_on_a_store_without_train_says_which_splits_there_are(mmcache: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "features"
+    (folder / "rgb").mkdir(parents=True)
+    rows = [f"{name},{split},{label}" for name, split, label in zip("abcd", "xxyy", "cdcd", strict=True)]
+    (folder / "segments.csv").write_text("\n".join(["id,split,label", *rows]) + "\n")
+    for name in "abcd":
+        np.save(folder / "rgb" / f"{name}.npy", np.ones((2, 3), np.float32))
+    assert mmcache("store", "import", folder, "--store", "a.zarr").code == 0
+    refused = mmcache("fuse", "--strategy", "zeros", "--store", "a.zarr", "--eval-split", "y")
+    assert refused.code == 2
+    assert "a.zarr has no split 'train' to learn from; its splits are x (2 segments), y (2 segments)" in refused.err
+    assert "Call the segments to learn from 'train' in the table or file that the store was made of" in refused.err

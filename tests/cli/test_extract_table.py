@@ -23,8 +23,12 @@ def test_how_a_table_is_understood_is_said_and_files_not_there_are_failures(
     table = tmp_path / "clips.csv"
     table.write_text("\n".join(["video,start_s,end_time,subset,activity,Take No", *rows]) + "\n")
     arguments = ["extract", "--dataset", "manifest", "--root", table, "--store", tmp_path / "s.zarr", *OPTIONS]
-    dry = mmcache(*arguments, "--dry-run")
+    dry = mmcache(*arguments, "--dry-run", "--json")
     assert dry.code == 0
+    understood, warnings = (json.loads(dry.out)[name] for name in ("understood", "warnings"))
+    assert "column 'end_time' is read as stop" in understood
+    assert all(line in dry.err for line in understood + warnings)
+    assert any("files of 1 segment are not there" in line for line in warnings)
     for line in (
         "column 'video' is read as rgb",
         "column 'start_s' is read as start",
@@ -39,6 +43,7 @@ def test_how_a_table_is_understood_is_said_and_files_not_there_are_failures(
     assert done.code == 3
     assert "33.3% of the segments failed, more than --max-failures allows (1.0%)" in done.err
     summary = json.loads(done.out)
+    assert (summary["understood"], summary["warnings"]) == (understood, warnings)
     assert summary["counts"]["rgb"] == {"cached": 2, "failed": 1, "missing": 1, "to_do": 0}
     (failure,) = summary["failures"]
     assert (failure["id"], failure["reason"]) == ("line4", f"{tmp_path}/bb.mp4 is not there")

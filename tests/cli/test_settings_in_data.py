@@ -94,3 +94,26 @@ def test_a_list_of_very_many_values_is_refused_as_quickly(mmcache: Callable) -> 
     wide = mmcache("fuse", "--strategy", "zeros", "--config", "wide.yaml")
     assert "4980 more unknown options" in wide.err
     assert len(wide.err) < 40_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("views", 65, "views 65 (at most 64)"),
+        ("k", 10**9, "k 1000000000 (at most 100000)"),
+        ("batch_size", 10**6, "batch_size 1000000 (at most 256)"),
+        ("shard_mb", 1e12, "shard_mb 1000000000000.0 (at most 4096)"),
+        ("shard_mb", 0.001, "shard_mb 0.001 (at least 1)"),
+        ("shard_mb", float("nan"), "shard_mb nan (at least 1)"),
+        ("views", "1000", "views '1000' (at most 64)"),
+    ],
+)
+def test_numbers_beyond_what_data_ask_for_are_ignored_and_named(name: str, value: object, said: str) -> None:
+    assert take_harmless({name: value}, "epic") == ({}, [said])
+
+
+def test_that_labels_are_missing_on_purpose_is_for_a_person_to_say() -> None:
+    assert take_harmless({"set": {"labels": "none", "depth": "jet"}}, "manifest") == (
+        {"set": {"depth": "jet"}},
+        ["set labels='none'"],
+    )

@@ -1,11 +1,18 @@
 """Recommendations that travel with data are a few bounded numbers; everything else is ignored, and named."""
 
+import json
+from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.hdf5_import import import_hdf5
+from mmcache.store.npy_folder import import_npy
 from mmcache.store.recommended import RECOMMENDABLE, ignored_note, take_recommended
 
 JSON = st.recursive(
@@ -54,3 +61,23 @@ def test_what_is_ignored_is_named(name: str, value: object, said: str) -> None:
     note = ignored_note("a.zarr", [said])
     assert note.startswith(f"a.zarr recommends what data may not set, which is ignored: {said}. ")
     assert "\n" not in note
+
+
+def test_an_import_keeps_what_may_be_recommended_and_names_the_rest(tmp_path: Path) -> None:
+    found = {"k": 7, "strategy": "zeros"}
+    folder = tmp_path / "features"
+    (folder / "rgb").mkdir(parents=True)
+    (folder / "segments.csv").write_text("id,split,label\na,train,x\nb,test,x\n")
+    for name in ("a", "b"):
+        np.save(folder / "rgb" / f"{name}.npy", np.ones((2, 3), np.float32))
+    (folder / "mmcache.json").write_text(json.dumps({"recommended": found}))
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["features/rgb"], file["labels/label"] = np.ones((2, 2, 3), np.float32), [0, 0]
+        file["split"] = ["train", "test"]
+        file.attrs["recommended"] = json.dumps(found)
+    for imported, where in (
+        (import_npy(folder, tmp_path / "npy.zarr"), folder / "mmcache.json"),
+        (import_hdf5(tmp_path / "f.h5", tmp_path / "h5.zarr"), tmp_path / "f.h5"),
+    ):
+        assert ignored_note(str(where), ["strategy"]) in imported.notes
+        assert FeatureStore.open(imported.root).meta.recommended == {"k": 7}

@@ -300,8 +300,9 @@ def test_no_file_of_a_store_is_waited_for(root: Path, kind: str) -> None:
             path.symlink_to("/dev/zero")
         else:
             os.mknod(path, stat.S_IFSOCK | 0o600)
+        kinds = f"{path} cannot be read: it is a {kind}, not a regular file. A store has files and folders alone: "
         for use in (FeatureStore.open, verify, repair):
-            with pytest.raises(StoreError, match=f"{re.escape(path.name)} cannot be read: it is a {kind}, not a reg"):
+            with pytest.raises(StoreError, match=re.escape(f"{kinds}remove {path}. If it stands in place of a file")):
                 use(root)
         path.unlink()
         path.write_bytes(kept)

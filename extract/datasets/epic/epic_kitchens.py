@@ -53,12 +53,12 @@ class EpicKitchens:
     options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"  # the test split's labels are not public
     notes: ClassVar[tuple[str, ...]] = ()
-    lost_rows: ClassVar[int] = 0
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:
         self.root = root
         self._media = EpicMedia(root, narrations=True)
         self.problems: list[str] = []
+        self.lost_rows = 0
         needed = [*_CLASS_FILES.values(), _SPLIT_FILES["train"]]
         folder = find_annotations(
             root, annotations, _ANNOTATION_FOLDERS, needed, "EPIC-KITCHENS-100", ANNOTATIONS_URL, DOWNLOADER_URL
@@ -106,6 +106,7 @@ class EpicKitchens:
                 labels = [_label(row, task, self.tasks[task]) if labelled else UNLABELLED for task in self.tasks]
             except ValueError as error:
                 self.problems.append(f"{where} ({row['narration_id'] or 'no id'}): {error}")
+                self.lost_rows += 1
                 continue
             extras = (row["participant_id"], row.get("narration", ""), where)
             values = (row["narration_id"], row["video_id"], *span, split, *labels, *extras)

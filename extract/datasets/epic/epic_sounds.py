@@ -49,12 +49,12 @@ class EpicSounds:
     options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"
     notes: ClassVar[tuple[str, ...]] = ()
-    lost_rows: ClassVar[int] = 0
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:
         self.root = root
         self._media = EpicMedia(root)
         self.problems: list[str] = []
+        self.lost_rows = 0
         needed = [_SPLIT_FILES["train"]]
         folder = find_annotations(root, annotations, _FOLDERS, needed, "EPIC-SOUNDS", ANNOTATIONS_URL, DOWNLOADER_URL)
         problems = Problems()
@@ -101,6 +101,7 @@ class EpicSounds:
                     raise ValueError(f"class_id {excerpt(row['class_id'])} is no number of a class")
             except ValueError as error:
                 self.problems.append(f"{_SPLIT_FILES[split]} line {line} ({row['annotation_id'] or 'no id'}): {error}")
+                self.lost_rows += 1
                 continue
             rows.append(
                 {

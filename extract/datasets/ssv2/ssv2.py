@@ -56,11 +56,11 @@ class SomethingSomethingV2:
     }
     eval_split: str = "validation"
     notes: ClassVar[tuple[str, ...]] = ()
-    lost_rows: ClassVar[int] = 0
 
     def __init__(self, root: Path, annotations: Path | None = None, boxes: str = "auto") -> None:
         self.root = root
         self.problems: list[str] = []
+        self.lost_rows = 0
         self._boxes = ElseBoxes(root, boxes, self.problems)
         folders = [annotations] if annotations is not None else [root / folder for folder in _FOLDERS]
         files = {kind: _find(folders, kind) for kind in ("labels", *_SPLITS)}
@@ -122,9 +122,11 @@ class SomethingSomethingV2:
             name = plain(str(item.get("template", ""))) if video else ""
             if whole_number(video) is None:
                 self.problems.append(f"{path.name} item {number}: it has no number of a video")
+                self.lost_rows += 1
                 continue
             if split != "test" and name not in labels:
                 self.problems.append(f"{path.name} item {number} (video {video}): {excerpt(name)} is no class")
+                self.lost_rows += 1
                 continue
             label = labels[name] if split != "test" else answers.get(video, UNLABELLED)
             rows.append({"id": video, "split": split, "action": label, "narration": str(item.get("label", ""))})

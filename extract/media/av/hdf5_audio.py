@@ -12,7 +12,7 @@ from mmcache.extract.media.limits import check_sound
 from mmcache.extract.media.requests import AudioRequest, MediaError, NoMedia, Reading, clamp
 from mmcache.store.hdf5_access import check_written, dtype_of, read_rows
 
-# What full scale is in integers of 64 bits, nobody knows: NumPy makes them of numbers of 16 bits.
+# Integers of 64 bits are refused: NumPy turns 16-bit sound into them, and then their full scale is not known.
 _DTYPES = tuple(map(np.dtype, ("float16", "float32", "float64", "int8", "int16", "int32")))
 _ALLOWED = "floats, or of signed integers of 8 to 32 bits"
 

@@ -82,8 +82,8 @@ def read_else_boxes(
             highest = max(highest, math.ceil(first + film_end_s * rate - 1e-6) - 1)
     if size is None:
         raise MediaError(
-            f"boxes of video {video} are in pixels, and nothing says how large its pictures are; "
-            "put the video or videoid2size.json where the data set is"
+            f"boxes of video {video} are in pixels, and the size of its pictures is not known: put the video, or "
+            "videoid2size.json, into the folder of the data set"
         )
     scale = np.array([size[0], size[1], size[0], size[1], 1.0, 1.0])
     none = np.zeros((0, COLUMNS))

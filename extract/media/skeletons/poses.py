@@ -43,7 +43,7 @@ def spread_poses(poses: Poses, request: SkeletonRequest, name: str) -> Poses:
     shares = low + (np.arange(request.frames) + 0.5) / request.frames * (high - low)
     taken = poses[(shares * frames).astype(int), : request.bodies]
     if not taken.any():
-        raise NoMedia(f"{name} has nobody in the {request.frames} frames that are looked at")
+        raise NoMedia(f"{name} has no body in the {request.frames} frames that are read")
     out = np.zeros((request.frames, request.bodies, request.joints, 3), np.float32)
     out[:, : min(people, request.bodies), :joints] = taken
     return out

@@ -109,7 +109,9 @@ def test_what_is_in_the_cache_is_used_without_a_network(monkeypatch: pytest.Monk
     assert not constants.is_offline_mode()
 
 
-def test_a_slow_download_takes_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_download_takes_as_long_as_it_takes_and_is_announced_on_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     state = {"w": torch.arange(5.0)}
     data, name = published_file(state)
 
@@ -133,6 +135,8 @@ def test_a_slow_download_takes_as_long_as_it_takes(monkeypatch: pytest.MonkeyPat
         found = network.torchvision_weights(of_url(f"http://127.0.0.1:{server.server_port}/{name}"))
         server.shutdown()
     assert torch.equal(found["w"], state["w"])
+    said = capsys.readouterr()
+    assert (said.out, "Downloading" in said.err) == ("", True), "--json writes to stdout"
 
 
 def published_file(state: dict[str, torch.Tensor]) -> tuple[bytes, str]:

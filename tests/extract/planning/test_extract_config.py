@@ -47,6 +47,12 @@ def test_each_modality_has_an_encoder_unless_another_is_named() -> None:
         ({"encoder": {"rgb": "swin3dt"}}, "unknown encoder 'swin3dt'. Did you mean 'swin3d_t'?"),
         ({"encoder": {"imu": "ast_b"}}, "for imu there are: imu_transformer, imu_demo"),
         ({"dtype": "float64"}, "--dtype float64: allowed are float16, float32"),
+        ({"dataset": "manifest", "set": {"ir_range": 7000}}, "--set ir_range=7000: expected LOW..HIGH: the values of"),
+        (
+            {"dataset": "manifest", "set": {"imu_columns": 3}},
+            "--set imu_columns=3: expected what the columns of",
+        ),
+        ({"dataset": "ego4d-ar", "set": {"before_s": "x"}}, "--set before_s=x: expected a value such as "),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_right_ones(options: dict[str, Any], expected: str) -> None:

@@ -148,11 +148,28 @@ def test_other_annotations_do_not_go_into_a_store(epic_copy: Path, epic_store: P
         plan_of(epic_copy, epic_store)
 
 
-def test_a_folder_that_is_no_store_is_not_written_to(epic_root: Path, tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    with pytest.raises(StoreError, match=r"no store at .*photos"):
-        plan_of(epic_root, tmp_path / "photos")
-    assert list((tmp_path / "photos").iterdir()) == []
+@pytest.mark.parametrize(
+    ("name", "holds", "said"),
+    [
+        ("empty", [], r"empty is an empty folder, and is no store.*--store \S*/empty/mine\.zarr makes one inside it"),
+        ("photos", ["b.jpg", "a.jpg"], r"photos holds other files, such as a\.jpg, and is no store.*photos/mine\.zarr"),
+        ("lost", ["segments.parquet"], r"lost is a store that has lost its zarr\.json: `mmcache store verify --repair"),
+        ("file", None, r"file is a file\. Give --store the path of a new folder, such as \S*/mine\.zarr"),
+    ],
+)
+def test_what_is_no_store_is_described_and_not_written_to(
+    name: str, holds: list[str] | None, said: str, epic_root: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / name
+    if holds is None:
+        place.write_bytes(b"")
+    else:
+        place.mkdir()
+        for each in holds:
+            (place / each).touch()
+    with pytest.raises(StoreError, match=said):
+        plan_of(epic_root, place)
+    assert holds is None or sorted(path.name for path in place.iterdir()) == sorted(holds)
 
 
 def table(folder: Path, *rows: str, header: str = "rgb,split,label") -> ExtractConfig:

@@ -235,6 +235,7 @@ def test_a_broken_row_is_told_with_its_line_and_costs_no_other(
     assert dataset.segments["id"].tolist() == ["P01_11_0", "P01_11_1", "P01_11_9"]
     assert dataset.segments["start_s"].tolist() == [0.0, 2.1, 10.0]  # of a repeated id the first is used
     assert len(dataset.problems) == 1
+    assert dataset.lost_rows == (0 if kind == "repeated id" else 1), "of a row that is there twice, nothing is lost"
     assert reason in dataset.problems[0]
     assert "EPIC_100_train.csv line 4" in dataset.problems[0]
 

@@ -120,7 +120,7 @@ def test_the_video_says_how_large_its_pictures_are_and_when_they_end(
         tmp_path / "2.webm", pictures=24, rate=12, codec="libvpx-vp9", form="webm", size=(WIDTH - 1, HEIGHT)
     )
     source = write(tmp_path, moving(range(1, 7)), sizes={})
-    with pytest.raises(MediaError, match="nothing says how large its pictures are"):
+    with pytest.raises(MediaError, match=r"size of its pictures is not known: put the video, or videoid2size\.json"):
         read(source)
     with_film = Source("else_boxes", (source.paths[0], film), 12.0, 1.0, entry="2", extent=source.extent)
     reading = read(with_film, request=BoxesRequest(24, 1, 0.5))
@@ -185,7 +185,7 @@ def test_a_file_that_changed_since_it_was_looked_through(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("sizes", [{"2": [427]}, {"2": [0, 240]}, {"2": "427x240"}, {"2": [True, True]}, {}])
 def test_a_size_that_is_none_is_not_used(sizes: object, tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="nothing says how large"):
+    with pytest.raises(MediaError, match="the size of its pictures is not known"):
         read(write(tmp_path, moving([1]), sizes))
 
 
