@@ -43,6 +43,7 @@ format: $(STAMP)
 typecheck: $(STAMP)
 	mkdir -p .typecheck && ln -sfn .. .typecheck/mmcache
 	MYPYPATH=.typecheck $(BIN)/mypy -p mmcache.store -p mmcache.extract -p mmcache.fuse -p mmcache.cli
+	$(BIN)/mypy package/__init__.py
 
 bench-extract: $(STAMP)
 	$(BIN)/python benchmarks/bench_extract.py

@@ -1,7 +1,7 @@
-"""A teacher's cached answers: logits/<teacher>/<task>, (N, V, S, C) float16, for every modality subset.
+"""A teacher's cached logits: logits/<teacher>/<task>, (N, V, S, C) float16, for every modality subset.
 
-The S = 2^M - 1 subsets are numbered by the bits of s + 1, bit j being the teacher's j-th modality; the group's
-attributes name them. NaN stands where a segment has nothing of a subset.
+There are S = 2^M - 1 subsets. Subset s holds the teacher's j-th modality where bit j of s + 1 is set; the group's
+attributes name the subsets. Where a segment has none of a subset's modalities, the logits are NaN.
 """
 
 from pathlib import Path
