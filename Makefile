@@ -42,7 +42,7 @@ format: $(STAMP)
 # mypy needs a folder named mmcache; the link gives it one without moving the parts.
 typecheck: $(STAMP)
 	mkdir -p .typecheck && ln -sfn .. .typecheck/mmcache
-	MYPYPATH=.typecheck $(BIN)/mypy -p mmcache.store -p mmcache.extract -p mmcache.fuse -p mmcache.cli
+	MYPYPATH=.typecheck $(BIN)/mypy -p mmcache.store -p mmcache.common -p mmcache.extract -p mmcache.fuse -p mmcache.cli
 	$(BIN)/mypy package/__init__.py
 
 bench-extract: $(STAMP)

@@ -26,7 +26,7 @@ from mmcache.fuse.config import make_config
 from mmcache.fuse.losses.cross_entropy import cross_entropy
 from mmcache.fuse.model import Model, ModelSpec
 from mmcache.store import FeatureStore, k_average
-from mmcache.store.loader import Loader
+from mmcache.store.load.loader import Loader
 
 ENCODERS = {"rgb": "swin3d_t", "audio": "ast_t"}
 K, BATCH = 300, 8

@@ -28,7 +28,7 @@ from mmcache.fuse.packing.training import PackedTraining
 from mmcache.fuse.progress import Silent
 from mmcache.fuse.run import RunFolder
 from mmcache.store import FeatureStore
-from mmcache.store.loader import Loader
+from mmcache.store.load.loader import Loader
 
 REPEATS, VARIANTS = 5, (1, 4, 16, 64)
 

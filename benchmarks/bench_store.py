@@ -31,11 +31,11 @@ from peers import PEERS, STORE, THREADS, Reader, gather, raw_preadv, write_raw
 from streaming_memory import measure_memory
 
 from mmcache.store import FeatureStore, StoreMeta
-from mmcache.store.create import create_store
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.loader import Loader
-from mmcache.store.reports import finish_reports
-from mmcache.store.writer import TokenWriter, add_tokens
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.format.reports import finish_reports
+from mmcache.store.load.loader import Loader
+from mmcache.store.write.create import create_store
+from mmcache.store.write.writer import TokenWriter, add_tokens
 
 BATCH, WIDTH = 32, 768
 GATHER, GATHER_MANY = "in-RAM gather", f"in-RAM gather, {THREADS} threads"

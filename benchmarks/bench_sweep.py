@@ -71,10 +71,10 @@ def separate_seconds(store: Path, out: Path, options: tuple[object, ...]) -> dic
 
 
 def write_wide_store(path: Path, segments: int = 2000, tokens: int = 100, width: int = 384) -> None:
-    from mmcache.store.create import create_store
-    from mmcache.store.fingerprint import Fingerprint
-    from mmcache.store.layout import StoreMeta
-    from mmcache.store.writer import add_tokens
+    from mmcache.store.format.fingerprint import Fingerprint
+    from mmcache.store.format.layout import StoreMeta
+    from mmcache.store.write.create import create_store
+    from mmcache.store.write.writer import add_tokens
 
     rows = np.arange(segments)
     table = pd.DataFrame(

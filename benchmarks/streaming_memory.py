@@ -26,7 +26,7 @@ _GROUP = "mmcache-bench"
 _EPOCH = """
 import sys
 from mmcache.store import FeatureStore
-import mmcache.store.loader, torch
+import mmcache.store.load.loader, torch
 store = FeatureStore.open(sys.argv[1])
 torch.zeros(4).sum()
 seen = 0

@@ -10,10 +10,10 @@ from mmcache.fuse.masks import subset_name, subsets
 from mmcache.fuse.objective import Teaching
 from mmcache.fuse.teacher import TeacherAnswers
 from mmcache.store import FeatureStore
-from mmcache.store.create import create_store
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.layout import StoreMeta
-from mmcache.store.writer import add_tokens
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.format.layout import StoreMeta
+from mmcache.store.write.create import create_store
+from mmcache.store.write.writer import add_tokens
 
 MODALITIES = ("rgb", "flow", "audio")
 TASKS = {"verb": 97, "noun": 300}  # as many classes as EPIC-KITCHENS has

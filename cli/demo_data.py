@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmcache.store.atomic import atomic_write
+from mmcache.store.files.atomic import atomic_write
 
 VERBS = ("stir", "shake", "pour", "splash", "cut", "saw")  # (sound, motion) = divmod(verb, 2)
 NOUNS = ("cup", "pan", "box", "crate", "stick", "pole")  # (shape, weight) = divmod(noun, 2)

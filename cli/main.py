@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from mmcache.cli import check, demo, evaluate, export, extract, fuse, listing, predict, report, store, sweep
-from mmcache.store.errors import MmcacheError
-from mmcache.store.interrupts import interrupted_code, terminate_as_interrupt
+from mmcache.cli.commands import check, demo, evaluate, export, extract, fuse, listing, predict, report, store, sweep
+from mmcache.common.interrupts import interrupted_code, terminate_as_interrupt
+from mmcache.store.ground.errors import MmcacheError
 
 app = typer.Typer(
     name="mmcache",
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    from mmcache.cli.console import say_error
+    from mmcache.cli.display.console import say_error
 
     say_error(message)
     sys.exit(code)

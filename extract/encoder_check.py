@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmcache.common.oracle_world import WIDTH
 from mmcache.extract.encoders import build_encoder, encoder_info
 from mmcache.extract.media.oracle_reader import OracleRequest
 from mmcache.extract.media.requests import (
@@ -19,9 +20,8 @@ from mmcache.extract.media.requests import (
     SkeletonRequest,
     VideoRequest,
 )
-from mmcache.store.errors import MmcacheError
-from mmcache.store.layout import token_bytes
-from mmcache.store.oracle import WIDTH
+from mmcache.store.format.layout import token_bytes
+from mmcache.store.ground.errors import MmcacheError
 
 _REPEATS = 3
 

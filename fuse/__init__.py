@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mmcache.store.lazy import lazy_attributes
+from mmcache.store.ground.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from mmcache.fuse.evaluation import evaluate

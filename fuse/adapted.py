@@ -19,8 +19,8 @@ from mmcache.fuse.noise import right_or_wrong
 from mmcache.fuse.protocols import RATES, missing_ranks
 from mmcache.fuse.scoring import Inputs
 from mmcache.fuse.test_time import TEST_TIME, Adapter, Seen
-from mmcache.store.errors import ConfigError, unknown_name
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.ground.errors import ConfigError, unknown_name
 
 _BATCH = 32  # segments a step
 

@@ -15,7 +15,7 @@ from mmcache.fuse.episodes import draw_episodes, episode_masks
 from mmcache.fuse.masks import draw_masks
 from mmcache.fuse.rows import Rows
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.loader import Batch, Loader
+from mmcache.store.load.loader import Batch, Loader
 
 
 class Batches:

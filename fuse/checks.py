@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from mmcache.fuse.strategies import STRATEGIES
-from mmcache.store.errors import Problems
+from mmcache.store.ground.errors import Problems
 
 if TYPE_CHECKING:
     from mmcache.fuse.config import FuseConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmcache.fuse import protocols
 from mmcache.fuse.model import read_run_config
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 # Options that do not make a run another method; a teacher's folder is another one for every seed.
 NOT_A_METHOD = ("seed", "store", "out", "device", "resident", "tensorboard", "teacher", "start")

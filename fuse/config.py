@@ -10,11 +10,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from mmcache.common.settings import resolve
 from mmcache.fuse.checks import CHOICES, add_misfits
 from mmcache.fuse.laws import settle_law
 from mmcache.fuse.strategies import STRATEGIES
-from mmcache.store.errors import ConfigError, Problems, unknown_name
-from mmcache.store.settings import resolve
+from mmcache.store.ground.errors import ConfigError, Problems, unknown_name
 
 # The names are listed here, not imported, so that a wrong one is reported without waiting for torch.
 # A test holds these lists to the tables they name.

@@ -2,7 +2,7 @@
 
 import torch
 
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 
 def usable_device(asked: str) -> str:

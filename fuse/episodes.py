@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.fuse.masks import subsets
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 _STREAM = 1 << 42  # apart from epochs' other draws
 

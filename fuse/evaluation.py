@@ -16,9 +16,9 @@ from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.saved import SUMMARY_FILE
 from mmcache.fuse.scoring import NATURAL, evaluated_rows, model_sources, score, stored_sources
 from mmcache.fuse.subsets_file import read_subsets
-from mmcache.store.atomic import atomic_file, atomic_write
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.files.atomic import atomic_file, atomic_write
+from mmcache.store.ground.errors import ConfigError
 
 COMPLETE, WITH_NATURAL = RATES_OF = ("complete", "natural")  # segments that missing rates are shares of
 SUBSETS_FILE = "subsets.parquet"

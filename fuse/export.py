@@ -17,8 +17,8 @@ from mmcache.fuse.export_check import largest_difference
 from mmcache.fuse.exportable import ONNX, TORCH_EXPORT, ExportError, export_model
 from mmcache.fuse.model import Model, config_of, read_run_config
 from mmcache.fuse.origin import origins_of
-from mmcache.store.atomic import atomic_file, atomic_write
-from mmcache.store.errors import ConfigError
+from mmcache.store.files.atomic import atomic_file, atomic_write
+from mmcache.store.ground.errors import ConfigError
 
 SUFFIXES = {ONNX: ".onnx", TORCH_EXPORT: ".pt2"}
 DYNAMIC = "dynamic"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mmcache.fuse.model import Model
-from mmcache.store.errors import MmcacheError
+from mmcache.store.ground.errors import MmcacheError
 
 ONNX, TORCH_EXPORT = "onnx", "torch-export"
 METADATA_FILE = "mmcache.json"  # inside a .pt2

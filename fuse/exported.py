@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.fuse.model import ModelSpec
-from mmcache.store.errors import ConfigError
-from mmcache.store.kaverage import k_average
+from mmcache.store.format.kaverage import k_average
+from mmcache.store.ground.errors import ConfigError
 
 _PREFIX = "mmcache."
 

@@ -15,8 +15,8 @@ from mmcache.fuse.reference import bayes_accuracy
 from mmcache.fuse.saved import read_cost
 from mmcache.fuse.scoring import evaluated_rows, stored_sources
 from mmcache.fuse.windows import window_curves
-from mmcache.store.errors import StoreError
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.ground.errors import StoreError
 
 
 @dataclasses.dataclass(frozen=True)

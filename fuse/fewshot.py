@@ -15,8 +15,8 @@ from mmcache.fuse.groups import novel_rows
 from mmcache.fuse.masks import subset_name, subsets
 from mmcache.fuse.model import Model
 from mmcache.fuse.scoring import Inputs
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.ground.errors import ConfigError
 
 WAYS, SHOTS, QUERIES, EPISODES = 5, 5, 15, 600
 _TRAIN = "train"

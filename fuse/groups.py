@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmcache.fuse.protocols import Correct, accuracy
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 # Columns of a store's segments, where the data set gives them; scoring carries them along.
 UNSEEN, TAIL_VERB, TAIL_NOUN, NOUN_IN_TRAIN = COLUMNS = ("unseen", "tail_verb", "tail_noun", "noun_in_train")

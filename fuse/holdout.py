@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.folds import group_column
-from mmcache.store.order import id_keys, keyed_uniform
-from mmcache.store.splits import VALIDATION, canonical_split
+from mmcache.store.load.order import id_keys, keyed_uniform
+from mmcache.store.segments.folds import group_column
+from mmcache.store.segments.splits import VALIDATION, canonical_split
 
 SHARE = 0.1  # of train, where there is no validation split
 _STREAM = 1 << 41  # apart from epochs, which count from 0

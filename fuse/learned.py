@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mmcache.fuse.model import config_of, read_run_config, spec_of
 from mmcache.fuse.rows import Rows, choose_rows
-from mmcache.store.errors import ConfigError, MmcacheError
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.ground.errors import ConfigError, MmcacheError
 
 
 def learned_from(store: FeatureStore, rows: Rows) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmcache.fuse.report.drawing import take_texts_literally
-from mmcache.store.atomic import atomic_file, with_path
+from mmcache.store.files.atomic import atomic_file, with_path
 
 CURVES_FILE = "curves.svg"
 

@@ -37,10 +37,10 @@ from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.rows import choose_rows
 from mmcache.fuse.run import Optimiser, RunFolder, write_model
 from mmcache.fuse.start import start_from
-from mmcache.store.atomic import atomic_write
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.loader import Loader
+from mmcache.store.files.atomic import atomic_write
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.load.loader import Loader
 
 _INIT_STREAM = 1 << 40  # apart from epochs, which count from 0
 _LOOK_EVERY = 64  # batches after which a GPU is waited for, to see whether the loss is still a number

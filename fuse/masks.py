@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.store.errors import ConfigError
-from mmcache.store.order import keyed_uniform
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.load.order import keyed_uniform
 
 # Streams of draws; those below are each modality's own, 0..M-1.
 _CHOICE_STREAM = 1 << 20

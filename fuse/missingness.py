@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmcache.store.atomic import atomic_write
-from mmcache.store.errors import ConfigError, Problems
-from mmcache.store.order import id_keys, keyed_uniform
+from mmcache.store.files.atomic import atomic_write
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.load.order import id_keys, keyed_uniform
 
 _STREAM = 1 << 42  # apart from epochs and from the holdout
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 from torch import nn
 
+from mmcache.common.yaml_file import read_yaml
 from mmcache.fuse.checks import add_network_misfits
 from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.fills import FILLS, Targets
@@ -19,11 +20,10 @@ from mmcache.fuse.heads import HEADS, Outputs
 from mmcache.fuse.pooling import MeanPool, TransformerPool, masked_mean
 from mmcache.fuse.saved import SEAL, SUMMARY_FILE, check_config, check_seals, seals
 from mmcache.fuse.weights import check_depth, check_same, read_tensors
-from mmcache.store.errors import ConfigError, Problems
-from mmcache.store.kaverage import k_average
-from mmcache.store.lock import holder_of
-from mmcache.store.text import excerpt
-from mmcache.store.yaml_file import read_yaml
+from mmcache.store.format.kaverage import k_average
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.ground.lock import holder_of
+from mmcache.store.ground.text import excerpt
 
 CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model.safetensors"
 IDENTITY_FILE = "identity"  # the first file of a run

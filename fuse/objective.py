@@ -20,7 +20,7 @@ from mmcache.fuse.losses.mar import WeakCombinations
 from mmcache.fuse.losses.prototypes import prototypes
 from mmcache.fuse.losses.vicreg import vicreg
 from mmcache.fuse.model import Model, Trace
-from mmcache.store.loader import Batch
+from mmcache.store.load.loader import Batch
 
 WEIGHTED = ("reconstruction", "align", "vicreg", "shared", "specific", "mad", "mar", "jepa")
 

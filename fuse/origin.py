@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.fuse.model import ModelSpec, read_run_config, spec_of
-from mmcache.store.errors import ConfigError, StoreError
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.ground.errors import ConfigError, StoreError
 
 SECTION = "tokens"  # of config.yaml
 

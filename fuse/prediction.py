@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.fuse.model import ModelSpec
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 _PAIR = ("verb", "noun")  # two tasks that together are an action
 ACTION = "action"

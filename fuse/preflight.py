@@ -9,9 +9,9 @@ from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.groups import novel_rows
 from mmcache.fuse.holdout import validation_split
 from mmcache.fuse.rows import Rows, choose_rows
-from mmcache.store.errors import Problems, StoreError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.folds import group_column
+from mmcache.store.ground.errors import Problems, StoreError
+from mmcache.store.segments.folds import group_column
 
 
 def look_ahead(config: FuseConfig, store: FeatureStore, modalities: Sequence[str], eval_split: str) -> list[str]:

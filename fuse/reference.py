@@ -1,9 +1,9 @@
 """What could have been reached: the Bayes accuracy of data whose making is known."""
 
+from mmcache.common.oracle_world import NAME, Oracle
 from mmcache.fuse.model import ModelSpec
 from mmcache.fuse.scoring import stored_sources
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.oracle import NAME, Oracle
 
 
 def bayes_accuracy(store: FeatureStore, spec: ModelSpec) -> dict[str, dict[str, float]] | None:

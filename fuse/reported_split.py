@@ -1,8 +1,8 @@
 """The split that a run's results are on: the one that was asked for by any usual name, else the store's."""
 
-from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.splits import matching_splits
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.segments.splits import matching_splits
 
 
 def reported_split(asked: str | None, store: FeatureStore) -> str:

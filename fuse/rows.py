@@ -9,9 +9,9 @@ from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.holdout import SHARE, split_holdout, validation_split
 from mmcache.fuse.missingness import with_missing
 from mmcache.fuse.scoring import evaluated_rows, labelled_rows
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.order import id_keys
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.load.order import id_keys
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,9 +16,9 @@ from mmcache.fuse.evaluation import SUMMARY_FILE
 from mmcache.fuse.model import IDENTITY_FILE
 from mmcache.fuse.saved import read_metrics
 from mmcache.fuse.weights import check_same, read_tensors
-from mmcache.store.atomic import atomic_write, with_path
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.files.atomic import atomic_write, with_path
+from mmcache.store.ground.errors import ConfigError
 
 METRICS_FILE = "metrics.jsonl"
 BUILT_ON_FILE = "built_on.txt"  # of a sweep, beside the folder of its runs: the names of those made for others alone

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmcache.fuse.evaluation import SUMMARY_FILE
 from mmcache.fuse.progress import Progress
-from mmcache.store.lock import InUseError, writer_lock
+from mmcache.store.ground.lock import InUseError, writer_lock
 
 _WAIT_S = 7 * 24 * 3600.0  # for another process that trains a run that this one builds on
 _WHAT = "the run"

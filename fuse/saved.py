@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from mmcache.store.errors import ConfigError
-from mmcache.store.json_file import parse_json, read_json, read_json_lines
-from mmcache.store.text import excerpt
-from mmcache.store.user_file import read_regular
+from mmcache.store.files.json_file import parse_json, read_json, read_json_lines
+from mmcache.store.files.user_file import read_regular
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.ground.text import excerpt
 
 SUMMARY_FILE = "summary.json"  # the last file of a run
 SEAL = "sha256"  # of config.yaml: section -> digest

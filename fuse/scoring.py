@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mmcache.fuse import groups
 from mmcache.fuse.masks import subset_name, subsets
 from mmcache.fuse.model import Model, ModelSpec
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.loader import Batch, Loader
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.load.loader import Batch, Loader
 
 NATURAL = "natural"  # the "subset" of segments that lack something by nature: whatever they have
 _BATCH = 64

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmcache.fuse.model import WEIGHTS_FILE, Model, read_run_config, spec_of
 from mmcache.fuse.weights import read_tensors
-from mmcache.store.errors import Problems
+from mmcache.store.ground.errors import Problems
 
 _BACKBONE = ("projectors", "pools", "positions", "modality_embedding", "fusion")
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from mmcache.fuse.model import Model, config_of, read_run_config
 from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.scoring import Inputs, stored_sources
-from mmcache.store.atomic import atomic_write
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.files.atomic import atomic_write
+from mmcache.store.ground.errors import ConfigError
 
 MEMBER = "test.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of the zip's member: the same predictions are the same bytes

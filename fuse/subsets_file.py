@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from mmcache.fuse.scoring import NATURAL
-from mmcache.store.errors import ConfigError
-from mmcache.store.text import excerpt
-from mmcache.store.user_file import check_regular
+from mmcache.store.files.user_file import check_regular
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.ground.text import excerpt
 
 _KINDS = {"label": "iu", "pred": "iu", "top1": "b", "top5": "b", "confidence": "f"}
 

@@ -14,11 +14,11 @@ from mmcache.fuse.calibration import best_temperature
 from mmcache.fuse.evaluation import model_sources
 from mmcache.fuse.masks import subset_index, subset_name, subsets
 from mmcache.fuse.model import WEIGHTS_FILE, Model, config_of, read_run_config, spec_of
-from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.loader import Loader
-from mmcache.store.lock import writer_lock
-from mmcache.store.logits import LogitsCache, is_begun
+from mmcache.store.format.teacher_logits import LogitsCache, is_begun
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.ground.lock import writer_lock
+from mmcache.store.load.loader import Loader
 
 _BATCH = 128
 

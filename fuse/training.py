@@ -27,9 +27,9 @@ from mmcache.fuse.run import RunFolder, own_randomness
 from mmcache.fuse.run_lock import writing_run
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.teacher import cached_answers, teacher_features, teacher_name
-from mmcache.store.errors import ConfigError, Problems
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.loader import Loader
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.load.loader import Loader
 
 
 @dataclasses.dataclass(frozen=True)

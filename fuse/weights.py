@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mmcache.fuse.config import FuseConfig
-from mmcache.store.errors import ConfigError
-from mmcache.store.user_file import check_regular
+from mmcache.store.files.user_file import check_regular
+from mmcache.store.ground.errors import ConfigError
 
 _LAYERS = ("depth", "pool_depth", "fill_depth", "prompt_layers", "memory")  # a network has a tensor for each, or none
 _FEW = 64  # layers that may have no tensor of their own

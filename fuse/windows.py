@@ -16,9 +16,9 @@ from mmcache.fuse.model import Model
 from mmcache.fuse.noise import right_or_wrong
 from mmcache.fuse.protocols import RATES
 from mmcache.fuse.scoring import Inputs
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.order import id_keys, keyed_uniform
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.load.order import id_keys, keyed_uniform
 
 _STREAM = 1 << 43
 _NOT_IN_TIME = ("ast_",)  # tokens of spectrogram patches: a window of them is a band of frequencies

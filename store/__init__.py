@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from mmcache.store.errors import ConfigError, FingerprintError, MmcacheError, StoreError
-from mmcache.store.lazy import lazy_attributes
+from mmcache.store.ground.errors import ConfigError, FingerprintError, MmcacheError, StoreError
+from mmcache.store.ground.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from mmcache.store.feature_store import FeatureStore
-    from mmcache.store.kaverage import k_average
-    from mmcache.store.layout import Presence, StoreMeta
+    from mmcache.store.format.kaverage import k_average
+    from mmcache.store.format.layout import Presence, StoreMeta
 
 __all__ = [
     "ConfigError",
@@ -24,8 +24,8 @@ __getattr__ = lazy_attributes(
     __name__,
     {
         "FeatureStore": "mmcache.store.feature_store",
-        "Presence": "mmcache.store.layout",
-        "StoreMeta": "mmcache.store.layout",
-        "k_average": "mmcache.store.kaverage",
+        "Presence": "mmcache.store.format.layout",
+        "StoreMeta": "mmcache.store.format.layout",
+        "k_average": "mmcache.store.format.kaverage",
     },
 )

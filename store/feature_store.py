@@ -10,23 +10,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmcache.store import layout
-from mmcache.store.array_metadata import ArrayMetadata
-from mmcache.store.errors import ConfigError, Problems, StoreError, UnknownTokensError, unknown_name
-from mmcache.store.folds import fold_split
-from mmcache.store.layout import Presence, StoreMeta, token_arrays
-from mmcache.store.location import is_remote, locate
-from mmcache.store.reports import read_reports
-from mmcache.store.segments import read_segments
-from mmcache.store.small_array import read_values, wrong_beside
-from mmcache.store.splits import TEST, canonical_splits, stated_or_usual
-from mmcache.store.stored_segments import check_stored
-from mmcache.store.token_array import TokenArray
-from mmcache.store.token_set import read_token_set
+from mmcache.store.format import layout
+from mmcache.store.format.array_metadata import ArrayMetadata
+from mmcache.store.format.layout import Presence, StoreMeta, token_arrays
+from mmcache.store.format.location import is_remote, locate
+from mmcache.store.format.reports import read_reports
+from mmcache.store.format.small_array import read_values, wrong_beside
+from mmcache.store.format.token_set import read_token_set
+from mmcache.store.ground.errors import ConfigError, Problems, StoreError, UnknownTokensError, unknown_name
+from mmcache.store.read.stored_segments import check_stored
+from mmcache.store.read.token_array import TokenArray
+from mmcache.store.segments.folds import fold_split
+from mmcache.store.segments.segment_table import read_segments
+from mmcache.store.segments.splits import TEST, canonical_splits, stated_or_usual
 
 if TYPE_CHECKING:
-    from mmcache.store.at_hand import TokensAtHand
-    from mmcache.store.loader import Batch
+    from mmcache.store.load.loader import Batch
+    from mmcache.store.load.shared_memory import TokensAtHand
 
 _PROTOCOL = "split_"  # what the columns of other divisions begin with
 
@@ -215,7 +215,7 @@ class FeatureStore:
         Raises:
             ConfigError: a wrong name or number, before the first batch.
         """
-        from mmcache.store.loader import Loader  # torch is needed for batches only
+        from mmcache.store.load.loader import Loader  # torch is needed for batches only
 
         loader = Loader(self, modalities, self.rows(split, modalities), k=k, resident=resident, device=device)
         return loader.epoch(

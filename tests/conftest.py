@@ -51,10 +51,10 @@ def epic_copy(epic_root: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def epic_store(epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store extracted from epic_root, with shards of about 20 segments; read only."""
+    from mmcache.common.settings import read_settings, resolve
     from mmcache.extract.planning.extract_config import ExtractConfig
     from mmcache.extract.planning.plan import make_plan
     from mmcache.extract.run.pipeline import NoProgress, run_extract
-    from mmcache.store.settings import read_settings, resolve
 
     store = tmp_path_factory.mktemp("cache") / "epic.zarr"
     settings = read_settings(epic_root / "mmcache.yaml")

@@ -15,7 +15,7 @@ from mmcache.extract.datasets.manifest.manifest_media import MediaSettings, find
 from mmcache.extract.datasets.ssv2.something_else import FIRST, RATE
 from mmcache.extract.media.imu.imu_columns import with_variant
 from mmcache.extract.media.requests import MediaError
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 _EPIC_VIDEO = re.compile(r"P\d\d_\d{2,3}")
 _ACCELEROMETER, _GYROSCOPE = "-accl.csv", "-gyro.csv"  # what EPIC-KITCHENS calls the pair

@@ -12,7 +12,7 @@ from mmcache.extract.clips.clip_source import clip_source
 from mmcache.extract.clips.token_recipe import Recipe
 from mmcache.extract.encoders import encoder_info
 from mmcache.extract.media import MediaError, NoMedia, Reading, read_media
-from mmcache.store.errors import ConfigError, MmcacheError, Problems
+from mmcache.store.ground.errors import ConfigError, MmcacheError, Problems
 
 
 class ClipError(MmcacheError):

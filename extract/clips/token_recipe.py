@@ -13,10 +13,10 @@ from mmcache.extract.encoders import ENCODERS, NO_WEIGHTS, OPEN_FAMILIES, PRETRA
 from mmcache.extract.encoders.encoder import Encoder, EncoderInfo
 from mmcache.extract.encoders.inputs import augment
 from mmcache.extract.media.requests import AudioRequest, ImuRequest, SkeletonRequest, VideoRequest
-from mmcache.store.errors import ConfigError, FingerprintError, StoreError
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.kaverage import k_average
-from mmcache.store.quantise import dequantise, quantise
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.format.kaverage import k_average
+from mmcache.store.format.quantise import dequantise, quantise
+from mmcache.store.ground.errors import ConfigError, FingerprintError, StoreError
 
 _IMPORTED = "import"  # the weights of tokens that came from elsewhere
 

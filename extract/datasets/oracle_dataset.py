@@ -1,4 +1,4 @@
-"""oracle: a made data set whose best possible accuracy is known for every modality subset (see store/oracle.py).
+"""oracle: a made data set whose best possible accuracy is known for every modality subset (see common/oracle_world.py).
 
 It has no files: a segment's media are drawn, keyed by (seed, id). The hidden factors and the world's noise and skew
 are columns of the segments, so that whoever has the store can say what could have been reached.
@@ -12,9 +12,9 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
+from mmcache.common.oracle_world import CLASSES, FACTORS, NAME, STRENGTHS, Oracle, class_of
 from mmcache.extract.datasets.dataset import Option, Source
-from mmcache.store.errors import ConfigError, Problems
-from mmcache.store.oracle import CLASSES, FACTORS, NAME, STRENGTHS, Oracle, class_of
+from mmcache.store.ground.errors import ConfigError, Problems
 
 _LEVELS = ("skewed", "pure")
 _PURE = 0.5

@@ -8,7 +8,7 @@ import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mmcache.store.errors import ConfigError, unknown_name
+from mmcache.store.ground.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     from mmcache.extract.encoders.encoder import Encoder, EncoderInfo

@@ -19,8 +19,8 @@ from torch import nn
 from mmcache.extract.encoders import PRETRAINED, RANDOM
 from mmcache.extract.media.requests import MediaRequest
 from mmcache.extract.views import View
-from mmcache.store.errors import ConfigError, MmcacheError
-from mmcache.store.fingerprint import Fingerprint
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.ground.errors import ConfigError, MmcacheError
 
 
 class WeightsError(MmcacheError):

@@ -26,7 +26,7 @@ from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, WeightsError,
 from mmcache.extract.encoders.inputs import augment, spectrogram
 from mmcache.extract.media.requests import AudioRequest, MediaRequest, VideoRequest
 from mmcache.extract.views import View
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 PREFIX = "hf:"
 _PICTURES = ("rgb", "flow", "depth", "ir")

@@ -6,11 +6,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mmcache.common.oracle_world import WIDTH
 from mmcache.extract.encoders import NO_WEIGHTS
 from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, check_known
 from mmcache.extract.media.oracle_reader import OracleRequest
 from mmcache.extract.views import View
-from mmcache.store.oracle import WIDTH
 
 _TOKENS = {"oracle": 8, "oracle_2": 2, "oracle_32": 32}
 

@@ -22,7 +22,7 @@ from mmcache.extract.encoders.downloads import hub
 from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, one_line
 from mmcache.extract.encoders.inputs.images import PictureEncoder, normalised
 from mmcache.extract.media.requests import VideoRequest
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 PREFIX = "timm:"
 _FRAMES, _GRID = 8, 4

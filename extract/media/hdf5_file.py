@@ -1,4 +1,4 @@
-"""HDF5 files of media: what store/hdf5_access.py refuses becomes a MediaError that names the file or the member."""
+"""HDF5 files of media: what hdf5_reading.py of the store refuses becomes a MediaError that names the file or member."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 
 from mmcache.extract.media.requests import MediaError
-from mmcache.store.hdf5_access import UnusableMember, check_stored, find, open_file
-from mmcache.store.text import printable
+from mmcache.store.files.hdf5_reading import UnusableMember, check_stored, find, open_file
+from mmcache.store.ground.text import printable
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmcache.extract.datasets import DATASETS
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.store.text import excerpt
+from mmcache.store.ground.text import excerpt
 
 # Numbers that such a file may set, each within what real data ask for: more views or larger batches than these fill a
 # disk or the memory, and a person who means that types it.

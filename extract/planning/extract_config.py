@@ -10,8 +10,8 @@ from pydantic.dataclasses import dataclass
 
 from mmcache.extract.datasets import DATASETS
 from mmcache.extract.encoders import DEFAULT_ENCODERS, PRETRAINED, RANDOM, encoders_for, entry_of
-from mmcache.store.errors import ConfigError, Problems, unknown_name
-from mmcache.store.layout import TOKEN_DTYPES
+from mmcache.store.format.layout import TOKEN_DTYPES
+from mmcache.store.ground.errors import ConfigError, Problems, unknown_name
 
 
 @dataclass(config=ConfigDict(extra="forbid"))

@@ -16,12 +16,12 @@ from mmcache.extract.encoders import encoder_info
 from mmcache.extract.encoders.encoder import EncoderInfo
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.media_stamps import Seen, seen
-from mmcache.store.create import check_same_segments, has_tokens
-from mmcache.store.errors import ConfigError, Problems, StoreMismatchError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence, StoreMeta, token_bytes
-from mmcache.store.sources import read_sources
-from mmcache.store.splits import matching_splits
+from mmcache.store.format.layout import Presence, StoreMeta, token_bytes
+from mmcache.store.format.source_files import read_sources
+from mmcache.store.ground.errors import ConfigError, Problems, StoreMismatchError
+from mmcache.store.segments.splits import matching_splits
+from mmcache.store.write.create import check_same_segments, has_tokens
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from mmcache.store.errors import ConfigError, MmcacheError
+from mmcache.store.ground.errors import ConfigError, MmcacheError
 
 
 @dataclasses.dataclass(frozen=True)

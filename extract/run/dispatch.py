@@ -10,7 +10,7 @@ from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.run.shard_recovery import Death, ShardCase, Step, Trial
 from mmcache.extract.run.worker import ShardTask
 from mmcache.extract.run.worker_pool import START_S, Crew, Worker, get
-from mmcache.store.errors import MmcacheError
+from mmcache.store.ground.errors import MmcacheError
 
 _POLL_S = 0.3
 _SLOW = 2.0  # times the usual time of a shard, after which an idle worker does it too

@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mmcache.common.interrupts import Interrupted
+from mmcache.common.ray_link import connected
 from mmcache.extract import views
 from mmcache.extract.encoders import NO_WEIGHTS, PRETRAINED, RANDOM, entry_of
 from mmcache.extract.encoders.inputs import augment
@@ -13,17 +15,15 @@ from mmcache.extract.run.cluster import places
 from mmcache.extract.run.dispatch import Dispatch, NoProgress, Progress
 from mmcache.extract.run.worker import PATIENCE_S, Job, ShardTask
 from mmcache.extract.run.worker_pool import Crew
-from mmcache.store.atomic import remove_leftovers
-from mmcache.store.create import create_store, replace_empty_store
-from mmcache.store.errors import TooManyFailures
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.interrupts import Interrupted
-from mmcache.store.layout import Presence
-from mmcache.store.lock import writer_lock
-from mmcache.store.ray_link import connected
-from mmcache.store.reports import finish_reports
-from mmcache.store.writer import TokenWriter, add_tokens
+from mmcache.store.files.atomic import remove_leftovers
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.format.layout import Presence
+from mmcache.store.format.reports import finish_reports
+from mmcache.store.ground.errors import TooManyFailures
+from mmcache.store.ground.lock import writer_lock
+from mmcache.store.write.create import create_store, replace_empty_store
+from mmcache.store.write.writer import TokenWriter, add_tokens
 
 _MEASURED_FROM = 20  # windows of a modality, from which on its time is measured beforehand
 

@@ -16,7 +16,7 @@ from collections.abc import Collection
 
 from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.run.worker import Job, ShardTask
-from mmcache.store.errors import MmcacheError
+from mmcache.store.ground.errors import MmcacheError
 
 _ALONE = 2  # deaths over one segment read by itself, after which it is to blame
 _UNEXPLAINED = 3  # deaths that no segment is to blame for, after which the run is given up

@@ -25,11 +25,11 @@ from mmcache.extract.encoders.encoder import Encoder
 from mmcache.extract.media import MediaError, NoMedia, read_media
 from mmcache.extract.planning.media_stamps import Seen, seen
 from mmcache.extract.views import part_of_view, view_of
-from mmcache.store.errors import StoreError, UnstorableTokens
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.layout import Presence
-from mmcache.store.shard_commit import ShardCommit
-from mmcache.store.writer import TokenWriter
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import StoreError, UnstorableTokens
+from mmcache.store.write.shard_commit import ShardCommit
+from mmcache.store.write.writer import TokenWriter
 
 PATIENCE_S = 300.0
 _SEEN_S = 5.0  # a network disk may show a new file this late

@@ -10,8 +10,8 @@ from typing import Any
 from mmcache.extract.run.cluster import Place
 from mmcache.extract.run.shard_recovery import Death
 from mmcache.extract.run.worker import ExtractWorker, ShardTask
-from mmcache.store import layout
-from mmcache.store.errors import ConfigError, MmcacheError
+from mmcache.store.format import layout
+from mmcache.store.ground.errors import ConfigError, MmcacheError
 
 START_S = 120.0  # how long a worker may take to report in
 _GONE_S = 10.0  # how long a killed one may take to go

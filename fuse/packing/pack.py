@@ -15,8 +15,8 @@ from mmcache.fuse.progress import Progress
 from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.run import RunFolder, own_randomness
 from mmcache.fuse.training import RunRequest, TrainedRun, make_training, open_folder
-from mmcache.store.errors import MmcacheError
-from mmcache.store.loader import Loader
+from mmcache.store.ground.errors import MmcacheError
+from mmcache.store.load.loader import Loader
 
 _WORTH_IT = 1.05  # times faster than one after another
 

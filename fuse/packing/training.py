@@ -17,8 +17,8 @@ from mmcache.fuse.objective import WEIGHTED, Sample
 from mmcache.fuse.packing.adamw import StackedAdamW
 from mmcache.fuse.packing.folding import folded
 from mmcache.fuse.packing.stack import Stack
-from mmcache.store.errors import MmcacheError
-from mmcache.store.loader import Batch
+from mmcache.store.ground.errors import MmcacheError
+from mmcache.store.load.loader import Batch
 
 _TRIES = 4  # of which the first warms up
 _Drawn = tuple[Batch, NDArray[np.bool_]]

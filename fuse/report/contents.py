@@ -12,7 +12,7 @@ from mmcache.fuse.report.found import LeftOut
 from mmcache.fuse.report.matching import compared
 from mmcache.fuse.report.methods import Section
 from mmcache.fuse.report.tables import NOTHING, Cell, Kind, Row, Table, figure, marked, plain, shaded
-from mmcache.store.errors import Problems
+from mmcache.store.ground.errors import Problems
 
 SUMMARY_TITLES = {"avg_acc": "mean", "avg_rel_drop": "mean drop %", "mean_delta": "mean difference"}
 

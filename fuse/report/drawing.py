@@ -4,7 +4,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from mmcache.store.text import printable
+from mmcache.store.ground.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,8 +17,8 @@ from mmcache.fuse.model import CONFIG_FILE, IDENTITY_FILE, check_run_config
 from mmcache.fuse.run import BUILT_ON_FILE
 from mmcache.fuse.saved import read_cost
 from mmcache.fuse.subsets_file import read_subsets
-from mmcache.store.errors import ConfigError, MmcacheError, Problems
-from mmcache.store.lock import holder_of
+from mmcache.store.ground.errors import ConfigError, MmcacheError, Problems
+from mmcache.store.ground.lock import holder_of
 
 # The folders of runs that another one was built on, beside its own, see training._train_first.
 _BUILT_ON = re.compile(r"(?P<run>.+?)-(teacher(-.+)?|start)")

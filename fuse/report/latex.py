@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmcache.fuse.report.blocks import Report, SectionPart
 from mmcache.fuse.report.tables import Cell, Kind, Row, Table
-from mmcache.store.text import printable
+from mmcache.store.ground.text import printable
 
 AT_ONCE = 8  # columns of figures side by side; more go below
 _LINES = 42  # of a table that fits a page

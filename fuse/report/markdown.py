@@ -6,7 +6,7 @@ from collections.abc import Callable
 from mmcache.fuse.report.blocks import Report
 from mmcache.fuse.report.plots import Plot
 from mmcache.fuse.report.tables import Cell, Kind, Row, Table
-from mmcache.store.text import printable
+from mmcache.store.ground.text import printable
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 

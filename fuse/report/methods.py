@@ -11,7 +11,7 @@ from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.model import check_run_config
 from mmcache.fuse.report.found import FoundRun, LeftOut
 from mmcache.fuse.report.possible import Possible, possible, tokens_digest
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 _DEFAULTS = {
     field.name: None if field.default is dataclasses.MISSING else field.default

@@ -11,7 +11,7 @@ from mmcache.fuse.report.blocks import Report
 from mmcache.fuse.report.drawing import inline_svg
 from mmcache.fuse.report.plots import Plot
 from mmcache.fuse.report.tables import Cell
-from mmcache.store.text import printable
+from mmcache.store.ground.text import printable
 
 _HERE = Path(__file__).parent
 

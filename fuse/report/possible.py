@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from mmcache.common.oracle_world import FACTORS, NAME, class_of
 from mmcache.fuse.model import spec_of
 from mmcache.fuse.reference import bayes_accuracy
 from mmcache.fuse.report.found import FoundRun
-from mmcache.store.errors import MmcacheError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.oracle import FACTORS, NAME, class_of
+from mmcache.store.ground.errors import MmcacheError
 
 _FALSE_ALARM = 0.01  # the chance that any figure of a table is called too good when none is
 _BAYES_ERROR = 0.1  # of the Monte Carlo estimate, in points; see Oracle.bayes_accuracy

@@ -10,7 +10,7 @@ from mmcache.fuse.report.costs import cost_of
 from mmcache.fuse.report.figures import Curve, Spread
 from mmcache.fuse.report.matching import compared
 from mmcache.fuse.report.methods import Section
-from mmcache.store.text import printable
+from mmcache.store.ground.text import printable
 
 # dataset to task: what was measured on. source: ours, possible or published. measure: subsets, rates, drop, patterns,
 # summary, natural, rank, wins, share or cost. missing: the modality, of rates. at: the subset, rate in percent or name.

@@ -9,9 +9,9 @@ from mmcache.fuse.report.latex import to_latex
 from mmcache.fuse.report.markdown import to_markdown
 from mmcache.fuse.report.page import to_html
 from mmcache.fuse.report.records import to_csv
-from mmcache.store.atomic import atomic_write
-from mmcache.store.errors import Problems
-from mmcache.store.lock import writer_lock
+from mmcache.store.files.atomic import atomic_write
+from mmcache.store.ground.errors import Problems
+from mmcache.store.ground.lock import writer_lock
 
 FORMATS = {"md": "report.md", "csv": "report.csv", "latex": "report.tex", "html": "report.html"}
 PLOTS = "plots"

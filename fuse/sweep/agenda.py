@@ -14,7 +14,7 @@ from mmcache.fuse.sweep.groups import OFF, Request, form_groups, pack_requests
 from mmcache.fuse.sweep.study import Study
 from mmcache.fuse.sweep.trials import Planner, Trial
 from mmcache.fuse.sweep.worker import GROUP
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 
 @dataclasses.dataclass

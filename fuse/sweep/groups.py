@@ -14,9 +14,9 @@ from mmcache.fuse.progress import Progress
 from mmcache.fuse.sweep.trials import Trial
 from mmcache.fuse.teacher import cache_answers
 from mmcache.fuse.training import RunRequest, TrainedRun
-from mmcache.store.errors import MmcacheError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.lock import writer_lock
+from mmcache.store.ground.errors import MmcacheError
+from mmcache.store.ground.lock import writer_lock
 
 _WAIT_S = 3600.0  # for another worker that caches a teacher's answers in the same store
 _GONE_S = 120.0  # for a worker of a killed sweep that is still at the same run

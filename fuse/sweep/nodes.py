@@ -4,7 +4,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from mmcache.store.errors import ConfigError, MmcacheError, Problems
+from mmcache.store.ground.errors import ConfigError, MmcacheError, Problems
 
 _ANSWER_S = 60.0
 

@@ -10,10 +10,10 @@ import psutil
 from mmcache.fuse.holdout import splits_read
 from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.sweep.trials import Planner
-from mmcache.store.at_hand import bytes_of, read_at_hand
-from mmcache.store.buffers import BufferPool
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.modality_reader import ModalityReader
+from mmcache.store.load.buffers import BufferPool
+from mmcache.store.load.modality_reader import ModalityReader
+from mmcache.store.load.shared_memory import bytes_of, read_at_hand
 
 _SPARE = 256 << 20  # for what else passes through Ray's shared memory
 _SHARE = 0.5  # of free memory that the tokens may take

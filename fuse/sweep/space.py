@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from mmcache.store.errors import Problems
+from mmcache.store.ground.errors import Problems
 
 _DIGITS = 4  # of a drawn number: what is shown is what was used
 

@@ -22,13 +22,13 @@ import pydantic
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from mmcache.common.settings import check_size
+from mmcache.common.yaml_file import read_yaml
 from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.sweep.space import Distribution
-from mmcache.store.errors import ConfigError, Problems, unknown_name
-from mmcache.store.settings import check_size
-from mmcache.store.text import excerpt
-from mmcache.store.yaml_file import read_yaml
+from mmcache.store.ground.errors import ConfigError, Problems, unknown_name
+from mmcache.store.ground.text import excerpt
 
 _MOST_TRIALS = 100_000
 SPEC_FILE = "sweep.yaml"  # in a sweep's folder: what it was begun with

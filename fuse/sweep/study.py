@@ -9,11 +9,11 @@ import numpy as np
 
 from mmcache.fuse.sweep.space import rounded
 from mmcache.fuse.sweep.spec import Search
-from mmcache.store.atomic import atomic_write
-from mmcache.store.errors import ConfigError
-from mmcache.store.json_file import parse_json
-from mmcache.store.text import excerpt
-from mmcache.store.user_file import read_regular
+from mmcache.store.files.atomic import atomic_write
+from mmcache.store.files.json_file import parse_json
+from mmcache.store.files.user_file import read_regular
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.ground.text import excerpt
 
 _LONGEST = 64 << 20  # bytes of the points of a search
 

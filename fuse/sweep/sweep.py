@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from mmcache.common.interrupts import Interrupted
+from mmcache.common.ray_link import connected
 from mmcache.fuse.resolve import newest_store
 from mmcache.fuse.run import BUILT_ON_FILE
 from mmcache.fuse.sweep.board import Board, Standing
@@ -23,11 +25,9 @@ from mmcache.fuse.sweep.nodes import check_nodes
 from mmcache.fuse.sweep.sharing import object_store_bytes, portions, put_tokens
 from mmcache.fuse.sweep.spec import SPEC_FILE, SweepSpec, saved_spec
 from mmcache.fuse.sweep.trials import Planner
-from mmcache.store.atomic import atomic_write
-from mmcache.store.errors import ConfigError
-from mmcache.store.interrupts import Interrupted
-from mmcache.store.lock import writer_lock
-from mmcache.store.ray_link import connected
+from mmcache.store.files.atomic import atomic_write
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.ground.lock import writer_lock
 
 _DONE_FILE = "sweep.done"  # holds the identity of the sweep that was finished last
 _TUNE_FOLDER = ".tune"

@@ -19,9 +19,9 @@ from mmcache.fuse.sweep.space import draw_points
 from mmcache.fuse.sweep.spec import SweepSpec
 from mmcache.fuse.teacher import teacher_name
 from mmcache.fuse.training import check_store, first_configs
-from mmcache.store.errors import ConfigError, MmcacheError, Problems
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.folds import fold_names
+from mmcache.store.ground.errors import ConfigError, MmcacheError, Problems
+from mmcache.store.segments.folds import fold_names
 
 RUNS = "runs"  # below a sweep's folder
 ALL_FOLDS = "all"  # of the axis fold: one trial for every group

@@ -12,8 +12,8 @@ from ray import tune
 
 from mmcache.fuse.sweep.events import FAILED, FINISHED, Event, Teller
 from mmcache.fuse.sweep.groups import Request, reason_of, run_group, unpack_requests
-from mmcache.store.at_hand import TokensAtHand
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.load.shared_memory import TokensAtHand
 
 GROUP = "group"  # the key of Tune's config that holds the requests, as JSON
 _TELL_EVERY_S = 0.2

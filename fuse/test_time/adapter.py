@@ -13,7 +13,7 @@ from torch import nn
 
 from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.model import Model
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 _MOMENTUM = 0.9
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from mmcache.cli.demo_data import NOUNS, VERBS, DemoVideo, demo_videos, write_epic_demo
+from mmcache.common.settings import resolve
 from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.store.settings import resolve
 
 ANNOTATIONS = "epic-kitchens-100-annotations"
 COLUMNS = [

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmcache.store import FeatureStore
-from mmcache.store.verify import verify
+from mmcache.store.manage.verify import verify
 
 N, TOKENS, WIDTH = 24, 4, 8
 QUICK = ("--epochs", 2, "--width", 16, "--depth", 1, "--heads", 2)

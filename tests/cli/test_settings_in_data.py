@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcache.cli.extract import _settings
+from mmcache.cli.commands.extract import _settings
 from mmcache.extract.planning.data_settings import ALLOWED, take_harmless
 from mmcache.extract.planning.extract_config import ExtractConfig
 

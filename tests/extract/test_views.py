@@ -12,9 +12,9 @@ from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import Plan, make_plan
 from mmcache.extract.run.pipeline import NoProgress, run_extract
 from mmcache.extract.views import part_of_view, view_of
-from mmcache.store.errors import StoreError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import StoreError
 
 ENCODERS = {"rgb": "swin3d_demo", "audio": "ast_demo", "imu": "imu_demo"}
 IDS = [f"P01_101_{i}" for i in range(300)]

@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 import torch
 
+from mmcache.common import oracle_world as oracle
 from mmcache.fuse.config import FuseConfig, make_config
 from mmcache.fuse.masks import subsets
 from mmcache.fuse.model import Model, ModelSpec
 from mmcache.fuse.objective import Objective, Teaching
 from mmcache.fuse.teacher import TeacherAnswers
-from mmcache.store import oracle
-from mmcache.store.create import create_store
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.layout import StoreMeta
-from mmcache.store.loader import Batch
-from mmcache.store.writer import add_tokens
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.format.layout import StoreMeta
+from mmcache.store.load.loader import Batch
+from mmcache.store.write.create import create_store
+from mmcache.store.write.writer import add_tokens
 
 SPEC = ModelSpec(
     modalities={"audio": ("enc_a", 5, 6), "imu": ("enc_i", 4, 3), "rgb": ("enc_r", 7, 8)},

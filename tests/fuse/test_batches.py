@@ -12,7 +12,7 @@ from mmcache.fuse.batches import Batches
 from mmcache.fuse.config import make_config
 from mmcache.fuse.rows import choose_rows
 from mmcache.store import FeatureStore
-from mmcache.store.loader import Loader
+from mmcache.store.load.loader import Loader
 
 SOURCES = {"audio": "audio/ast_demo", "imu": "imu/imu_demo", "rgb": "rgb/swin3d_demo"}
 OPTIONS = {"batch_size": 8, "epochs": 4, "k": 6, "drop": 0.5, "law": "bernoulli_keep_one"}

@@ -2,7 +2,7 @@ import pytest
 
 from mmcache.fuse.config import make_config, teacher_configs
 from mmcache.fuse.strategies import STRATEGIES
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -13,7 +13,7 @@ from mmcache.fuse.model import Model
 from mmcache.fuse.objective import Objective
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.test_time import TEST_TIME, Adapter, Seen
-from mmcache.store.loader import Batch
+from mmcache.store.load.loader import Batch
 
 NAMES = ["audio", "imu", "rgb"]
 # Runs with an epoch of another kind: epoch 0 without labels, or epoch 1 made of episodes.

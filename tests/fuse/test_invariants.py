@@ -184,9 +184,9 @@ STRATEGY: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "karmma": {
         "3.2: k-average: identity for n <= k, the mean where k divides n, min(n, k) tokens": (
-            "store/test_kaverage.py::test_short_sequences_stay_as_they_are",
-            "store/test_kaverage.py::test_the_mean_is_preserved_when_k_divides_the_length",
-            "store/test_kaverage.py::test_the_output_has_the_lesser_of_length_and_k_tokens",
+            "store/format/test_kaverage.py::test_short_sequences_stay_as_they_are",
+            "store/format/test_kaverage.py::test_the_mean_is_preserved_when_k_divides_the_length",
+            "store/format/test_kaverage.py::test_the_output_has_the_lesser_of_length_and_k_tokens",
         ),
         "3.2: a = 1: the loss is CE and no teacher is called": (
             "fuse/test_objective.py::test_alpha_shares_out_between_labels_and_teacher",

@@ -13,8 +13,8 @@ from scipy.stats import chisquare
 
 from mmcache.fuse.masks import LAWS, Draw, draw_masks, subset_index, subsets
 from mmcache.store import FeatureStore
-from mmcache.store.loader import Loader
-from mmcache.store.order import id_keys
+from mmcache.store.load.loader import Loader
+from mmcache.store.load.order import id_keys
 
 A_SEGMENT = [law for law in LAWS if not law.endswith("_a_batch")]
 DROP, SEED, EPOCH = 0.4, 3, 2
@@ -22,7 +22,7 @@ PROGRAM = """
 import json, sys
 import numpy as np
 from mmcache.fuse.masks import draw_masks, subset_index
-from mmcache.store.order import id_keys
+from mmcache.store.load.order import id_keys
 laws, ids, drop, seed, epoch = json.loads(sys.argv[1])
 present = np.ones((len(ids), 3), bool)
 drawn = {law: draw_masks(law, present, id_keys(ids), seed, epoch, drop, 1, 5) for law in laws}

@@ -10,8 +10,8 @@ from scipy.stats import chisquare
 
 from mmcache.fuse import config
 from mmcache.fuse.masks import LAWS, draw_masks, subset_index, subset_name, subsets, windows
-from mmcache.store.errors import ConfigError
-from mmcache.store.order import id_keys
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.load.order import id_keys
 
 N = 40_000
 KEYS = id_keys(f"segment_{i}" for i in range(N))

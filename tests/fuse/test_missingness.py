@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mmcache.fuse.missingness import apply_patterns, draw_patterns, read_patterns, with_missing, write_patterns
-from mmcache.store.errors import ConfigError
-from mmcache.store.order import id_keys
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.load.order import id_keys
 
 N = 1000
 NAMES = ["audio", "imu", "rgb"]

@@ -8,7 +8,7 @@ import pytest
 from mmcache.fuse.reported_split import reported_split
 from mmcache.fuse.training import train
 from mmcache.store import ConfigError, FeatureStore
-from mmcache.store.layout import read_meta, write_meta
+from mmcache.store.format.layout import read_meta, write_meta
 
 
 def store_of(path: Path, splits: dict[str, int], stated: str) -> FeatureStore:

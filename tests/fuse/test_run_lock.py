@@ -19,13 +19,13 @@ from mmcache.fuse.report.writing import write
 from mmcache.fuse.resolve import newest_store
 from mmcache.fuse.training import train
 from mmcache.store import ConfigError
-from mmcache.store.lock import InUseError, holder_of, writer_lock
+from mmcache.store.ground.lock import InUseError, holder_of, writer_lock
 
 TINY = {"epochs": 1, "width": 16, "heads": 2, "k": 4, "device": "cpu"}
 HOLD = """
 import sys
 from pathlib import Path
-from mmcache.store.lock import writer_lock
+from mmcache.store.ground.lock import writer_lock
 with writer_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -140,7 +140,7 @@ def test_a_store_that_is_being_written_is_passed_over_and_named(
 def test_looking_who_writes_disturbs_no_writer(tmp_path: Path) -> None:
     """Asking takes the lock for a moment; a writer that comes just then must not be refused."""
     code = (
-        "import sys, pathlib; from mmcache.store.lock import holder_of\n"
+        "import sys, pathlib; from mmcache.store.ground.lock import holder_of\n"
         "print('on', flush=True)\nwhile True: holder_of(pathlib.Path(sys.argv[1]))"
     )
     with subprocess.Popen(

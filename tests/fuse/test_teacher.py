@@ -21,9 +21,9 @@ from mmcache.fuse.run import RunFolder
 from mmcache.fuse.teacher import TeacherAnswers, cached_answers, check_fits, teacher_features, teacher_name
 from mmcache.fuse.training import TrainedRun
 from mmcache.store import ConfigError, FeatureStore
-from mmcache.store.loader import Loader
-from mmcache.store.npy_export import export_npy
-from mmcache.store.npy_folder import import_npy
+from mmcache.store.exchange.npy_export import export_npy
+from mmcache.store.exchange.npy_import import import_npy
+from mmcache.store.load.loader import Loader
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
 

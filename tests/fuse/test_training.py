@@ -17,8 +17,8 @@ import yaml
 from mmcache.fuse import Model, evaluate, train
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store import ConfigError, FeatureStore, Presence
-from mmcache.store.loader import Loader
-from mmcache.store.small_array import write_chunk
+from mmcache.store.format.small_array import write_chunk
+from mmcache.store.load.loader import Loader
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
 RUN_FILES = {

@@ -13,7 +13,7 @@ from mmcache.fuse.losses.cross_entropy import class_weights
 from mmcache.fuse.progress import Silent
 from mmcache.fuse.training import TrainedRun, train_layers
 from mmcache.store import ConfigError, FeatureStore, Presence
-from mmcache.store.shard_file import crc32c, read_index
+from mmcache.store.format.shard_file import crc32c, read_index
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
 

@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from mmcache.store.create import create_store
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.layout import Presence, StoreMeta
-from mmcache.store.reports import finish_reports
-from mmcache.store.writer import TokenWriter, add_tokens
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.format.layout import Presence, StoreMeta
+from mmcache.store.format.reports import finish_reports
+from mmcache.store.write.create import create_store
+from mmcache.store.write.writer import TokenWriter, add_tokens
 
 MEMORY = Path("/dev/shm")
 MakeSegments = Callable[[int], pd.DataFrame]
@@ -184,7 +184,7 @@ def kill_everywhere(make_folder: Callable[[], Path]) -> Callable[[str], tuple[Pa
 
     def run(scenario: str) -> tuple[Path, list[dict]]:
         folder = make_folder()
-        script = Path(__file__).parent / "kill_everywhere.py"
+        script = Path(__file__).parent / "kills" / "kill_everywhere.py"
         done = subprocess.run([sys.executable, str(script), scenario, str(folder)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return folder, [json.loads(line) for line in done.stdout.splitlines()]

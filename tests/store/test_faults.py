@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from mmcache.store import FeatureStore, Presence, StoreError
-from mmcache.store.hdf5_import import import_hdf5
-from mmcache.store.layout import read_meta, write_group
-from mmcache.store.verify import verify
+from mmcache.store.exchange.hdf5_import import import_hdf5
+from mmcache.store.format.layout import read_meta, write_group
+from mmcache.store.manage.verify import verify
 
 Tree = Callable[[Path], dict[str, bytes]]
 N, TOKENS, WIDTH = 48, 16, 64
@@ -279,7 +279,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from mmcache.store import FeatureStore, Presence
-from mmcache.store.errors import NoStoreError
+from mmcache.store.ground.errors import NoStoreError
 root, whole, stop = map(Path, sys.argv[1:])
 expected = {name: array.read(np.arange(array.shape[0])) for name, array in FeatureStore.open(whole).tokens.items()}
 seen, wrong, last = set(), [], False

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.store import ConfigError, FeatureStore, Presence, StoreError
-from mmcache.store.create import create_store
-from mmcache.store.layout import write_group
-from mmcache.store.verify import verify
+from mmcache.store.format.layout import write_group
+from mmcache.store.manage.verify import verify
+from mmcache.store.write.create import create_store
 
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO
 PRESENCE = {

@@ -17,7 +17,7 @@ from mmcache.extract.datasets.dataset import Option, Source
 from mmcache.extract.datasets.ego4d.ego4d_media import DOCS_URL, MEDIA_OPTION, RATE, RELEASES, Ego4dMedia
 from mmcache.extract.datasets.ego4d.ego4d_sta import Contact, contacts_of, read_classes, read_sta
 from mmcache.extract.datasets.files.annotation_files import find_annotations
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 _SPLIT_FILES = {"train": "fho_sta_train.json", "val": "fho_sta_val.json"}
 _FOLDERS = (".", "annotations", *(f"{release}/annotations" for release in RELEASES[:-1]))

@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 from mmcache.extract.datasets.dataset import Kind, Option, Source
 from mmcache.extract.datasets.files.annotation_files import read_annotation_json
 from mmcache.extract.datasets.files.numbers import is_number
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 RATE = 30.0
 DOCS_URL = "https://ego4d-data.org/docs/start-here"

@@ -12,8 +12,8 @@ from typing import Any
 
 from mmcache.extract.datasets.ego4d.ego4d_media import RATE, is_uid, read_lists
 from mmcache.extract.datasets.files.numbers import is_count, is_number
-from mmcache.store.errors import Problems
-from mmcache.store.text import excerpt
+from mmcache.store.ground.errors import Problems
+from mmcache.store.ground.text import excerpt
 
 _CATEGORIES = {"verb": "verb_categories", "noun": "noun_categories"}
 _MOST_PICTURES = 1 << 31  # of a video; more is a fault of the file

@@ -31,11 +31,11 @@ from mmcache.extract.datasets.dataset import Option, Source
 from mmcache.extract.datasets.ego4d.ego4d_media import VIDEO_FOLDERS, Ego4dMedia, is_uid
 from mmcache.extract.datasets.files.clock import seconds_of
 from mmcache.extract.datasets.files.user_tables import place, read_table
-from mmcache.store.errors import ConfigError, Problems
-from mmcache.store.labels import is_missing
-from mmcache.store.segments import UNLABELLED
-from mmcache.store.splits import TEST, TRAIN, VALIDATION, canonical_split, eval_split_of
-from mmcache.store.text import excerpt
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.ground.text import excerpt
+from mmcache.store.segments.labels import is_missing
+from mmcache.store.segments.segment_table import UNLABELLED
+from mmcache.store.segments.splits import TEST, TRAIN, VALIDATION, canonical_split, eval_split_of
 
 _COLUMNS = {
     "id": ("clip_id", "id", "segment_id", "annotation_uid"),

@@ -19,8 +19,8 @@ from mmcache.extract.datasets.files.annotation_files import find_annotations, re
 from mmcache.extract.datasets.files.clock import timestamp_s
 from mmcache.extract.datasets.files.numbers import class_number
 from mmcache.extract.datasets.files.packed_media import LAYOUT
-from mmcache.store.errors import ConfigError, Problems
-from mmcache.store.segments import UNLABELLED
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.segments.segment_table import UNLABELLED
 
 ANNOTATIONS_URL = "https://github.com/epic-kitchens/epic-kitchens-100-annotations"
 DOWNLOADER_URL = "https://github.com/epic-kitchens/epic-kitchens-download-scripts"

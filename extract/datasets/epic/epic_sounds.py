@@ -17,9 +17,9 @@ from mmcache.extract.datasets.epic.epic_media import EpicMedia
 from mmcache.extract.datasets.files.annotation_files import find_annotations, read_csv, refuse_if_all_are_lost
 from mmcache.extract.datasets.files.clock import timestamp_s
 from mmcache.extract.datasets.files.numbers import class_number
-from mmcache.store.errors import ConfigError, Problems
-from mmcache.store.segments import UNLABELLED
-from mmcache.store.text import excerpt
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.ground.text import excerpt
+from mmcache.store.segments.segment_table import UNLABELLED
 
 ANNOTATIONS_URL = "https://github.com/epic-kitchens/epic-sounds-annotations"
 _CLASSES = 44

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from mmcache.extract.datasets.files.annotation_files import read_csv
-from mmcache.store.errors import Problems
-from mmcache.store.order import id_keys
-from mmcache.store.segments import UNLABELLED
+from mmcache.store.ground.errors import Problems
+from mmcache.store.load.order import id_keys
+from mmcache.store.segments.segment_table import UNLABELLED
 
 _UNSEEN_FILES = {
     "validation": "EPIC_100_unseen_participant_ids_validation.csv",

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from mmcache.store.csv_table import read_csv_table
-from mmcache.store.errors import ConfigError, Problems
-from mmcache.store.json_file import read_json
-from mmcache.store.text import bare
+from mmcache.store.files.csv_table import read_csv_table
+from mmcache.store.files.json_file import read_json
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.ground.text import bare
 
 _MOST_JSON_BYTES = 4 << 30
 

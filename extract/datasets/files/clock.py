@@ -2,7 +2,7 @@
 
 import re
 
-from mmcache.store.text import excerpt
+from mmcache.store.ground.text import excerpt
 
 # Python and pandas write a number of days before it.
 _TIMESTAMP = re.compile(r"(?:(\d+) days?,? )?(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.ASCII)

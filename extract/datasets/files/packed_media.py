@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 
-from mmcache.store.user_file import check_regular
+from mmcache.store.files.user_file import check_regular
 
 _SUFFIXES = (".hdf5", ".h5")
 # modality -> words in a file's name, looked for in this order: flow_frames.hdf5 is flow

@@ -8,10 +8,10 @@ import pyarrow
 import pyarrow.parquet
 
 from mmcache.extract.datasets.files.annotation_files import read_annotation_json
-from mmcache.store.csv_table import check_columns, read_csv_table
-from mmcache.store.errors import ConfigError
-from mmcache.store.text import bare
-from mmcache.store.user_file import check_regular
+from mmcache.store.files.csv_table import check_columns, read_csv_table
+from mmcache.store.files.user_file import check_regular
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.ground.text import bare
 
 _PARQUET = (".parquet", ".parq", ".pq")
 _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -24,8 +24,8 @@ import pandas as pd
 from mmcache.extract.datasets.dataset import DEPTH_OPTION, Kind, Option, Source
 from mmcache.extract.datasets.files.folder_walk import walk
 from mmcache.extract.datasets.kinect.ntu_actions import ACTIONS
-from mmcache.store.errors import ConfigError
-from mmcache.store.user_file import read_regular
+from mmcache.store.files.user_file import read_regular
+from mmcache.store.ground.errors import ConfigError
 
 _STEM = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 _STEM_LENGTH = 20

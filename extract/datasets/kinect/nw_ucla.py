@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from mmcache.extract.datasets.dataset import DEPTH_OPTION, Kind, Option, Source
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 # The number of an action on disk -> its name; the numbers have gaps. Labels count the lines.
 _ACTIONS = {

@@ -25,7 +25,7 @@ import pandas as pd
 
 from mmcache.extract.datasets.dataset import DEPTH_OPTION, Kind, Option, Source
 from mmcache.extract.datasets.files.folder_walk import walk
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 _ACTIONS, _VIEWS = 30, (1, 2, 3, 4)
 _PICTURES = re.compile(r"a(?P<a>\d+)_s(?P<s>\d+)_v(?P<v>\d+)_e(?P<e>\d+)", re.ASCII)

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from mmcache.extract.datasets.files.clock import seconds_of
-from mmcache.store.splits import TEST, TRAIN, VALIDATION, canonical_split
+from mmcache.store.segments.splits import TEST, TRAIN, VALIDATION, canonical_split
 
 Cells = "pd.Series[str]"
 _LOOKED_AT = 100  # cells whose files are looked for

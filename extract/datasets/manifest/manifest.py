@@ -32,11 +32,11 @@ from mmcache.extract.datasets.files.user_tables import place, read_table
 from mmcache.extract.datasets.manifest.column_names import MODALITIES
 from mmcache.extract.datasets.manifest.manifest_columns import understand
 from mmcache.extract.datasets.manifest.manifest_media import MEDIA_OPTIONS, PICTURES, MediaSettings, find_media
-from mmcache.store.errors import ConfigError, Problems
-from mmcache.store.labels import is_missing, read_labels
-from mmcache.store.segments import UNLABELLED
-from mmcache.store.splits import TRAIN, canonical_splits, eval_split_of
-from mmcache.store.text import excerpt
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.ground.text import excerpt
+from mmcache.store.segments.labels import is_missing, read_labels
+from mmcache.store.segments.segment_table import UNLABELLED
+from mmcache.store.segments.splits import TRAIN, canonical_splits, eval_split_of
 
 _NAMES = ("manifest.csv", "manifest.parquet")
 _NO_LABELS = "none"

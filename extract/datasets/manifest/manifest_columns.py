@@ -24,9 +24,9 @@ from mmcache.extract.datasets.manifest.column_content import (
 )
 from mmcache.extract.datasets.manifest.column_names import plain
 from mmcache.extract.datasets.manifest.manifest_media import PICTURES
-from mmcache.store.errors import Problems
-from mmcache.store.segments import is_task_name
-from mmcache.store.splits import TRAIN
+from mmcache.store.ground.errors import Problems
+from mmcache.store.segments.segment_table import is_task_name
+from mmcache.store.segments.splits import TRAIN
 
 
 @dataclasses.dataclass

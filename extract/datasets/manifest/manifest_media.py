@@ -19,7 +19,7 @@ from mmcache.extract.media.images.file_numbering import numbered_files
 from mmcache.extract.media.images.image_file import parse_range
 from mmcache.extract.media.imu.imu_columns import parse_columns
 from mmcache.extract.media.requests import MediaError
-from mmcache.store.user_file import open_regular
+from mmcache.store.files.user_file import open_regular
 
 PICTURES = ("rgb", "flow", "depth", "ir")  # modalities that may be folders of pictures
 _OF_EGO4D = "canonical_timestamp_ms"  # a column that no other form has

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.store.atomic import atomic_write
-from mmcache.store.user_file import open_regular
+from mmcache.store.files.atomic import atomic_write
+from mmcache.store.files.user_file import open_regular
 
 Extents = dict[str, tuple[int, int]]
 

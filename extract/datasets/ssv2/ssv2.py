@@ -27,10 +27,10 @@ from mmcache.extract.datasets.files.annotation_files import read_annotation_json
 from mmcache.extract.datasets.files.numbers import whole_number
 from mmcache.extract.datasets.files.packed_media import LAYOUT, PackedMedia
 from mmcache.extract.datasets.ssv2.something_else import ElseBoxes, plain, read_splits
-from mmcache.store.errors import ConfigError
-from mmcache.store.segments import UNLABELLED
-from mmcache.store.text import excerpt
-from mmcache.store.user_file import read_regular
+from mmcache.store.files.user_file import read_regular
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.ground.text import excerpt
+from mmcache.store.segments.segment_table import UNLABELLED
 
 _SPLITS = ("train", "validation", "test")
 _LIMIT_BYTES = 256 << 20  # of test-answers.csv; the official one has 2 MB

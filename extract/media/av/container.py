@@ -14,8 +14,8 @@ from av.stream import Disposition
 
 from mmcache.extract.media.limits import MAX_FILM_PIXELS, MAX_SAMPLES_A_FRAME
 from mmcache.extract.media.requests import MediaError, NoMedia
-from mmcache.store.text import printable
-from mmcache.store.user_file import open_regular
+from mmcache.store.files.user_file import open_regular
+from mmcache.store.ground.text import printable
 
 Stream = av.video.stream.VideoStream | av.audio.stream.AudioStream
 

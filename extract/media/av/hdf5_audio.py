@@ -10,7 +10,7 @@ from mmcache.extract.media.av.audio import check_level, heard_part, resample, si
 from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf5
 from mmcache.extract.media.limits import check_sound
 from mmcache.extract.media.requests import AudioRequest, MediaError, NoMedia, Reading, clamp
-from mmcache.store.hdf5_access import check_written, dtype_of, read_rows
+from mmcache.store.files.hdf5_reading import check_written, dtype_of, read_rows
 
 # Integers of 64 bits are refused: NumPy turns 16-bit sound into them, and then their full scale is not known.
 _DTYPES = tuple(map(np.dtype, ("float16", "float32", "float64", "int8", "int16", "int32")))

@@ -17,7 +17,7 @@ import av
 from av.container import InputContainer
 
 from mmcache.extract.media.av.container import FARTHEST, NO_FILM, Stream, is_avi, open_container, origin_s
-from mmcache.store.user_file import check_regular, open_regular
+from mmcache.store.files.user_file import check_regular, open_regular
 
 # Whose length of each stream is exact, as far as the file is whole.
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mmcache.extract.media.boxes.box_arrays import COLUMNS, EPIC_PIXEL, boxes_over_time
 from mmcache.extract.media.requests import BoxCategory, BoxesRequest, MediaError, Reading
-from mmcache.store.user_file import check_regular, open_regular
+from mmcache.store.files.user_file import check_regular, open_regular
 
 _MOST_OPCODES = 4_000_000
 _MOST_BYTES = 1 << 20  # of one message; real ones have some hundreds

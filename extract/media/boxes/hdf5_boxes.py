@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mmcache.extract.media.boxes.box_arrays import COLUMNS, EPIC_PIXEL, boxes_over_time
 from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf5
 from mmcache.extract.media.requests import BoxCategory, BoxesRequest, MediaError, NoMedia, Reading
-from mmcache.store.hdf5_access import names_in, read_whole
+from mmcache.store.files.hdf5_reading import names_in, read_whole
 
 _MOST_BYTES = 1 << 17  # of one picture's text; a hundred detections have a tenth of it
 _MOST_DIGITS = 9  # of a picture's number

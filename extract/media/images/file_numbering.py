@@ -21,7 +21,7 @@ import numpy as np
 
 from mmcache.extract.media.images.image_file import SUFFIXES
 from mmcache.extract.media.requests import MediaError
-from mmcache.store.text import printable
+from mmcache.store.ground.text import printable
 
 _NUMBER = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.])|\d+", re.ASCII)  # 0.033 is one number, 1.2.3 are three
 _MOST_NUMBER = 1 << 62  # the nanoseconds of a clock that began in 1970 are a third of it

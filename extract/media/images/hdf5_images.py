@@ -16,7 +16,7 @@ from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf
 from mmcache.extract.media.images.frames import flow_picture
 from mmcache.extract.media.images.image_file import check_one_size, colour, read_picture, scaled
 from mmcache.extract.media.requests import MediaError, NoMedia, Reading, VideoRequest
-from mmcache.store.hdf5_access import as_bytes, check_row_size, names_in, read_rows, read_whole
+from mmcache.store.files.hdf5_reading import as_bytes, check_row_size, names_in, read_rows, read_whole
 
 
 def read_hdf5_frames(path: Path, entry: str, request: VideoRequest) -> Reading:

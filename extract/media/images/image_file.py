@@ -24,9 +24,9 @@ from PIL import (
 
 from mmcache.extract.media.limits import check_picture_size
 from mmcache.extract.media.requests import MediaError
-from mmcache.store.errors import ConfigError
-from mmcache.store.text import excerpt, printable
-from mmcache.store.user_file import open_regular
+from mmcache.store.files.user_file import open_regular
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.ground.text import excerpt, printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # No other format of Pillow is tried on a file, whatever its name.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmcache.extract.media.imu.interpolation import Stream, interpolate, stream_of
 from mmcache.extract.media.imu.number_table import read_number_table
 from mmcache.extract.media.requests import ImuRequest, MediaError, NoMedia, Reading
-from mmcache.store.user_file import check_regular
+from mmcache.store.files.user_file import check_regular
 
 TIME = "canonical_timestamp_ms"
 _ACCL, _GYRO = ("accl_x", "accl_y", "accl_z"), ("gyro_x", "gyro_y", "gyro_z")

@@ -18,8 +18,8 @@ import re
 from collections.abc import Sequence
 
 from mmcache.extract.media.requests import MediaError
-from mmcache.store.errors import Problems
-from mmcache.store.text import excerpt, printable
+from mmcache.store.ground.errors import Problems
+from mmcache.store.ground.text import excerpt, printable
 
 ACCELEROMETER, GYROSCOPE = "accelerometer", "gyroscope"
 CHANNELS = {ACCELEROMETER: ("ax", "ay", "az"), GYROSCOPE: ("gx", "gy", "gz")}

@@ -32,7 +32,7 @@ from mmcache.extract.media.imu.imu_columns import (
 from mmcache.extract.media.imu.interpolation import interpolate, stream_of
 from mmcache.extract.media.imu.number_table import NumberTable, read_number_table
 from mmcache.extract.media.requests import ImuRequest, MediaError, Reading
-from mmcache.store.user_file import check_regular
+from mmcache.store.files.user_file import check_regular
 
 _RATES_HZ = (1.0, 8000.0)
 _GRAVITY = (4.0, 30.0)  # m/s^2: the middle acceleration of a sensor that feels gravity, worn by people or machines

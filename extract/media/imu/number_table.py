@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmcache.extract.media.requests import MediaError
-from mmcache.store.csv_table import read_csv_table
-from mmcache.store.errors import ConfigError
-from mmcache.store.text import excerpt, printable
-from mmcache.store.user_file import read_regular
+from mmcache.store.files.csv_table import read_csv_table
+from mmcache.store.files.user_file import read_regular
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.ground.text import excerpt, printable
 
 _MOST_BYTES = 1 << 30
 _EMPTY = ("", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "NULL", "None")

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from mmcache.extract.media.requests import MediaError, NoMedia, Reading, SkeletonRequest
 from mmcache.extract.media.skeletons.poses import MOST_POSES, Poses, spread_poses, without_nan
-from mmcache.store.text import excerpt
-from mmcache.store.user_file import check_regular, read_regular
+from mmcache.store.files.user_file import check_regular, read_regular
+from mmcache.store.ground.text import excerpt
 
 JOINTS = 25
 _BODY_VALUES, _JOINT_VALUES = 10, 12

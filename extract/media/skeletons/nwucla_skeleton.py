@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmcache.extract.media.images.file_numbering import numbered_files
 from mmcache.extract.media.requests import MediaError, NoMedia, Reading, SkeletonRequest
 from mmcache.extract.media.skeletons.poses import MOST_POSES, spread_poses, without_nan
-from mmcache.store.user_file import read_regular
+from mmcache.store.files.user_file import read_regular
 
 JOINTS = 20
 _MOST_PEOPLE = 64  # in a frame; the sensor tracks six

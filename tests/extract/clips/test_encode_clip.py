@@ -13,7 +13,7 @@ from mmcache.extract.clips.encode_clip import ClipError, Wanted, encode_clip
 from mmcache.extract.clips.token_recipe import Recipe
 from mmcache.extract.media import MediaError
 from mmcache.store import ConfigError, FeatureStore, FingerprintError
-from mmcache.store.reduce import reduce_store
+from mmcache.store.manage.reduce import reduce_store
 
 SEGMENT = "P05_101_3"
 

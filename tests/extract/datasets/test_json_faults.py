@@ -14,8 +14,8 @@ from mmcache.extract.datasets.dataset import Dataset
 from mmcache.extract.datasets.ego4d.ego4d_ar import Ego4dActionRecognition
 from mmcache.extract.datasets.ego4d.mmg_ego4d import MmgEgo4d
 from mmcache.extract.datasets.ssv2.ssv2 import SomethingSomethingV2
-from mmcache.store.errors import ConfigError
-from mmcache.store.segments import check_segments, segments_to_bytes
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.segments.segment_table import check_segments, segments_to_bytes
 
 UID, CLIP = "00000000-aaaa-4bbb-8ccc-1234567890ab", "c0000000-aaaa-4bbb-8ccc-1234567890ab"
 TOUCHED = {"verb_category_id": 0, "noun_category_id": 1, "time_to_contact": 0.5, "box": [1, 2, 3, 4]}

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmcache.common.oracle_world import Oracle, class_of
 from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.datasets.oracle_dataset import OracleDataset
 from mmcache.extract.media import read_media
@@ -13,9 +14,8 @@ from mmcache.extract.media.oracle_reader import OracleRequest
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
 from mmcache.extract.run.pipeline import NoProgress, run_extract
-from mmcache.store.errors import ConfigError, StoreMismatchError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.oracle import Oracle, class_of
+from mmcache.store.ground.errors import ConfigError, StoreMismatchError
 
 
 def config(folder: Path, **settings: Any) -> ExtractConfig:

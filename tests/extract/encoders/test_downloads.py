@@ -16,7 +16,7 @@ import torch
 from mmcache.extract.encoders import build_encoder
 from mmcache.extract.encoders import downloads as network
 from mmcache.extract.encoders.encoder import WeightsError
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 FIRST_CONTACT_S = 0.5
 

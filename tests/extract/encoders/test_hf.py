@@ -16,8 +16,8 @@ from mmcache.extract.encoders import build_encoder, encoder_info, entry_of
 from mmcache.extract.encoders.encoder import state_sha256
 from mmcache.extract.media.requests import AudioRequest, MediaRequest, VideoRequest
 from mmcache.extract.views import View
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.layout import check_name
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.format.layout import check_name
 
 Reader = Callable[[MediaRequest], NDArray[Any]]
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

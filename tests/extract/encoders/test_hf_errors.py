@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from mmcache.extract.encoders import build_encoder, encoder_info, entry_of
 from mmcache.extract.encoders.encoder import WeightsError
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 CROP = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}
@@ -193,5 +193,5 @@ def test_a_model_of_the_hub_without_a_network(tmp_path: Path) -> None:
         timeout=120,
     )
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("mmcache.store.errors.ConfigError: no config can be had of hf:some/model")
+    assert last.startswith("mmcache.store.ground.errors.ConfigError: no config can be had of hf:some/model")
     assert "Where there is no network, use hf:FOLDER" in last

@@ -21,8 +21,8 @@ from mmcache.extract.encoders import (
 )
 from mmcache.extract.media.requests import MediaRequest
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.store.errors import ConfigError
-from mmcache.store.layout import check_name
+from mmcache.store.format.layout import check_name
+from mmcache.store.ground.errors import ConfigError
 
 Reader = Callable[[MediaRequest], NDArray[Any]]
 SLOW = {"swin3d_b", "swin3d_s", "swin3d_b_audio", "swin3d_s_audio", "swin3d_t_audio", "mvit_v1_b"}

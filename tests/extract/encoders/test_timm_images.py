@@ -14,8 +14,8 @@ from torch.nn import functional
 from mmcache.extract.encoders import build_encoder, encoder_info, entry_of
 from mmcache.extract.encoders.encoder import WeightsError, state_sha256
 from mmcache.extract.media.requests import VideoRequest
-from mmcache.store.errors import ConfigError
-from mmcache.store.layout import check_name
+from mmcache.store.format.layout import check_name
+from mmcache.store.ground.errors import ConfigError
 
 # A map of channels first, one of channels last, patch tokens with a class token, tokens without, an odd grid.
 MODELS = [

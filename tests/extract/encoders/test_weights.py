@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from mmcache.extract.encoders import ENCODERS, build_encoder
 from mmcache.extract.encoders.encoder import WeightsError, state_sha256
-from mmcache.store.errors import MmcacheError
+from mmcache.store.ground.errors import MmcacheError
 
 SMALL = ["swin3d_demo", "ast_demo", "imu_demo", "imu_transformer"]
 Saver = Callable[[dict[str, torch.Tensor], Path], None]

@@ -17,14 +17,14 @@ from mmcache.extract.planning.media_stamps import Seen, seen
 from mmcache.extract.planning.plan import Plan, make_plan
 from mmcache.extract.run import pipeline
 from mmcache.extract.run.worker import ExtractWorker
-from mmcache.store.create import create_store, replace_empty_store
-from mmcache.store.errors import StoreMismatchError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
-from mmcache.store.merge import merge_stores
-from mmcache.store.repair import repair
-from mmcache.store.reports import finish_reports
-from mmcache.store.verify import verify
+from mmcache.store.format.layout import Presence
+from mmcache.store.format.reports import finish_reports
+from mmcache.store.ground.errors import StoreMismatchError
+from mmcache.store.manage.merge import merge_stores
+from mmcache.store.manage.repair import repair
+from mmcache.store.manage.verify import verify
+from mmcache.store.write.create import create_store, replace_empty_store
 
 VIDEOS = [DemoVideo(f"P01_{101 + i}", "train", 2, picture=False, sound=False) for i in range(6)]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from mmcache.common.settings import resolve
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.store.errors import ConfigError
-from mmcache.store.settings import resolve
+from mmcache.store.ground.errors import ConfigError
 
 
 def message_of(**options: Any) -> str:

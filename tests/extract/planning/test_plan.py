@@ -12,8 +12,8 @@ import pytest
 
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import ModalityPlan, Plan, make_plan
-from mmcache.store.errors import ConfigError, StoreError
-from mmcache.store.layout import Presence
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import ConfigError, StoreError
 
 ENCODERS = {"rgb": "swin3d_demo", "audio": "ast_demo", "imu": "imu_demo"}
 

@@ -14,8 +14,8 @@ import pytest
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
 from mmcache.extract.run.pipeline import NoProgress, run_extract
-from mmcache.store.errors import ConfigError
-from mmcache.store.verify import verify
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.manage.verify import verify
 
 SHARD_MB = 0.08  # 28 shards
 

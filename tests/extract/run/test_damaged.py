@@ -13,8 +13,8 @@ from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
 from mmcache.extract.run.pipeline import run_extract
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
-from mmcache.store.verify import verify
+from mmcache.store.format.layout import Presence
+from mmcache.store.manage.verify import verify
 
 Row = dict[str, str]
 MAX_WORKER_BYTES = 3 << 30  # of a worker's memory; torch and Ray take most of 1 GiB

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import Plan, make_plan
 from mmcache.extract.run.pipeline import run_extract
-from mmcache.store.errors import MmcacheError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
-from mmcache.store.verify import verify
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import MmcacheError
+from mmcache.store.manage.verify import verify
 
 ENCODERS = {"rgb": "swin3d_demo", "audio": "ast_demo", "imu": "imu_demo"}
 SHARD_MB = 0.16  # as in epic_store: 14 shards

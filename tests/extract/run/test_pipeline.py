@@ -23,11 +23,11 @@ from mmcache.extract.encoders.encoder import WeightsError
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import Plan, make_plan
 from mmcache.extract.run.pipeline import ExtractSummary, check_failures, run_extract, warnings_of
-from mmcache.store.errors import FingerprintError, StoreError, TooManyFailures
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
-from mmcache.store.lock import writer_lock
-from mmcache.store.verify import verify
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import FingerprintError, StoreError, TooManyFailures
+from mmcache.store.ground.lock import writer_lock
+from mmcache.store.manage.verify import verify
 
 ENCODERS = {"rgb": "swin3d_demo", "audio": "ast_demo", "imu": "imu_demo"}
 SHARD_MB = 0.16  # as in epic_store: 14 shards

@@ -17,10 +17,10 @@ from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
 from mmcache.extract.run import dispatch, pipeline
 from mmcache.extract.run.pipeline import ExtractSummary, check_failures, run_extract
-from mmcache.store.errors import TooManyFailures
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
-from mmcache.store.verify import verify
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import TooManyFailures
+from mmcache.store.manage.verify import verify
 
 # What a Python process runs before all else, when it finds it on its path.
 _CUSTOMIZE = """

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mmcache.extract.datasets import Source
 from mmcache.extract.run.shard_recovery import Death, ShardCase, Step, Trial
 from mmcache.extract.run.worker import Job, ShardTask
-from mmcache.store.errors import MmcacheError
+from mmcache.store.ground.errors import MmcacheError
 
 CRASH = Death("crashes the process (Segmentation fault)", certain=True)
 KILLED = Death("ends the process, as the kernel does where memory runs out")

@@ -18,14 +18,14 @@ from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
 from mmcache.extract.encoders import build_encoder, encoder_info
 from mmcache.extract.media import read_media
 from mmcache.extract.run.worker import ExtractWorker, Job, ShardTask
-from mmcache.store.create import create_store
-from mmcache.store.errors import FingerprintError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.kaverage import k_average
-from mmcache.store.layout import Presence, StoreMeta
-from mmcache.store.reports import finish_reports
-from mmcache.store.verify import verify
-from mmcache.store.writer import add_tokens
+from mmcache.store.format.kaverage import k_average
+from mmcache.store.format.layout import Presence, StoreMeta
+from mmcache.store.format.reports import finish_reports
+from mmcache.store.ground.errors import FingerprintError
+from mmcache.store.manage.verify import verify
+from mmcache.store.write.create import create_store
+from mmcache.store.write.writer import add_tokens
 
 N, LENGTH_S = 24, 1.5
 CACHED, MISSING, FAILED, TO_DO = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mmcache.fuse import train
 from mmcache.fuse.strategies import STRATEGIES
-from mmcache.store.create import create_store
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.layout import StoreMeta
-from mmcache.store.writer import add_tokens
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.format.layout import StoreMeta
+from mmcache.store.write.create import create_store
+from mmcache.store.write.writer import add_tokens
 
 TASKS = {"verb": [f"v{i}" for i in range(4)], "noun": [f"n{i}" for i in range(3)]}
 SHAPES = {"audio": (6, 5), "imu": (4, 3), "rgb": (8, 7)}  # modality -> tokens, width

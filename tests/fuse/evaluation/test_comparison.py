@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
+from mmcache.common.oracle_world import Oracle
 from mmcache.fuse import Model, evaluate
 from mmcache.fuse.comparison import compare, method_names, robustness
 from mmcache.fuse.cost import costs
 from mmcache.fuse.extras import Wanted, extras
 from mmcache.store import ConfigError, StoreError
-from mmcache.store.oracle import Oracle
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from mmcache.fuse.holdout import split_holdout
 from mmcache.fuse.missingness import with_missing
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store import FeatureStore
-from mmcache.store.create import create_store
-from mmcache.store.fingerprint import Fingerprint
-from mmcache.store.order import id_keys
-from mmcache.store.writer import add_tokens
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.load.order import id_keys
+from mmcache.store.write.create import create_store
+from mmcache.store.write.writer import add_tokens
 
 MISSING = {"audio": 0.5}
 QUICK = {

@@ -15,8 +15,8 @@ from mmcache.fuse.masks import draw_masks, subset_index, subset_name, subsets
 from mmcache.fuse.model import Model, ModelSpec
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store import FeatureStore
-from mmcache.store.loader import Batch, Loader
-from mmcache.store.order import id_keys
+from mmcache.store.load.loader import Batch, Loader
+from mmcache.store.load.order import id_keys
 
 EPOCHS = 200  # of drawn masks
 

@@ -16,7 +16,7 @@ from mmcache.fuse.extras import Wanted, extras
 from mmcache.fuse.groups import prune
 from mmcache.fuse.scoring import NATURAL, Inputs, evaluated_rows, score, stored_sources
 from mmcache.store import ConfigError, FeatureStore
-from mmcache.store.loader import Loader
+from mmcache.store.load.loader import Loader
 
 SUBSETS = {"audio", "imu", "rgb", "audio+imu", "audio+rgb", "imu+rgb", "audio+imu+rgb"}
 

@@ -12,7 +12,7 @@ import pytest
 from mmcache.fuse import Model
 from mmcache.fuse.submission import CHALLENGES, Challenge, write_submission
 from mmcache.store import ConfigError, FeatureStore
-from mmcache.store.loader import Loader
+from mmcache.store.load.loader import Loader
 
 
 def read(path: Path) -> dict[str, Any]:

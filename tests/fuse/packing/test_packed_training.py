@@ -12,7 +12,7 @@ from mmcache.fuse.packing import train_pack
 from mmcache.fuse.progress import Silent
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.training import RunRequest, TrainedRun, request_run, train_run
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 QUICK = {
     "width": 16, "heads": 2, "depth": 2, "k": 6, "epochs": 3, "batch_size": 8, "lr": 1e-3, "device": "cpu",

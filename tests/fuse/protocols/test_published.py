@@ -6,7 +6,7 @@ import pytest
 from mmcache.fuse import protocols
 from mmcache.fuse.masks import draw_masks, subset_name, subsets
 from mmcache.fuse.report.published import TABLES, Published
-from mmcache.store.order import id_keys
+from mmcache.store.load.order import id_keys
 
 N = 200_000
 # KARMMA's Fig. 4 beside the table of subsets that it follows from: method there -> method here.

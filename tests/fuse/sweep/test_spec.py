@@ -9,7 +9,7 @@ import yaml
 
 from mmcache.fuse.sweep.space import Distribution, draw_points
 from mmcache.fuse.sweep.spec import make_spec, read_spec
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -9,7 +9,7 @@ from mmcache.fuse.progress import Silent
 from mmcache.fuse.sweep.groups import Request, form_groups, pack_requests, run_group, unpack_requests
 from mmcache.fuse.training import train_layers
 from mmcache.store import ConfigError, FeatureStore
-from mmcache.store.lock import writer_lock
+from mmcache.store.ground.lock import writer_lock
 
 
 def test_every_combination_once_and_teachers_once_a_seed(plan: Callable) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from target import Arrays, Target
 
 from mmcache.extract.datasets import DATASETS
-from mmcache.store.errors import MmcacheError
-from mmcache.store.segments import check_segments
+from mmcache.store.ground.errors import MmcacheError
+from mmcache.store.segments.segment_table import check_segments
 
 _VIDEO = "00000000-aaaa-4bbb-8ccc-1234567890ab"
 _EPIC_COLUMNS = (

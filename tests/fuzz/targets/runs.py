@@ -10,8 +10,8 @@ from target import Arrays, Target
 
 from mmcache.fuse import Model, evaluate, train
 from mmcache.fuse.report import make_report
-from mmcache.store.errors import MmcacheError
-from mmcache.store.hdf5_import import import_hdf5
+from mmcache.store.exchange.hdf5_import import import_hdf5
+from mmcache.store.ground.errors import MmcacheError
 from targets.store import write_hdf5
 
 

@@ -7,11 +7,11 @@ import yaml
 from edits import tree
 from target import Arrays, Target
 
+from mmcache.common.settings import read_settings, resolve
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.fuse.config import make_config
 from mmcache.fuse.sweep.spec import make_spec, read_spec
-from mmcache.store.errors import MmcacheError
-from mmcache.store.settings import read_settings, resolve
+from mmcache.store.ground.errors import MmcacheError
 
 _SETTINGS = {
     "extract": {"weights": "random", "k": 64, "encoder": {"rgb": "swin3d_t"}, "views": 2, "splits": ["train"]},

@@ -9,13 +9,13 @@ import numpy as np
 from edits import raw, table, tree
 from target import Arrays, Target
 
-from mmcache.store.errors import MmcacheError
+from mmcache.store.exchange.hdf5_import import import_hdf5
+from mmcache.store.exchange.npy_export import export_npy
+from mmcache.store.exchange.npy_import import import_npy
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.hdf5_import import import_hdf5
-from mmcache.store.layout import Presence
-from mmcache.store.npy_export import export_npy
-from mmcache.store.npy_folder import import_npy
-from mmcache.store.verify import verify
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import MmcacheError
+from mmcache.store.manage.verify import verify
 
 _SEGMENTS, _TOKENS, _WIDTH = 12, 4, 96  # a segment is larger than what one edit overwrites
 _counter = itertools.count()

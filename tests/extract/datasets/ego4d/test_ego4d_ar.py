@@ -8,8 +8,8 @@ import pytest
 
 from mmcache.extract.datasets import DATASETS
 from mmcache.extract.datasets.ego4d.ego4d_ar import Ego4dActionRecognition
-from mmcache.store.errors import ConfigError
-from mmcache.store.segments import check_segments
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.segments.segment_table import check_segments
 
 VIDEOS = [f"0000000{i}-aaaa-4bbb-8ccc-1234567890ab" for i in range(10)]
 CLIPS = [f"c000000{i}-aaaa-4bbb-8ccc-1234567890ab" for i in range(10)]

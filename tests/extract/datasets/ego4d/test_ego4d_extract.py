@@ -11,7 +11,7 @@ from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
 from mmcache.extract.run.pipeline import NoProgress, run_extract
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
+from mmcache.store.format.layout import Presence
 
 WHOLE, CUT, GONE, CLIP, OTHER = (f"{i}0000000-aaaa-4bbb-8ccc-1234567890ab" for i in range(5))
 

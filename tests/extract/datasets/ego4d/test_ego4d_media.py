@@ -15,7 +15,7 @@ from mmcache.extract.datasets.ego4d.ego4d_media import Ego4dMedia, is_uid
 from mmcache.extract.media import AudioRequest, NoMedia, VideoRequest, read_media
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 VIDEO, OTHER, CLIP, LATER = (f"{i}0000000-aaaa-4bbb-8ccc-1234567890ab" for i in range(4))
 

@@ -8,8 +8,8 @@ import pytest
 
 from mmcache.extract.datasets import DATASETS, Source
 from mmcache.extract.datasets.ego4d.mmg_ego4d import MmgEgo4d
-from mmcache.store.errors import ConfigError
-from mmcache.store.segments import check_segments
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.segments.segment_table import check_segments
 
 VIDEO, OTHER, STEREO = (f"{i}0000000-aaaa-4bbb-8ccc-1234567890ab" for i in range(3))
 LIST = f"""\

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 TRAIN_FILE = "EPIC_100_train.csv"
 WriteEpic = Callable[..., Path]

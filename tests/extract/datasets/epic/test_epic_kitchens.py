@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
-from mmcache.store.errors import ConfigError
-from mmcache.store.segments import check_segments
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.segments.segment_table import check_segments
 
 WriteEpic = Callable[..., Path]
 VERBS = ["take", "put", "wash", "turn-on", "pour:out"]

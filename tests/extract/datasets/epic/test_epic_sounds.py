@@ -9,8 +9,8 @@ import pytest
 from mmcache.extract.datasets import DATASETS, Source
 from mmcache.extract.datasets.epic.epic_sounds import EpicSounds
 from mmcache.extract.media import AudioRequest, read_media
-from mmcache.store.errors import ConfigError
-from mmcache.store.segments import check_segments
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.segments.segment_table import check_segments
 
 HEADER = (
     "annotation_id,participant_id,video_id,start_timestamp,stop_timestamp,start_sample,stop_sample,"

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
-from mmcache.store.create import create_store
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import StoreMeta
-from mmcache.store.segments import check_segments, segments_from_bytes, segments_to_bytes
+from mmcache.store.format.layout import StoreMeta
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.segments.segment_table import check_segments, segments_from_bytes, segments_to_bytes
+from mmcache.store.write.create import create_store
 
 WriteEpic = Callable[..., Path]
 NOUNS = 6  # of the class file that the fixture writes

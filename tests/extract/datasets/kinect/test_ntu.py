@@ -14,9 +14,9 @@ from mmcache.extract.datasets.kinect.ntu import Ntu60, Ntu120
 from mmcache.extract.media import read_media
 from mmcache.extract.media.requests import SkeletonRequest, VideoRequest
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.store.errors import ConfigError, FingerprintError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import ConfigError, FingerprintError
 
 FIRST = "S001C001P001R001A001"
 SECOND = "S001C002P001R001A060"

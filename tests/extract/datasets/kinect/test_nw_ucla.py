@@ -13,7 +13,7 @@ from mmcache.extract.media import read_media
 from mmcache.extract.media.requests import SkeletonRequest, VideoRequest
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 # Numbers without leading zeros, out of step with names; 12 has no depth, 13 no colour, 11 no skeleton.
 RGB, DEPTH, SKELETONS = (8, 9, 10, 11, 12), (8, 9, 10, 11, 13), (8, 9, 10)

@@ -12,8 +12,8 @@ from mmcache.extract.datasets import DATASETS, Source
 from mmcache.extract.datasets.kinect.uwa3d import Uwa3d
 from mmcache.extract.media import read_media
 from mmcache.extract.media.requests import SkeletonRequest, VideoRequest
-from mmcache.store.errors import ConfigError
-from mmcache.store.segments import is_task_name
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.segments.segment_table import is_task_name
 
 RGB, DEPTH, SKELETON = "UWA3DII_RGB/UWA3D-RGB", "UWA3DII_Depth_ROI/UWA3D-Depth", "ActionsSkeleton"
 

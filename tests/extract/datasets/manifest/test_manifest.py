@@ -10,9 +10,9 @@ import pytest
 from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.datasets.manifest.manifest import Manifest
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import ConfigError
 
 TABLE = """\
 id,rgb,audio,imu,start,stop,split,label,label_tool,narration,Take No

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmcache.extract.datasets.manifest.manifest import Manifest
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 IN_FOLDER = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ROWS = {"rgb": ("a.mp4", "b.mp4"), "label": ("cut", "wash")}

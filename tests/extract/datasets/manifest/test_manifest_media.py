@@ -11,7 +11,7 @@ from PIL import Image
 from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.datasets.manifest.manifest import Manifest
 from mmcache.extract.media import AudioRequest, ImuRequest, MediaError, VideoRequest, read_media
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 EGO4D = "component_idx,component_timestamp_ms,canonical_timestamp_ms,gyro_x,gyro_y,gyro_z,accl_x,accl_y,accl_z"
 GOPRO = ("Milliseconds,AcclX,AcclY,AcclZ", "Milliseconds,GyroX,GyroY,GyroZ")

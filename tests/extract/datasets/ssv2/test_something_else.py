@@ -12,10 +12,10 @@ from mmcache.extract.datasets.ssv2.ssv2 import SomethingSomethingV2
 from mmcache.extract.media import read_media
 from mmcache.extract.media.requests import BoxesRequest
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
-from mmcache.store.segments import is_task_name
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import ConfigError
+from mmcache.store.segments.segment_table import is_task_name
 
 PUSH, TEAR = "Pushing [something] onto [something]", "Tearing [something that is not tearable]"
 LABELS = {"Pushing something onto something": "0", "Tearing something that is not tearable": "1"}

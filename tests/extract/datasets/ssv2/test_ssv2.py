@@ -10,9 +10,9 @@ import pytest
 from mmcache.extract.datasets import DATASETS, Source
 from mmcache.extract.datasets.ssv2.ssv2 import SomethingSomethingV2
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.store.errors import ConfigError
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.layout import Presence
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import ConfigError
 
 LABELS = {
     "Tearing something that is not tearable": "2",

@@ -21,7 +21,7 @@ from mmcache.extract.media import read_media
 from mmcache.extract.media.images.image_file import colour, parse_range, read_picture
 from mmcache.extract.media.limits import MAX_ASPECT, MAX_PICTURE_PIXELS
 from mmcache.extract.media.requests import MediaError, VideoRequest
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 CORNERS = np.array([[[230, 20, 20], [20, 230, 20]], [[20, 20, 230], [230, 230, 230]]], np.uint8)
 SEEN = CORNERS.repeat(16, axis=0).repeat(24, axis=1)  # 32 high, 48 wide

@@ -17,7 +17,7 @@ from mmcache.extract.media import ImuRequest, MediaError, read_media
 from mmcache.extract.media.imu.imu_columns import parse_columns, with_variant
 from mmcache.extract.media.imu.imu_tables import read_imu
 from mmcache.extract.media.requests import Reading
-from mmcache.store.errors import ConfigError
+from mmcache.store.ground.errors import ConfigError
 
 PROPERTY = settings(max_examples=40)
 STYLES = (

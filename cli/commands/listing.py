@@ -1,0 +1,55 @@
+"""mmcache list: the names other commands take."""
+
+from typing import Annotated, Any
+
+import typer
+
+EXAMPLE = "Example: mmcache list encoders"
+_KINDS = ("datasets", "encoders", "fusions", "strategies")
+
+
+def list_names(
+    kind: Annotated[str, typer.Argument(help="datasets, encoders, fusions or strategies.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the names as JSON.")] = False,
+) -> None:
+    """List the data sets, encoders, fusions or strategies there are."""
+    from mmcache.cli.display.console import out, print_json, table
+    from mmcache.store.ground.errors import ConfigError, unknown_name
+
+    if kind not in _KINDS:
+        raise ConfigError(unknown_name("list", kind, _KINDS))
+    columns, rows = _rows(kind)
+    if as_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        out.print(table("", columns, rows, text_columns=len(columns)))
+
+
+def _rows(kind: str) -> tuple[list[str], list[list[str]]]:
+    if kind == "datasets":
+        from mmcache.extract.datasets import DATASETS
+
+        columns = ["name", "about", "settings (--set NAME=VALUE)"]
+        return columns, [[name, about, _settings(reader.options)] for name, (reader, about) in DATASETS.items()]
+    if kind == "encoders":
+        from mmcache.extract.encoders import ENCODERS, OPEN_FAMILIES
+
+        columns = ["name", "modalities", "published weights", "about"]
+        entries = {**ENCODERS, **{f"{prefix}:MODEL": entry for prefix, entry in OPEN_FAMILIES.items()}}
+        return columns, [[n, ", ".join(e.modalities), e.published or "none", e.about] for n, e in entries.items()]
+    if kind == "strategies":
+        from mmcache.fuse.strategies import STRATEGIES
+
+        return ["name", "about", "source"], [[n, s.about, s.source] for n, s in STRATEGIES.items()]
+    from mmcache.fuse.config import FUSIONS
+
+    return ["name"], [[name] for name in FUSIONS]
+
+
+def _settings(options: Any) -> str:
+    """One line a setting: its default, what it is, and what it can be."""
+    lines = []
+    for name, option in options.items():
+        allowed = f" ({', '.join(map(str, option.allowed))})" if option.allowed else ""
+        lines.append(f"{name}={option.default}: {option.about}{allowed}")
+    return "\n".join(lines)

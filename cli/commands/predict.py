@@ -1,0 +1,173 @@
+"""mmcache predict: a raw clip in, ranked actions out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mmcache.extract.clips.encode_clip import Clip
+    from mmcache.fuse.prediction import Predictor, Ranked
+
+EXAMPLE = "Example: mmcache predict runs/epic/karmma-1a2b3c4d --rgb clip.mp4 --audio clip.mp4 --start 2 --stop 4.5"
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder, as `mmcache fuse` makes it.")],
+    rgb: Annotated[Path | None, typer.Option(help="Video file, or a folder of numbered pictures.", rich_help_panel="Media")] = None,
+    flow: Annotated[Path | None, typer.Option(help="Folder with u/ and v/, numbered pictures each.", rich_help_panel="Media")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Any file with sound, videos too.", rich_help_panel="Media")] = None,
+    imu: Annotated[list[Path] | None, typer.Option(help="CSV of accelerometer and gyroscope, or one each: give both, or GoPro's X-accl.csv.", rich_help_panel="Media")] = None,
+    imu_columns: Annotated[str, typer.Option(metavar="NAME=COLUMN,...", help="The columns and units of the IMU files, where these are not plain: time=ts,ax=acc1,time_unit=ms", rich_help_panel="Media")] = "",
+    boxes: Annotated[Path | None, typer.Option(help=".pkl of EPIC-KITCHENS or .json of Something-Else.", rich_help_panel="Media")] = None,
+    media: Annotated[list[str] | None, typer.Option(help="NAME=PATH for any modality of the run, repeatable; ';' between paths that belong together.", rich_help_panel="Media")] = None,
+    rate: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER: pictures a second, where they lie in a folder.", rich_help_panel="Media")] = None,
+    start: Annotated[float, typer.Option(help="Seconds into the clip.", rich_help_panel="Media")] = 0.0,
+    stop: Annotated[float | None, typer.Option(help="Seconds into the clip. Default: its end.", rich_help_panel="Media")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Do without media that cannot be used.", rich_help_panel="Media")] = False,
+    weights: Annotated[list[str] | None, typer.Option(help="NAME=PATH, where an encoder's weights are of a file. Without NAME=: for all such.", rich_help_panel="Encoders")] = None,
+    encoder: Annotated[list[str] | None, typer.Option(help="NAME=ENCODER, where the run cannot tell, as for hf:FOLDER.", rich_help_panel="Encoders")] = None,
+    store: Annotated[str | None, typer.Option(help="The store, for runs of older versions whose store has moved.", rich_help_panel="Encoders")] = None,
+    onnx: Annotated[Path | None, typer.Option(help="Predict with this file of `mmcache export` instead of the run's weights.", rich_help_panel="Run")] = None,
+    top: Annotated[int, typer.Option(help="How many answers a task.", rich_help_panel="Run")] = 5,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.", rich_help_panel="Run")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.", rich_help_panel="Run")] = False,
+) -> None:  # fmt: skip
+    """Predict what happens in a clip from any of the run's sensors: those not given are missing.
+
+    The encoders are those that the run's tokens were made with, and are refused where they would make other tokens.
+    """
+    from mmcache.cli.display.console import print_json
+
+    named = {"rgb": rgb, "flow": flow, "audio": audio, "boxes": boxes}
+    paths = {name: (path,) for name, path in named.items() if path is not None}
+    given: dict[str, tuple[Path, ...]] = {**paths, **({"imu": tuple(imu)} if imu else {}), **_media(media)}
+
+    from mmcache.extract.clips.encode_clip import Wanted, encode_clip
+    from mmcache.fuse.device import usable_device
+    from mmcache.fuse.model import read_run_config
+    from mmcache.fuse.origin import origins_of
+    from mmcache.fuse.prediction import predict as rank_clip
+
+    _check(read_run_config(run), given, top)
+    device = usable_device(device)
+    origins = origins_of(run, store)
+    model, place = _model(run, onnx, device)
+    wanted = Wanted(
+        media=given,
+        start_s=start,
+        stop_s=float("inf") if stop is None else stop,
+        rates=_rates(rate),
+        encoders=_pairs("--encoder", encoder),
+        weights=_weights(weights, given, origins),
+        skip_bad=skip_bad,
+        imu_columns=imu_columns,
+    )
+    clip = encode_clip(wanted, origins, device)
+    answers = rank_clip(model, clip.tokens, top, place)
+    missing = [name for name in model.spec.names if name not in clip.tokens]
+    if as_json:
+        print_json(_document(run, wanted, clip, missing, answers))
+    else:
+        _show(clip, missing, answers)
+
+
+def _model(run: Path, onnx: Path | None, device: str) -> "tuple[Predictor, str]":
+    """The network, and the device that its inputs belong on."""
+    from mmcache.fuse.exported import OnnxModel
+    from mmcache.fuse.model import Model
+    from mmcache.store.ground.errors import ConfigError
+
+    if onnx is None:
+        return Model.load(run, device), device
+    exported, own = OnnxModel(onnx), Model.load(run).spec
+    if exported.spec != own:
+        raise ConfigError(f"{onnx} was not exported from {run}: their modalities, encoders or classes differ")
+    return exported, "cpu"
+
+
+def _check(saved: dict[str, Any], given: dict[str, tuple[Path, ...]], top: int) -> None:
+    from mmcache.store.ground.errors import Problems
+
+    problems, has = Problems(), ", ".join(saved["model"]["modalities"])
+    for name in given:
+        if name not in saved["model"]["modalities"]:
+            flag = f"--{name}" if name in ("rgb", "flow", "audio", "imu", "boxes") else f"--media {name}=..."
+            problems.add(f"{flag}: the run has no modality {name}; it has {has}")
+    if not given:
+        problems.add(f"give the media of at least one of the run's modalities: {has}")
+    if top < 1:
+        problems.add(f"--top {top}: at least 1")
+    problems.raise_if_any()
+
+
+def _media(values: list[str] | None) -> dict[str, tuple[Path, ...]]:
+    return {name: tuple(map(Path, paths.split(";"))) for name, paths in _pairs("--media", values).items()}
+
+
+def _rates(values: list[str] | None) -> dict[str, float]:
+    from mmcache.store.ground.errors import ConfigError
+
+    rates = {}
+    for name, text in _pairs("--rate", values).items():
+        try:
+            rates[name] = float(text)
+        except ValueError:
+            rates[name] = 0.0
+        if not 0 < rates[name] < float("inf"):
+            raise ConfigError(f"--rate {name}={text}: expected a number of pictures a second")
+    return rates
+
+
+def _weights(values: list[str] | None, given: dict[str, Any], origins: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Modality -> weights; what has no name is for all that had weights of a file, or else for all."""
+    unnamed = [value for value in values or () if "=" not in value]
+    chosen = _pairs("--weights", [value for value in values or () if "=" in value])
+    of_file = [n for n in given if str(origins.get(n, {}).get("fingerprint", {}).get("weights")).startswith("file:")]
+    return {**{name: unnamed[-1] for name in (of_file or given) if unnamed}, **chosen}
+
+
+def _pairs(flag: str, values: list[str] | None) -> dict[str, str]:
+    from mmcache.cli.arguments import pairs
+
+    return pairs(flag, values)
+
+
+def _document(
+    run: Path, wanted: Any, clip: "Clip", missing: list[str], answers: "dict[str, list[Ranked]]"
+) -> dict[str, Any]:
+    return {
+        "run": str(run),
+        "media": {name: [str(path) for path in wanted.media[name]] for name in clip.tokens},
+        "start": wanted.start_s,
+        "stop": None if wanted.stop_s == float("inf") else wanted.stop_s,
+        "missing": missing,
+        "skipped": clip.skipped,
+        "notes": clip.notes,
+        "tasks": {
+            task: [{**each.names, "probability": each.probability} for each in ranked]
+            for task, ranked in answers.items()
+        },
+    }
+
+
+def _show(clip: "Clip", missing: list[str], answers: "dict[str, list[Ranked]]") -> None:
+    from mmcache.cli.display.console import out, table, warn
+
+    for name, reason in clip.skipped.items():
+        warn(f"{name} is left out: {reason}")
+    for name, note in clip.notes.items():
+        warn(f"{name}: {note}")
+    without = f", without {', '.join(missing)}" if missing else ""
+    out.print(f"From {', '.join(clip.tokens)}{without}:")
+    columns, rows = [], []
+    for task in sorted(answers, key=lambda task: task != "action"):  # the action first
+        columns += [task, "%"]
+    longest = max(map(len, answers.values()))
+    for place in range(longest):
+        row = []
+        for task in columns[::2]:
+            each = answers[task][place] if place < len(answers[task]) else None
+            row += ["", ""] if each is None else [" ".join(each.names.values()), f"{100 * each.probability:5.1f}"]
+        rows.append(row)
+    out.print(table("", columns, rows, text_columns=len(columns)))

@@ -1,0 +1,1 @@
+"""What the commands print: the console, tables, progress of a sweep."""

@@ -1,0 +1,1 @@
+"""Import from, and export to, HDF5 files and folders of .npy files."""

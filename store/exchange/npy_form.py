@@ -1,0 +1,49 @@
+"""Names in a folder of .npy files, and mmcache.json, which an export leaves in it; see npy_folder.py for the form."""
+
+import json
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+from mmcache.store.files.user_file import read_regular
+from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.store.ground.text import excerpt
+
+TABLE, CLASSES, ABOUT = "segments.csv", "classes", "mmcache.json"
+SEE_FORM = "see `mmcache store import --help` for the form"
+_LIMIT_BYTES = 16 << 20  # of mmcache.json
+_TYPES = {
+    "dataset": (str, "text"),
+    "eval_split": (str, "text"),
+    "recommended": (dict, "a mapping"),
+    "tasks": (list, "a list of column names"),
+    "columns": (dict, "a mapping"),
+    "fingerprints": (dict, "a mapping"),
+}
+
+
+def file_name(segment_id: str) -> str:
+    """The file of a segment: its id, percent-encoded so that no id can lead out of the folder."""
+    return f"{urllib.parse.quote(segment_id, safe=' ')}.npy"
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What mmcache.json says; empty where there is none. Raises ConfigError where it is not as an export writes it."""
+    file = folder / ABOUT
+    if not file.exists():
+        return {}
+    try:
+        about = json.loads(read_regular(file, _LIMIT_BYTES))
+        if not isinstance(about, dict):
+            raise ValueError("it holds no mapping")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{file} cannot be read: {reason}. Remove it to import without it.") from error
+    problems = Problems()
+    for name, (kind, words) in _TYPES.items():
+        value = about.get(name, kind())
+        texts = value if isinstance(value, list) else []
+        if not isinstance(value, kind) or not all(isinstance(text, str) for text in texts):
+            problems.add(f"'{name}' in {file} must be {words}, is {excerpt(value)}. Remove it to import without it.")
+    problems.raise_if_any()
+    return about

@@ -1,0 +1,1 @@
+"""What a store consists of on disk: names, metadata, shards, small arrays, reports."""

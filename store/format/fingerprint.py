@@ -1,0 +1,54 @@
+"""What made a token array. Tokens made differently never share an array."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+
+from mmcache.store.files.document import typed
+from mmcache.store.ground.errors import FingerprintError, StoreError
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """Identity of cached tokens; every field is compared before anything is added to an array."""
+
+    __pydantic_config__ = pydantic.ConfigDict(strict=True, extra="forbid")  # what `typed` makes of it
+
+    encoder: str
+    weights: str  # "pretrained:<name>", "random:<seed>", "file:<name>" or "import"
+    weights_sha256: str
+    preprocessing: dict[str, Any]
+    k: Annotated[int, pydantic.Field(ge=1, lt=2**53)] | None  # the k-Average cap, None = all tokens
+    code_version: Annotated[
+        int, pydantic.Field(ge=0, lt=2**53)
+    ]  # the encoder family's own; raised when its tokens change
+
+    def to_attributes(self) -> dict[str, Any]:
+        return {"fingerprint": dataclasses.asdict(self)}
+
+    @classmethod
+    def from_attributes(cls, attributes: dict[str, Any]) -> "Fingerprint":
+        """Raises StoreError when there is no whole fingerprint, as in arrays that others wrote."""
+        if "fingerprint" not in attributes:
+            raise StoreError("tokens without a fingerprint in their attributes, which says what made them")
+        return typed(cls, attributes["fingerprint"], "the fingerprint in the attributes")
+
+    def check_same(self, saved: "Fingerprint", path: Path) -> None:
+        """Raise FingerprintError, naming each field that differs from what the array at `path` was made with."""
+        # Through JSON, because that is what the saved one went through (tuples become lists).
+        ours = json.loads(json.dumps(dataclasses.asdict(self)))
+        theirs = dataclasses.asdict(saved)
+        differing = [
+            f"{name}: the store has {theirs[name]!r}, this run {ours[name]!r}"
+            for name in ours
+            if name != "weights" and ours[name] != theirs[name]
+        ]
+        if differing:
+            raise FingerprintError(
+                f"{path} holds tokens made differently.\n  "
+                + "\n  ".join(differing)
+                + "\nUse the same settings, or write to another store with --store PATH."
+            )

@@ -1,0 +1,20 @@
+"""sources.jsonl: how large the media of every settled segment were, and when they were last changed.
+
+It is a report as failures.jsonl is (see reports.py): workers leave its lines with each shard, the root has its digest,
+there is a spare copy, and the line of a segment is replaced when the segment is done again. Stores that were written
+before it existed have none, and nothing is claimed of them.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+from mmcache.store.format import layout
+from mmcache.store.format.reports import read_reports
+
+
+def read_sources(root: Path) -> dict[tuple[str, str], dict[str, tuple[int, int]]]:
+    """(modality, encoder) -> segment id -> bytes and modification time in ns. Raises StoreError when damaged."""
+    found: defaultdict[tuple[str, str], dict[str, tuple[int, int]]] = defaultdict(dict)
+    for line in read_reports(root / layout.SOURCES):
+        found[line["modality"], line["encoder"]][line["id"]] = line["bytes"], line["mtime_ns"]
+    return dict(found)

@@ -1,0 +1,95 @@
+"""One writer at a time of a store, a run, a sweep or a report: an advisory lock on a file beside its folder.
+
+The kernel releases it when its holder dies, so a lock file that was left over locks nothing.
+"""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmcache.store.ground.errors import StoreError
+
+_LOOK_EVERY_S = 0.2
+
+
+class InUseError(StoreError):
+    """Another process is writing what was to be written.
+
+    Attributes:
+        holder: its process number, as far as it is known.
+    """
+
+    def __init__(self, what: str, holder: str) -> None:
+        self.holder = holder
+        super().__init__(
+            f"{what} is being written by another process (pid {holder}). "
+            "Wait for it to finish, or stop it; nothing was changed."
+        )
+
+
+@contextlib.contextmanager
+def writer_lock(folder: Path, wait_s: float = 0.0, what: str = "") -> Iterator[None]:
+    """Hold the right to write `folder`.
+
+    Args:
+        wait_s: how long another process that holds it is waited for.
+        what: what the folder is, for the message, as "the run".
+
+    Raises:
+        InUseError: another process still holds it after `wait_s` seconds.
+    """
+    # Not at once: holder_of takes the lock for a moment to find out whether it is free.
+    until = time.monotonic() + max(wait_s, _LOOK_EVERY_S)
+    path = _lock_file(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(descriptor)
+            os.close(descriptor)
+            if time.monotonic() < until:
+                time.sleep(_LOOK_EVERY_S)
+                continue
+            raise InUseError(f"{what} {folder}".strip(), holder) from None
+        # The holder before us may have removed the file between our open and our lock.
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                break
+        os.close(descriptor)
+    try:
+        with contextlib.suppress(OSError):  # a full disk: the number is only for the other's message
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def holder_of(folder: Path) -> str | None:
+    """The number of the process that is writing `folder`, 'unknown' if it left none; None if no process is."""
+    try:
+        descriptor = os.open(_lock_file(folder), os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _lock_file(folder: Path) -> Path:
+    whole = folder.absolute()
+    return whole.parent / f".{whole.name}.lock"
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"

@@ -1,0 +1,325 @@
+"""Make one store of several: what machines extracted apart, or stores of different segments of one data set.
+
+A shard that one part alone has anything of is taken over whole, by reference where the file system allows (a clone, or
+a second name for the same file); the others are put together chunk by chunk, checksums compared. Teachers' answers
+(logits) are not taken over: the next fuse computes them.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmcache.store.feature_store import FeatureStore
+from mmcache.store.format import layout
+from mmcache.store.format.layout import Presence, StoreMeta
+from mmcache.store.format.reports import finish_reports
+from mmcache.store.format.shard_file import EMPTY, read_index
+from mmcache.store.format.source_files import read_sources
+from mmcache.store.ground.errors import ConfigError, StoreMismatchError
+from mmcache.store.ground.lock import writer_lock
+from mmcache.store.read.token_array import TokenArray
+from mmcache.store.segments.splits import TRAIN, canonical_split, eval_split_of, stated_or_usual
+from mmcache.store.write.create import ensure_store
+from mmcache.store.write.shard_commit import OldShard
+from mmcache.store.write.token_source import Progress, silent
+from mmcache.store.write.writer import TokenWriter, add_tokens
+
+# Of a segment that several parts know, the one that knows most counts; of equals, the first.
+_KNOWN_BEST_FIRST = (Presence.CACHED, Presence.FAILED, Presence.MISSING)
+_RANK = np.zeros(len(Presence), np.int64)  # presence -> how much it knows
+_RANK[list(_KNOWN_BEST_FIRST)] = range(len(_KNOWN_BEST_FIRST), 0, -1)
+
+
+def merge_stores(parts: list[Path], root: Path, progress: Progress = silent) -> FeatureStore:
+    """Write all that the stores `parts` hold to the store at `root`, made if need be.
+
+    Killed at any moment, the same call goes on and ends with the same bytes; called again after a part has grown, it
+    takes over what is new.
+
+    Raises:
+        ConfigError: fewer than one part, or a part is the result itself.
+        StoreMismatchError: parts differ in what must be the same; all differences at once.
+        StoreError: a part cannot be read, or another process writes `root`.
+    """
+    if not parts:
+        raise ConfigError("nothing to merge: name at least one store")
+    if root.resolve() in {part.resolve() for part in parts}:
+        raise ConfigError(f"{root} is one of the stores to merge; give another --store")
+    stores = [FeatureStore.open(part) for part in parts]
+    _check_parts(stores)
+    segments, meta = _joined(stores)
+    with writer_lock(root):
+        ensure_store(root, segments, meta)
+        for name in dict.fromkeys(f"{m}/{e}" for store in stores for m, e in store.arrays):
+            _merge_tokens(stores, root, segments, name, progress)
+        finish_reports(root)
+    return FeatureStore.open(root)
+
+
+def _check_parts(stores: list[FeatureStore]) -> None:
+    """Raise StoreMismatchError naming every way in which a part does not go with the first."""
+    problems = []
+    first = stores[0]
+    for store in stores[1:]:
+        if first.meta.dataset != store.meta.dataset:
+            shown = f"{first.meta.dataset!r} and {store.meta.dataset!r}"
+            problems.append(f"{first.path} and {store.path} differ in their dataset: {shown}")
+        if first.meta.tasks != store.meta.tasks:
+            problems.append(f"{first.path} and {store.path} differ in their tasks")
+        if list(store.segments.columns) != list(first.segments.columns):
+            problems.append(f"{first.path} and {store.path} differ in the columns of their segments")
+            continue
+        ours, theirs = (_with_usual_splits(one.segments).set_index("id") for one in (first, store))
+        common = ours.index.intersection(theirs.index)
+        if not _say_the_same(ours.loc[common], theirs.loc[common]):
+            problems.append(f"{first.path} and {store.path} say different things of the same segments")
+    reported = {_stated_split(store): store for store in reversed(stores) if _stated_split(store)}
+    if len(reported) > 1:
+        said = ", ".join(f"{store.path} on '{split}'" for split, store in reversed(reported.items()))
+        problems.append(f"they report results on different splits: {said}")
+    for store in stores:
+        for modality, encoder in store.arrays:
+            problems.extend(_mismatch(stores, store, f"{modality}/{encoder}"))
+    if problems:
+        raise StoreMismatchError("these stores cannot become one:\n  " + "\n  ".join(problems))
+
+
+def _say_the_same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Equal in every cell; a gap may have made another type of a column."""
+    a, b = one.astype(object), other.astype(object)
+    return bool(((a == b) | (a.isna() & b.isna())).to_numpy().all())
+
+
+def _mismatch(stores: list[FeatureStore], store: FeatureStore, name: str) -> list[str]:
+    """How the tokens `name` of a store differ from those of the first store that has them."""
+    array = store.tokens[name]
+    if not array.is_direct:
+        return [f"{array.path} is compressed or foreign; only plain shards can be merged"]
+    first = next(other for other in stores if tuple(name.split("/")) in other.arrays).tokens[name]
+    problems = []
+    if (array.shape[1:], array.dtype) != (first.shape[1:], first.dtype):
+        ours, theirs = (f"{other.dtype} {other.shape[1:]}" for other in (array, first))
+        problems.append(f"{array.path} holds {ours}, {first.path} {theirs}")
+    if _has_lengths(array) != _has_lengths(first):
+        problems.append(f"only one of {array.path} and {first.path} has token counts")
+    try:
+        array.fingerprint.check_same(first.fingerprint, first.path)
+    except StoreMismatchError as error:
+        problems.append(f"{array.path}: {error}")
+    return problems
+
+
+def _has_lengths(array: TokenArray) -> bool:
+    return (array.path.parents[2] / "length" / array.name / "zarr.json").exists()
+
+
+def _joined(stores: list[FeatureStore]) -> tuple[pd.DataFrame, StoreMeta]:
+    """The segments of all parts, in their order, each once.
+
+    Where parts name one split differently, as 'val' and 'validation', the split gets its usual name.
+    """
+    table = pd.concat([store.segments for store in stores]).drop_duplicates("id", ignore_index=True)
+    usual = _with_usual_splits(table)
+    if usual["split"].nunique() < table["split"].nunique():
+        table = usual
+    splits = {str(split): int(n) for split, n in sorted(table["split"].value_counts().items())}
+    stated = next(filter(None, map(_stated_split, stores)), "")
+    reported = stated_or_usual(stated, splits)
+    return table, dataclasses.replace(stores[0].meta, splits=splits, eval_split=reported, coverage={}, sha256={})
+
+
+def _with_usual_splits(segments: pd.DataFrame) -> pd.DataFrame:
+    return segments.assign(split=segments["split"].map(canonical_split))
+
+
+def _stated_split(store: FeatureStore) -> str:
+    """The usual name of the split that a store states for its results; '' where it follows from the store's splits."""
+    stated = store.meta.eval_split
+    follows = stated == eval_split_of(store.meta.splits) or canonical_split(stated) == TRAIN
+    return "" if follows else canonical_split(stated)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Donors:
+    """Where each row of the result comes from.
+
+    Attributes:
+        part: (N,) which of the parts, -1 = none.
+        row: (N,) its row there.
+        status: (N,) what that part says of it.
+    """
+
+    part: NDArray[np.int64]
+    row: NDArray[np.int64]
+    status: NDArray[np.uint8]
+
+
+def _donors(parts: list[FeatureStore], segments: pd.DataFrame, name: str) -> _Donors:
+    n = len(segments)
+    part, row = np.full(n, -1), np.zeros(n, np.int64)
+    status = np.full(n, Presence.TO_DO, np.uint8)
+    places = [pd.Index(store.segments["id"]).get_indexer(segments["id"]) for store in parts]
+    for wanted in _KNOWN_BEST_FIRST:
+        for number, (store, place) in enumerate(zip(parts, places, strict=True)):
+            takes = (part < 0) & (place >= 0) & (store.present[name][place] == wanted)
+            part[takes], row[takes], status[takes] = number, place[takes], wanted
+    return _Donors(part, row, status)
+
+
+def _merge_tokens(
+    stores: list[FeatureStore], root: Path, segments: pd.DataFrame, name: str, progress: Progress
+) -> None:
+    modality, encoder = name.split("/")
+    parts = [store for store in stores if (modality, encoder) in store.arrays]
+    donors = _donors(parts, segments, name)
+    model = parts[0].tokens[name]
+    _, views, tokens, width = model.shape
+    row_bytes = views * layout.token_bytes(tokens, width, model.dtype.name)
+    writer = add_tokens(
+        root,
+        modality,
+        model.fingerprint,
+        tokens,
+        width,
+        views=views,
+        dtype=model.dtype.name,
+        shard_bytes=model.grid.rows_per_shard * row_bytes,  # so that whole shards can be taken over
+        variable_length=_has_lengths(model),
+    )
+    givers = [TokenWriter(store.path, modality, encoder) for store in parts]
+    reasons = [_reasons(store, name) for store in parts]
+    sources = [read_sources(store.path).get((modality, encoder), {}) for store in parts]
+    # What the result knows already counts as the first part.
+    to_do = _RANK[donors.status] > _RANK[writer.presence()]
+    for shard in range(writer.grid.n_shards):
+        rows = writer.grid.rows(shard)
+        wanted = np.flatnonzero(to_do[rows.start : rows.stop]) + rows.start
+        if len(wanted):
+            _merge_shard(writer, shard, wanted, donors, parts, givers, reasons, sources, segments)
+        progress(name, rows.stop, len(segments))
+
+
+def _reasons(store: FeatureStore, name: str) -> dict[str, list[tuple[Presence, str]]]:
+    """Segment id -> what failures.jsonl and notes.jsonl say of it."""
+    found: dict[str, list[tuple[Presence, str]]] = {}
+    for line in (*store.failures, *store.notes):
+        if f"{line['modality']}/{line['encoder']}" == name:
+            status = Presence(line.get("present", Presence.FAILED))
+            found.setdefault(line["id"], []).append((status, line["reason"]))
+    return found
+
+
+def _merge_shard(
+    writer: TokenWriter,
+    shard: int,
+    wanted: NDArray[np.int64],
+    donors: _Donors,
+    parts: list[FeatureStore],
+    givers: list[TokenWriter],
+    reasons: list[dict[str, list[tuple[Presence, str]]]],
+    sources: list[dict[str, tuple[int, int]]],
+    segments: pd.DataFrame,
+) -> None:
+    commit = writer.shard(shard)
+    copier = _ChunkCopier(writer, givers)
+    try:
+        giver = _giver_of_whole(writer, commit.rows, wanted, donors, givers)
+        if giver is not None:
+            commit.adopt({kind: giver.shard_path(kind, shard) for kind in writer.sharded})
+        for row in wanted.tolist():
+            part, status = int(donors.part[row]), Presence(int(donors.status[row]))
+            if status == Presence.CACHED:
+                place = int(donors.row[row])
+                values = {kind: _beside(parts[part], kind, writer.name)[place] for kind in writer.beside}
+                commit.put_stored(row, {} if commit.is_adopted else copier.chunks(part, place), values)
+            elif status == Presence.FAILED:
+                commit.failed(row)
+            else:
+                commit.missing(row)
+            segment = segments["id"].iloc[row]
+            for noted, reason in reasons[part].get(segment, []):
+                commit.report(segment, noted, reason)
+            if segment in sources[part]:
+                commit.source(segment, status, *sources[part][segment])
+        commit.commit()
+    except BaseException:
+        commit.abort()
+        raise
+    finally:
+        copier.close()
+
+
+def _giver_of_whole(
+    writer: TokenWriter, rows: range, wanted: NDArray[np.int64], donors: _Donors, givers: list[TokenWriter]
+) -> TokenWriter | None:
+    """The part whose shard of the same number is this very shard: same rows in the same places, and no others."""
+    cached = wanted[donors.status[wanted] == Presence.CACHED]
+    if len(set(donors.part[cached].tolist())) != 1:
+        return None
+    giver = givers[int(donors.part[cached[0]])]
+    there = np.arange(rows.start, rows.stop)
+    given = np.flatnonzero(giver.presence()[rows.start : rows.stop] == Presence.CACHED) + rows.start
+    is_whole = (
+        giver.grid.rows_per_shard == writer.grid.rows_per_shard
+        and np.array_equal(cached, there[donors.status[there] == Presence.CACHED])  # nothing is in place already
+        and not (writer.presence()[there] == Presence.CACHED).any()
+        and np.array_equal(donors.row[cached], cached)
+        and np.array_equal(given, cached)
+        and all(_has_slots_of(giver, kind, rows, cached) for kind in writer.sharded)
+    )
+    return giver if is_whole else None
+
+
+def _has_slots_of(giver: TokenWriter, kind: str, rows: range, cached: NDArray[np.int64]) -> bool:
+    """Whether a shard file has the chunks of these rows and no others, as a killed run may have left.
+
+    Raises StoreError when the file is cut off or damaged.
+    """
+    views = giver.grid.n_views
+    index = read_index(giver.shard_path(kind, rows.start // giver.grid.rows_per_shard), giver.grid.slots_per_shard)
+    if index is None:
+        return False
+    expected = ((cached - rows.start)[:, None] * views + np.arange(views)).reshape(-1)
+    return np.array_equal(np.flatnonzero(index[:, 0] != EMPTY), expected)
+
+
+def _beside(store: FeatureStore, kind: str, name: str) -> NDArray:
+    values = store.lengths[name] if kind == "length" else store.errors[name]
+    assert values is not None
+    return values
+
+
+class _ChunkCopier:
+    """Reads raw chunks of the parts' shards, keeping the last shard of each part open."""
+
+    def __init__(self, writer: TokenWriter, givers: list[TokenWriter]) -> None:
+        self._writer, self._givers = writer, givers
+        self._open: dict[tuple[int, str], tuple[int, OldShard]] = {}
+
+    def chunks(self, part: int, row: int) -> dict[str, list[bytes]]:
+        """Kind -> the V chunks of a row of a part. Raises StoreError when one fails its checksum."""
+        grid = self._givers[part].grid
+        shard, place = divmod(row, grid.rows_per_shard)
+        found = {}
+        for kind in self._writer.sharded:
+            old = self._shard(part, kind, shard)
+            slots = range(place * grid.n_views, (place + 1) * grid.n_views)
+            found[kind] = [old.chunk(slot, self._givers[part].path) for slot in slots]
+        return found
+
+    def _shard(self, part: int, kind: str, shard: int) -> OldShard:
+        number, old = self._open.get((part, kind), (-1, None))
+        if number != shard or old is None:
+            if old is not None:
+                old.close()
+            giver = self._givers[part]
+            old = OldShard(giver.shard_path(kind, shard), giver.grid.slots_per_shard)
+            self._open[part, kind] = shard, old
+        return old
+
+    def close(self) -> None:
+        for _, old in self._open.values():
+            old.close()

@@ -1,0 +1,1 @@
+"""The table of segments: ids, splits, labels and groups."""

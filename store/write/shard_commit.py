@@ -1,0 +1,206 @@
+"""One shard on its way to disk: its chunks, what stands beside them, its reports, and last its presence."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcache.store.files.atomic import atomic_write, reference_copy
+from mmcache.store.format import layout
+from mmcache.store.format.layout import Presence
+from mmcache.store.format.reports import REPORTS, json_lines, read_reports
+from mmcache.store.format.shard_file import CRC_BYTES, EMPTY, ShardWriter, crc32c, read_index
+from mmcache.store.format.small_array import read_small_array, write_chunk
+from mmcache.store.ground.errors import StoreError
+
+if TYPE_CHECKING:
+    from mmcache.store.write.writer import TokenWriter
+
+
+class ShardCommit:
+    """Settle a shard's rows in ascending order, then commit; or abort. Rows passed over stay as they were."""
+
+    def __init__(self, array: "TokenWriter", shard: int) -> None:
+        self._array = array
+        self.shard = shard
+        self.rows = array.grid.rows(shard)
+        self._status = array.presence()[self.rows.start : self.rows.stop].copy()
+        self._beside = {
+            kind: read_small_array(array.root / kind / array.name, kind)[self.rows.start : self.rows.stop].copy()
+            for kind in array.beside
+        }
+        self._reports: dict[str, list[dict[str, Any]]] = {file: [] for file in REPORTS}
+        slots = array.grid.slots_per_shard
+        paths = {kind: array.shard_path(kind, shard) for kind in array.sharded}
+        self._old: dict[str, OldShard] = {}
+        self._writers: dict[str, ShardWriter] = {}
+        try:
+            for kind, path in paths.items():
+                self._old[kind] = OldShard(path, slots)
+                self._writers[kind] = ShardWriter(path, slots)
+        except BaseException:
+            self.abort()
+            raise
+        self._next = self.rows.start  # rows before this one are settled
+        self._adopted: dict[str, Path] = {}
+
+    def put(self, row: int, tokens: NDArray[np.floating], lengths: NDArray[np.integer] | None = None) -> None:
+        """Cache `row`: tokens (V, n, D) of any float dtype, and (V,) lengths where they vary.
+
+        Raises UnstorableTokens, before anything is written, when the array cannot hold them; see
+        TokenWriter.store_form.
+        """
+        stored = self._array.store_form(tokens, lengths)
+        self.put_stored(
+            row, {kind: [view.tobytes() for view in views] for kind, views in stored.chunks.items()}, stored.beside
+        )
+
+    @property
+    def is_adopted(self) -> bool:
+        return bool(self._adopted)
+
+    def adopt(self, files: dict[str, Path]) -> None:
+        """Take over whole shard files, kind -> file, of an array of the same kind and grid.
+
+        Their rows are then settled as others are, but without chunks; nothing may be cached here already.
+        """
+        assert not (self._status == Presence.CACHED).any(), "an adopted shard would replace what is cached"
+        self._adopted = files
+
+    def put_stored(self, row: int, chunks: dict[str, list[bytes]], beside: dict[str, NDArray[Any]]) -> None:
+        """Cache `row` as an array of the same kind stores it: kind -> V raw chunks, kind -> (V,) values."""
+        self._begin(row)
+        place, views = row - self.rows.start, self._array.grid.n_views
+        for kind, raw in chunks.items():
+            for view in range(views):
+                self._writers[kind].put(place * views + view, raw[view])
+        for kind, values in beside.items():
+            self._beside[kind][place] = values
+        self._settle(row, Presence.CACHED)
+
+    def missing(self, row: int) -> None:
+        """There is no media for `row`."""
+        self._clear(row, Presence.MISSING)
+
+    def failed(self, row: int) -> None:
+        """The media of `row` could not be used."""
+        self._clear(row, Presence.FAILED)
+
+    def to_do(self, row: int) -> None:
+        """Forget what is cached of `row`: it is to be done again."""
+        self._clear(row, Presence.TO_DO)
+
+    def report(self, segment_id: str, status: Presence, reason: str) -> None:
+        """Have a line in failures.jsonl when the segment FAILED, else in notes.jsonl."""
+        line = {
+            "id": segment_id,
+            "modality": self._array.modality,
+            "encoder": self._array.encoder,
+            "reason": reason,
+        }
+        if status == Presence.FAILED:
+            self._reports[layout.FAILURES].append(line)
+        else:
+            self._reports[layout.NOTES].append({**line, "present": int(status)})
+
+    def source(self, segment_id: str, status: Presence, size: int, mtime_ns: int) -> None:
+        """Have a line in sources.jsonl: how many bytes the segment's media had, and when they were last changed."""
+        line = {"id": segment_id, "modality": self._array.modality, "encoder": self._array.encoder}
+        self._reports[layout.SOURCES].append({**line, "bytes": size, "mtime_ns": mtime_ns, "present": int(status)})
+
+    def commit(self) -> None:
+        """Write tokens, what stands beside them, reports and, last, presence."""
+        if not self._adopted:
+            self._keep_up_to(self.rows.stop)
+        array, root = self._array, self._array.root
+        for kind, writer in self._writers.items():
+            if kind in self._adopted:
+                writer.abort()
+                reference_copy(self._adopted[kind], writer.path)
+            else:
+                writer.commit()
+        for kind, values in self._beside.items():
+            shape = (array.grid.rows_per_shard, array.grid.n_views)
+            padded = np.full(shape, layout.BESIDE[kind].fill_value, values.dtype)
+            padded[: len(self.rows)] = values
+            write_chunk(root / kind / array.name / "c" / str(self.shard) / "0", padded)
+        work = root / layout.WORK / array.modality / array.encoder
+        work.mkdir(parents=True, exist_ok=True)  # says that reports are to be finished, if there are none too
+        for file, lines in self._reports.items():
+            if lines:
+                part = work / f"{self.shard}-{file}"
+                # What an earlier commit of this shard said of other rows is still to be finished too.
+                atomic_write(part, json_lines([*read_reports(part), *lines]))
+        padded_status = np.full(array.grid.rows_per_shard, Presence.TO_DO, np.uint8)
+        padded_status[: len(self.rows)] = self._status
+        write_chunk(root / "present" / array.name / "c" / str(self.shard), padded_status)
+        self._close()
+
+    def abort(self) -> None:
+        """Leave the shard as it was."""
+        for writer in self._writers.values():
+            writer.abort()
+        self._close()
+
+    def _clear(self, row: int, status: Presence) -> None:
+        self._begin(row)
+        for kind, values in self._beside.items():
+            values[row - self.rows.start] = layout.BESIDE[kind].fill_value
+        self._settle(row, status)
+
+    def _settle(self, row: int, status: Presence) -> None:
+        self._status[row - self.rows.start] = status
+        self._next = row + 1
+
+    def _begin(self, row: int) -> None:
+        if not self._next <= row < self.rows.stop:
+            raise ValueError(f"rows of shard {self.shard} must ascend within {self.rows}: got {row}")
+        if not self._adopted:
+            self._keep_up_to(row)
+
+    def _keep_up_to(self, row: int) -> None:
+        """Copy the chunks of rows before `row` that were cached earlier and are not put again."""
+        views = self._array.grid.n_views
+        for kept in range(self._next, row):
+            if self._status[kept - self.rows.start] != Presence.CACHED:
+                continue
+            for slot in range((kept - self.rows.start) * views, (kept - self.rows.start + 1) * views):
+                for kind, writer in self._writers.items():
+                    writer.put(slot, self._old[kind].chunk(slot, self._array.path))
+        self._next = row
+
+    def _close(self) -> None:
+        for old in self._old.values():
+            old.close()
+
+
+class OldShard:
+    """A finished shard file, read chunk by chunk with checksums compared. Raises StoreError where it is damaged."""
+
+    def __init__(self, path: Path, n_slots: int) -> None:
+        self.path = path
+        self.index = read_index(path, n_slots)
+        self._file = open(path, "rb") if self.index is not None else None  # noqa: SIM115 - closed by close
+
+    def raw(self, slot: int) -> bytes | None:
+        """The chunk of `slot` with its checksum, or None when there is none."""
+        if self.index is None or self._file is None or self.index[slot, 0] == EMPTY:
+            return None
+        offset, size = self.index[slot].tolist()
+        self._file.seek(offset)
+        return self._file.read(size)
+
+    def chunk(self, slot: int, array: Path) -> bytes:
+        """The chunk of `slot`, which is there and sound, without its checksum."""
+        raw = self.raw(slot)
+        advice = f"run `mmcache store verify --repair` on the store of {array}"
+        if raw is None:
+            raise StoreError(f"{self.path} lacks tokens that presence claims; {advice}")
+        if crc32c(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:]:
+            raise StoreError(f"{self.path} has a damaged chunk; {advice}")
+        return raw[:-CRC_BYTES]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,111 @@
+"""Tokens on their way into a store from somewhere else: a file, a folder, or another token set of the same store."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcache.store.format import layout
+from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.format.layout import Presence
+from mmcache.store.ground.errors import ConfigError, UnstorableTokens
+from mmcache.store.write.writer import TokenWriter, add_tokens
+
+Progress = Callable[[str, int, int], None]  # name, rows done, rows in all
+ALL_ZERO = "all of its tokens are zero"  # noted of a segment: many releases write zeros where they have nothing
+
+
+def silent(name: str, done: int, total: int) -> None:
+    """Progress for those who want none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenSource:
+    """One modality to be written.
+
+    Attributes:
+        shape: (V, T, D) of a segment.
+        status: (N,) what is known of each row: CACHED = there is something to read, TO_DO = not known yet.
+        read: row -> ((V, n, D) floats, (V,) lengths where they vary). Raises UnstorableTokens with the reason
+            when there is something, but it cannot be used.
+        ids: (N,) segment ids.
+        reasons: id -> why, for rows whose status is FAILED.
+        retry_failed: whether what failed to be written before may have changed since.
+    """
+
+    modality: str
+    fingerprint: Fingerprint
+    shape: tuple[int, int, int]
+    dtype: str
+    variable_length: bool
+    status: NDArray[np.uint8]
+    read: Callable[[int], tuple[NDArray[np.floating], NDArray[np.integer] | None]]
+    ids: list[str]
+    reasons: dict[str, str] = dataclasses.field(default_factory=dict)
+    retry_failed: bool = False
+
+
+def write_source(root: Path, source: TokenSource, shard_bytes: int, progress: Progress) -> str:
+    """Write what is missing of a source to the store at `root`, shard by shard; the name of the token set.
+
+    Killed at any moment, the same call goes on, and ends with the same bytes. For the holder of the writer lock;
+    finish_reports comes after.
+    """
+    views, tokens, width = source.shape
+    writer = add_tokens(
+        root,
+        source.modality,
+        source.fingerprint,
+        tokens,
+        width,
+        views=views,
+        dtype=source.dtype,
+        shard_bytes=shard_bytes,
+        variable_length=source.variable_length,
+    )
+    done = writer.presence()
+    to_do = (done != source.status) & (source.status != Presence.TO_DO)
+    if not source.retry_failed:
+        to_do &= done != Presence.FAILED
+    for shard in range(writer.grid.n_shards):
+        rows = writer.grid.rows(shard)
+        wanted = np.flatnonzero(to_do[rows.start : rows.stop]) + rows.start
+        if len(wanted):
+            _write_shard(writer, shard, wanted.tolist(), source)
+        progress(writer.name, rows.stop, len(to_do))
+    return writer.name
+
+
+def _write_shard(writer: TokenWriter, shard: int, rows: list[int], source: TokenSource) -> None:
+    commit = writer.shard(shard)
+    try:
+        for row in rows:
+            status, reason = Presence(int(source.status[row])), None
+            if status == Presence.CACHED:
+                try:
+                    tokens, lengths = source.read(row)
+                    commit.put(row, tokens, lengths)
+                    if not tokens.any():
+                        commit.report(source.ids[row], Presence.CACHED, ALL_ZERO)
+                except UnstorableTokens as error:
+                    status, reason = Presence.FAILED, str(error)
+            elif status == Presence.FAILED:
+                reason = source.reasons.get(source.ids[row], "failed where these tokens come from")
+            if status == Presence.FAILED:
+                commit.failed(row)
+                commit.report(source.ids[row], Presence.FAILED, reason or "")
+            elif status == Presence.MISSING:
+                commit.missing(row)
+        commit.commit()
+    except BaseException:
+        commit.abort()
+        raise
+
+
+def check_dtype(dtype: str | None, default: str) -> str:
+    """The storage dtype asked for, or the default. Raises ConfigError for one that is not offered."""
+    if dtype is not None and dtype not in layout.TOKEN_DTYPES:
+        raise ConfigError(f"--dtype {dtype}: allowed are {', '.join(layout.TOKEN_DTYPES)}")
+    return dtype or default
