@@ -16,8 +16,8 @@ def check(
     import dataclasses
 
     from mmcache.cli.display.console import out, print_json, say, size, table, warn
-    from mmcache.extract.encoder_check import check_encoder
     from mmcache.extract.encoders import ENCODERS, entry_of
+    from mmcache.extract.run.encoder_check import check_encoder
 
     names = encoder or list(ENCODERS)
     for name in names:

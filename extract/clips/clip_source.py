@@ -8,13 +8,13 @@ skeleton    .skeleton of NTU RGB+D, or .mat of UWA3D
 import re
 from pathlib import Path
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.datasets.epic.epic_media import is_extension
 from mmcache.extract.datasets.manifest.manifest import Manifest
 from mmcache.extract.datasets.manifest.manifest_media import MediaSettings, find_media
 from mmcache.extract.datasets.ssv2.something_else import FIRST, RATE
+from mmcache.extract.media.base.requests import MediaError
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.media.imu.imu_columns import with_variant
-from mmcache.extract.media.requests import MediaError
 from mmcache.store.ground.errors import ConfigError
 
 _EPIC_VIDEO = re.compile(r"P\d\d_\d{2,3}")

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.extract import views
-from mmcache.extract.encoders import ENCODERS, NO_WEIGHTS, OPEN_FAMILIES, PRETRAINED, build_encoder
-from mmcache.extract.encoders.encoder import Encoder, EncoderInfo
+from mmcache.extract.encoders import ENCODERS, OPEN_FAMILIES, build_encoder
+from mmcache.extract.encoders.base import views
+from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo
+from mmcache.extract.encoders.base.entry import NO_WEIGHTS, PRETRAINED
 from mmcache.extract.encoders.inputs import augment
-from mmcache.extract.media.requests import AudioRequest, ImuRequest, SkeletonRequest, VideoRequest
+from mmcache.extract.media.base.requests import AudioRequest, ImuRequest, SkeletonRequest, VideoRequest
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.kaverage import k_average
 from mmcache.store.format.quantise import dequantise, quantise

@@ -1,6 +1,6 @@
 """The data sets. To add one, write one file beside this one and add its line here."""
 
-from mmcache.extract.datasets.dataset import Dataset, Option, Source
+from mmcache.extract.datasets.base.dataset import Dataset, Option
 from mmcache.extract.datasets.ego4d.ego4d_ar import Ego4dActionRecognition
 from mmcache.extract.datasets.ego4d.mmg_ego4d import MmgEgo4d
 from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
@@ -11,6 +11,7 @@ from mmcache.extract.datasets.kinect.uwa3d import Uwa3d
 from mmcache.extract.datasets.manifest.manifest import Manifest
 from mmcache.extract.datasets.oracle_dataset import OracleDataset
 from mmcache.extract.datasets.ssv2.ssv2 import SomethingSomethingV2
+from mmcache.extract.media.base.source import Source
 
 # name -> (class, what it is). Each is opened with (root, annotations folder or None, **options).
 DATASETS: dict[str, tuple[type[Dataset], str]] = {

@@ -4,7 +4,6 @@ It has no files: a segment's media are drawn, keyed by (seed, id). The hidden fa
 are columns of the segments, so that whoever has the store can say what could have been reached.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -13,25 +12,18 @@ import numpy as np
 import pandas as pd
 
 from mmcache.common.oracle_world import CLASSES, FACTORS, NAME, STRENGTHS, Oracle, class_of
-from mmcache.extract.datasets.dataset import Option, Source
-from mmcache.store.ground.errors import ConfigError, Problems
+from mmcache.extract.datasets.base.dataset import Dataset, Option
+from mmcache.extract.media.base.source import Source
+from mmcache.extract.media.oracle_reader import OracleSource
+from mmcache.store.ground.errors import Problems
 
 _LEVELS = ("skewed", "pure")
 _PURE = 0.5
 _IN_A_VIDEO = 20  # segments
 
 
-@dataclasses.dataclass(frozen=True)
-class OracleSource(Source):
-    """What the tokens of one modality are drawn from; `entry` becomes the segment's id."""
-
-    world: Oracle = dataclasses.field(default_factory=Oracle)
-    modality: str = ""
-    seed: int = 0
-
-
-class OracleDataset:
-    """See datasets.dataset.Dataset. Folders are taken and not looked at.
+class OracleDataset(Dataset):
+    """See Dataset. Folders are taken and not looked at.
 
     Raises:
         ConfigError: a setting is out of its range; all of them at once.
@@ -49,8 +41,6 @@ class OracleDataset:
         "seed": Option(0, "of the segments drawn"),
     }
     eval_split: str = "test"
-    notes: ClassVar[tuple[str, ...]] = ()
-    lost_rows: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -105,10 +95,3 @@ class OracleDataset:
                 "seed": self.seed,
             }
         )
-
-
-def check_source(source: Source) -> OracleSource:
-    """The source of one segment. Raises ConfigError for one that is not the oracle's."""
-    if not isinstance(source, OracleSource):
-        raise ConfigError(f"media of kind {NAME} come from the data set {NAME} alone")
-    return source

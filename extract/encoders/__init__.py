@@ -4,28 +4,14 @@ A family's module offers `info(name)`, cheap, and `build(name, weights)`, which 
 whose encoders are all the models of a library, also offers `entry(name)`, what the table would say of one of them.
 """
 
-import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mmcache.extract.encoders.base.entry import NO_WEIGHTS, EncoderEntry
 from mmcache.store.ground.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
-    from mmcache.extract.encoders.encoder import Encoder, EncoderInfo
-
-PRETRAINED, RANDOM = "pretrained", "random"  # what --weights takes besides a path
-NO_WEIGHTS = "none needed"  # `published` of an encoder that has nothing to learn
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderEntry:
-    """One line of the table: where an encoder comes from and which modalities it takes."""
-
-    family: str  # module beside this file
-    modalities: tuple[str, ...]
-    published: str | None  # the data its published weights were trained on, None where there are none, or NO_WEIGHTS
-    about: str
-
+    from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo
 
 ENCODERS: dict[str, EncoderEntry] = {
     "swin3d_b": EncoderEntry("swin3d", ("rgb", "flow"), "Kinetics-400", "Video Swin base, 88 M"),

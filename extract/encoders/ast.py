@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import ASTConfig, ASTModel
 
-from mmcache.extract.encoders.downloads import hub
-from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, check_known
+from mmcache.extract.encoders.base.downloads import hub
+from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo, check_known
+from mmcache.extract.encoders.base.views import View
+from mmcache.extract.encoders.base.weights import build_model
 from mmcache.extract.encoders.inputs import augment, spectrogram
-from mmcache.extract.media.requests import AudioRequest
-from mmcache.extract.views import View
+from mmcache.extract.media.base.requests import AudioRequest
 
 _AST_B_WEIGHTS = "MIT/ast-finetuned-audioset-10-10-0.4593"
 _PATCH, _STRIDE = 16, 10  # a patch is 16 mel bins x 16 spectrogram frames

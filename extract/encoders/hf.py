@@ -20,12 +20,13 @@ import transformers
 from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.extract.encoders import EncoderEntry
-from mmcache.extract.encoders.downloads import hub
-from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, WeightsError, build_model, one_line
+from mmcache.extract.encoders.base.downloads import hub
+from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo
+from mmcache.extract.encoders.base.entry import EncoderEntry
+from mmcache.extract.encoders.base.views import View
+from mmcache.extract.encoders.base.weights import WeightsError, build_model, one_line
 from mmcache.extract.encoders.inputs import augment, spectrogram
-from mmcache.extract.media.requests import AudioRequest, MediaRequest, VideoRequest
-from mmcache.extract.views import View
+from mmcache.extract.media.base.requests import AudioRequest, MediaRequest, VideoRequest
 from mmcache.store.ground.errors import ConfigError
 
 PREFIX = "hf:"

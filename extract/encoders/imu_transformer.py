@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, check_known
+from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo, check_known
+from mmcache.extract.encoders.base.views import View
+from mmcache.extract.encoders.base.weights import build_model
 from mmcache.extract.encoders.inputs import augment
-from mmcache.extract.media.requests import ImuRequest
-from mmcache.extract.views import View
+from mmcache.extract.media.base.requests import ImuRequest
 
 _CHANNELS, _STRIDE = 6, 8
 _GRAVITY = 9.81  # m/s^2, so that accelerations are near 1

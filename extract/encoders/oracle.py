@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmcache.common.oracle_world import WIDTH
-from mmcache.extract.encoders import NO_WEIGHTS
-from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, check_known
+from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo, check_known
+from mmcache.extract.encoders.base.entry import NO_WEIGHTS
+from mmcache.extract.encoders.base.views import View
 from mmcache.extract.media.oracle_reader import OracleRequest
-from mmcache.extract.views import View
 
 _TOKENS = {"oracle": 8, "oracle_2": 2, "oracle_32": 32}
 

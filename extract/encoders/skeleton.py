@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.extract.encoders import NO_WEIGHTS
-from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, check_known
+from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo, check_known
+from mmcache.extract.encoders.base.entry import NO_WEIGHTS
+from mmcache.extract.encoders.base.views import View
 from mmcache.extract.encoders.inputs import augment
-from mmcache.extract.media.requests import SkeletonRequest
-from mmcache.extract.views import View
+from mmcache.extract.media.base.requests import SkeletonRequest
 
 _FRAMES, _BODIES, _JOINTS = 64, 2, 25
 _SPINE = 1  # the middle of the spine in the Kinect's order of joints

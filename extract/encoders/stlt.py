@@ -23,9 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, check_known
-from mmcache.extract.media.requests import BoxCategory, BoxesRequest
-from mmcache.extract.views import View
+from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo, check_known
+from mmcache.extract.encoders.base.views import View
+from mmcache.extract.encoders.base.weights import build_model
+from mmcache.extract.media.base.requests import BoxCategory, BoxesRequest
 
 _FRAMES, _BOXES, _MIN_SCORE = 16, 14, 0.5  # 14 boxes, as in the ICCV 2023 code; padding changes nothing
 _POSITIONS = 256  # of the checkpoints

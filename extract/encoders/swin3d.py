@@ -4,10 +4,11 @@ import torch
 from torch import nn
 from torchvision.models import video as tv
 
-from mmcache.extract.encoders.downloads import torchvision_weights
-from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, capture_output, check_known
+from mmcache.extract.encoders.base.downloads import torchvision_weights
+from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo, capture_output, check_known
+from mmcache.extract.encoders.base.weights import build_model
 from mmcache.extract.encoders.inputs.images import PictureEncoder, normalised
-from mmcache.extract.media.requests import VideoRequest
+from mmcache.extract.media.base.requests import VideoRequest
 
 # name -> (torchvision constructor, its weights)
 _PUBLISHED = {

@@ -14,10 +14,10 @@ from torch import nn
 from torch.nn import functional
 
 from mmcache.extract.encoders import swin3d
-from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, capture_output, check_known
+from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo, capture_output, check_known
+from mmcache.extract.encoders.base.views import View
 from mmcache.extract.encoders.inputs import augment, spectrogram
-from mmcache.extract.media.requests import AudioRequest
-from mmcache.extract.views import View
+from mmcache.extract.media.base.requests import AudioRequest
 
 _OF = {f"swin3d_{size}_audio": f"swin3d_{size}" for size in "tsb"}  # -> the network for pictures
 _MAX_SECONDS = 10.24

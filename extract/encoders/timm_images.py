@@ -17,11 +17,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mmcache.extract.encoders import EncoderEntry
-from mmcache.extract.encoders.downloads import hub
-from mmcache.extract.encoders.encoder import Encoder, EncoderInfo, build_model, one_line
+from mmcache.extract.encoders.base.downloads import hub
+from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo
+from mmcache.extract.encoders.base.entry import EncoderEntry
+from mmcache.extract.encoders.base.weights import build_model, one_line
 from mmcache.extract.encoders.inputs.images import PictureEncoder, normalised
-from mmcache.extract.media.requests import VideoRequest
+from mmcache.extract.media.base.requests import VideoRequest
 from mmcache.store.ground.errors import ConfigError
 
 PREFIX = "timm:"

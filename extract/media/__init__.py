@@ -3,21 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media.av.audio import read_audio
 from mmcache.extract.media.av.hdf5_audio import read_hdf5_audio
 from mmcache.extract.media.av.video import read_video
-from mmcache.extract.media.boxes.else_boxes import read_else_boxes
-from mmcache.extract.media.boxes.epic_boxes import read_epic_boxes
-from mmcache.extract.media.boxes.hdf5_boxes import read_hdf5_boxes
-from mmcache.extract.media.images.depth import read_depth
-from mmcache.extract.media.images.frames import read_flow, read_frames
-from mmcache.extract.media.images.hdf5_images import read_hdf5_flow, read_hdf5_frames
-from mmcache.extract.media.images.image_file import parse_range
-from mmcache.extract.media.imu.ego4d_imu import read_ego4d_imu
-from mmcache.extract.media.imu.imu_tables import read_imu
-from mmcache.extract.media.oracle_reader import OracleRequest, read_oracle
-from mmcache.extract.media.requests import (
+from mmcache.extract.media.base.requests import (
     AudioRequest,
     BoxesRequest,
     ImuRequest,
@@ -28,6 +17,17 @@ from mmcache.extract.media.requests import (
     SkeletonRequest,
     VideoRequest,
 )
+from mmcache.extract.media.base.source import Source
+from mmcache.extract.media.boxes.else_boxes import read_else_boxes
+from mmcache.extract.media.boxes.epic_boxes import read_epic_boxes
+from mmcache.extract.media.boxes.hdf5_boxes import read_hdf5_boxes
+from mmcache.extract.media.images.depth import read_depth
+from mmcache.extract.media.images.frames import read_flow, read_frames
+from mmcache.extract.media.images.hdf5_images import read_hdf5_flow, read_hdf5_frames
+from mmcache.extract.media.images.image_file import parse_range
+from mmcache.extract.media.imu.ego4d_imu import read_ego4d_imu
+from mmcache.extract.media.imu.imu_tables import read_imu
+from mmcache.extract.media.oracle_reader import OracleRequest, read_oracle
 from mmcache.extract.media.skeletons.mat_skeleton import read_mat_skeleton
 from mmcache.extract.media.skeletons.ntu_skeleton import read_ntu_skeleton
 from mmcache.extract.media.skeletons.nwucla_skeleton import read_nwucla_skeleton

@@ -2,9 +2,19 @@
 
 import dataclasses
 
-from mmcache.extract.datasets.dataset import Source
-from mmcache.extract.datasets.oracle_dataset import check_source
-from mmcache.extract.media.requests import MediaRequest, Reading
+from mmcache.common.oracle_world import NAME, Oracle
+from mmcache.extract.media.base.requests import MediaRequest, Reading
+from mmcache.extract.media.base.source import Source
+from mmcache.store.ground.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class OracleSource(Source):
+    """What the tokens of one modality are drawn from; `entry` becomes the segment's id."""
+
+    world: Oracle = dataclasses.field(default_factory=Oracle)
+    modality: str = ""
+    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,3 +30,10 @@ def read_oracle(source: Source, want: OracleRequest) -> Reading:
     low, high = want.part
     draw = "" if want.part == (0.0, 1.0) else f"{low!r}-{high!r}"
     return Reading(drawn.world.tokens(drawn.entry, drawn.seed, drawn.modality, want.tokens, draw))
+
+
+def check_source(source: Source) -> OracleSource:
+    """The source of one segment. Raises ConfigError for one that is not the oracle's."""
+    if not isinstance(source, OracleSource):
+        raise ConfigError(f"media of kind {NAME} come from the data set {NAME} alone")
+    return source

@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mmcache.extract.datasets import DATASETS
-from mmcache.extract.encoders import DEFAULT_ENCODERS, PRETRAINED, RANDOM, encoders_for, entry_of
+from mmcache.extract.encoders import DEFAULT_ENCODERS, encoders_for, entry_of
+from mmcache.extract.encoders.base.entry import PRETRAINED, RANDOM
 from mmcache.store.format.layout import TOKEN_DTYPES
 from mmcache.store.ground.errors import ConfigError, Problems, unknown_name
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mmcache.extract.datasets.dataset import Source
+from mmcache.extract.media.base.source import Source
 
 _TOLERANCE_NS = 2_000_000_000  # some file systems keep times in steps of two seconds
 _SAMPLE = 16  # files of a folder that are looked at, evenly spaced by name

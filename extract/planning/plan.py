@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmcache.extract.datasets import DATASETS, Dataset, Source
-from mmcache.extract.datasets.dataset import is_there
+from mmcache.extract.datasets import DATASETS, Dataset
 from mmcache.extract.encoders import encoder_info
-from mmcache.extract.encoders.encoder import EncoderInfo
+from mmcache.extract.encoders.base.encoder import EncoderInfo
+from mmcache.extract.media.base.source import Source, is_there
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.media_stamps import Seen, seen
 from mmcache.store.feature_store import FeatureStore

@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict, deque
 from typing import Any, Protocol
 
-from mmcache.extract.datasets.dataset import Source
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.run.shard_recovery import Death, ShardCase, Step, Trial
 from mmcache.extract.run.worker import ShardTask
 from mmcache.extract.run.worker_pool import START_S, Crew, Worker, get

@@ -7,8 +7,9 @@ from typing import Any
 
 from mmcache.common.interrupts import Interrupted
 from mmcache.common.ray_link import connected
-from mmcache.extract import views
-from mmcache.extract.encoders import NO_WEIGHTS, PRETRAINED, RANDOM, entry_of
+from mmcache.extract.encoders import entry_of
+from mmcache.extract.encoders.base import views
+from mmcache.extract.encoders.base.entry import NO_WEIGHTS, PRETRAINED, RANDOM
 from mmcache.extract.encoders.inputs import augment
 from mmcache.extract.planning.plan import ModalityPlan, Plan
 from mmcache.extract.run.cluster import places

@@ -14,7 +14,7 @@ import enum
 from collections import defaultdict
 from collections.abc import Collection
 
-from mmcache.extract.datasets.dataset import Source
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.run.worker import Job, ShardTask
 from mmcache.store.ground.errors import MmcacheError
 

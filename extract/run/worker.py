@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmcache.extract.datasets.dataset import Source
-from mmcache.extract.encoder_check import sample_media
 from mmcache.extract.encoders import build_encoder
-from mmcache.extract.encoders.encoder import Encoder
+from mmcache.extract.encoders.base.encoder import Encoder
+from mmcache.extract.encoders.base.views import part_of_view, view_of
 from mmcache.extract.media import MediaError, NoMedia, read_media
+from mmcache.extract.media.base.source import Source
+from mmcache.extract.media.sample_media import sample_media
 from mmcache.extract.planning.media_stamps import Seen, seen
-from mmcache.extract.views import part_of_view, view_of
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import Presence
 from mmcache.store.ground.errors import StoreError, UnstorableTokens

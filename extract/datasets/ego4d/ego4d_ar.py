@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from mmcache.extract.datasets.dataset import Option, Source
+from mmcache.extract.datasets.base.dataset import Dataset, Option
 from mmcache.extract.datasets.ego4d.ego4d_media import DOCS_URL, MEDIA_OPTION, RATE, RELEASES, Ego4dMedia
 from mmcache.extract.datasets.ego4d.ego4d_sta import Contact, contacts_of, read_classes, read_sta
 from mmcache.extract.datasets.files.annotation_files import find_annotations
+from mmcache.extract.media.base.source import Source
 from mmcache.store.ground.errors import ConfigError
 
 _SPLIT_FILES = {"train": "fho_sta_train.json", "val": "fho_sta_val.json"}
@@ -24,8 +25,8 @@ _FOLDERS = (".", "annotations", *(f"{release}/annotations" for release in RELEAS
 _COLUMNS = ("id", "video", "start_s", "stop_s", "split", "verb", "noun", "video_uid", "contact_frame")
 
 
-class Ego4dActionRecognition:
-    """See datasets.dataset.Dataset. A segment's `video` is a video with a clip of it, for either may be on disk.
+class Ego4dActionRecognition(Dataset):
+    """See Dataset. A segment's `video` is a video with a clip of it, for either may be on disk.
 
     Args:
         root: the folder that the ego4d command line downloads into (see ego4d.py).
@@ -46,8 +47,6 @@ class Ego4dActionRecognition:
         "media": MEDIA_OPTION,
     }
     eval_split: str = "val"
-    notes: ClassVar[tuple[str, ...]] = ()
-    lost_rows: ClassVar[int] = 0
 
     def __init__(
         self,

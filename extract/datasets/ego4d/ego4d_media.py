@@ -14,9 +14,10 @@ import re
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from mmcache.extract.datasets.dataset import Kind, Option, Source
+from mmcache.extract.datasets.base.dataset import Option
 from mmcache.extract.datasets.files.annotation_files import read_annotation_json
 from mmcache.extract.datasets.files.numbers import is_number
+from mmcache.extract.media.base.source import Kind, Source
 from mmcache.store.ground.errors import ConfigError
 
 RATE = 30.0

@@ -27,10 +27,11 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from mmcache.extract.datasets.dataset import Option, Source
+from mmcache.extract.datasets.base.dataset import Dataset, Option
 from mmcache.extract.datasets.ego4d.ego4d_media import VIDEO_FOLDERS, Ego4dMedia, is_uid
 from mmcache.extract.datasets.files.clock import seconds_of
 from mmcache.extract.datasets.files.user_tables import place, read_table
+from mmcache.extract.media.base.source import Source
 from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.ground.text import excerpt
 from mmcache.store.segments.labels import is_missing
@@ -56,8 +57,8 @@ _SETS = {"base": "base", "seen": "base", "novel": "novel", "unseen": "novel"}
 _SPLIT_OF_SET = {"base": TRAIN, "novel": TEST}
 
 
-class MmgEgo4d:
-    """See datasets.dataset.Dataset.
+class MmgEgo4d(Dataset):
+    """See Dataset.
 
     Args:
         root: the folder that the ego4d command line downloads into (see ego4d.py).

@@ -12,13 +12,14 @@ from typing import ClassVar
 
 import pandas as pd
 
-from mmcache.extract.datasets.dataset import Option, Source
+from mmcache.extract.datasets.base.dataset import Dataset, Option
 from mmcache.extract.datasets.epic.epic_media import EpicMedia
 from mmcache.extract.datasets.epic.epic_splits import add_protocols
 from mmcache.extract.datasets.files.annotation_files import find_annotations, read_csv, refuse_if_all_are_lost
 from mmcache.extract.datasets.files.clock import timestamp_s
 from mmcache.extract.datasets.files.numbers import class_number
 from mmcache.extract.datasets.files.packed_media import LAYOUT
+from mmcache.extract.media.base.source import Source
 from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.segments.segment_table import UNLABELLED
 
@@ -36,8 +37,8 @@ VIDEO_ID = re.compile(r"P\d{2}_\d{2,3}", re.ASCII)
 _NUMBERED = re.compile(r"_\d+", re.ASCII)
 
 
-class EpicKitchens:
-    """See datasets.dataset.Dataset.
+class EpicKitchens(Dataset):
+    """See Dataset.
 
     Args:
         root: the folder that holds PXX/videos, PXX/meta_data (or EPIC-KITCHENS/PXX/..., or videos/train/PXX).
@@ -52,7 +53,6 @@ class EpicKitchens:
     mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"  # the test split's labels are not public
-    notes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:
         self.root = root

@@ -17,8 +17,10 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from mmcache.extract.datasets.dataset import Kind, Source
 from mmcache.extract.datasets.files.packed_media import PackedMedia
+from mmcache.extract.media.base.requests import MediaError
+from mmcache.extract.media.base.source import Kind, Source
+from mmcache.extract.media.boxes.epic_boxes import message_places
 
 _AUDIO_FILES = ("EPIC_audio.hdf5", "audio/EPIC_audio.hdf5")
 AUDIO_RATE = 24000  # of the HDF5 file
@@ -140,8 +142,6 @@ def _rate(video: str, count: Callable[[], int] | None) -> float:
 
 def _messages(path: Path) -> int:
     """How many pictures a file of detections is about; 0 where it is damaged, which reading it will report."""
-    from mmcache.extract.media.boxes.epic_boxes import message_places
-    from mmcache.extract.media.requests import MediaError  # media imports the data sets' Source
 
     try:
         return len(message_places(path))

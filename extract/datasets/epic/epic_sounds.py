@@ -11,12 +11,13 @@ from typing import ClassVar
 
 import pandas as pd
 
-from mmcache.extract.datasets.dataset import Option, Source
+from mmcache.extract.datasets.base.dataset import Dataset, Option
 from mmcache.extract.datasets.epic.epic_kitchens import DOWNLOADER_URL, check_ids
 from mmcache.extract.datasets.epic.epic_media import EpicMedia
 from mmcache.extract.datasets.files.annotation_files import find_annotations, read_csv, refuse_if_all_are_lost
 from mmcache.extract.datasets.files.clock import timestamp_s
 from mmcache.extract.datasets.files.numbers import class_number
+from mmcache.extract.media.base.source import Source
 from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.ground.text import excerpt
 from mmcache.store.segments.segment_table import UNLABELLED
@@ -32,8 +33,8 @@ _FOLDERS = (".", "annotations", "epic-sounds-annotations")
 _SPAN_COLUMNS = ["annotation_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp"]
 
 
-class EpicSounds:
-    """See datasets.dataset.Dataset.
+class EpicSounds(Dataset):
+    """See Dataset.
 
     Args:
         root: the folder of EPIC-KITCHENS-100's media (see epic_media.py).
@@ -48,7 +49,6 @@ class EpicSounds:
     mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {}
     eval_split: str = "validation"
-    notes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, root: Path, annotations: Path | None = None) -> None:
         self.root = root

@@ -21,9 +21,10 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.dataset import DEPTH_OPTION, Kind, Option, Source
+from mmcache.extract.datasets.base.dataset import DEPTH_OPTION, Dataset, Option
 from mmcache.extract.datasets.files.folder_walk import walk
 from mmcache.extract.datasets.kinect.ntu_actions import ACTIONS
+from mmcache.extract.media.base.source import Kind, Source
 from mmcache.store.files.user_file import read_regular
 from mmcache.store.ground.errors import ConfigError
 
@@ -54,8 +55,8 @@ _TRAIN_SUBJECTS = (
 _ALL_SETUPS = 32
 
 
-class _Ntu:
-    """See datasets.dataset.Dataset.
+class _Ntu(Dataset):
+    """See Dataset.
 
     Args:
         root: a folder that has the samples anywhere below it.
@@ -71,8 +72,6 @@ class _Ntu:
     mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
     eval_split: str = "test"
-    notes: ClassVar[tuple[str, ...]] = ()
-    lost_rows: ClassVar[int] = 0
     # The largest number of each: setup, camera, subject, replication, action.
     limits: ClassVar[tuple[int, int, int, int, int]]
     own_list: ClassVar[str]

@@ -22,7 +22,8 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.dataset import DEPTH_OPTION, Kind, Option, Source
+from mmcache.extract.datasets.base.dataset import DEPTH_OPTION, Dataset, Option
+from mmcache.extract.media.base.source import Kind, Source
 from mmcache.store.ground.errors import ConfigError
 
 # The number of an action on disk -> its name; the numbers have gaps. Labels count the lines.
@@ -49,8 +50,8 @@ _FILES: dict[str, tuple[Kind, str]] = {
 }
 
 
-class NwUcla:
-    """See datasets.dataset.Dataset.
+class NwUcla(Dataset):
+    """See Dataset.
 
     Args:
         root: the folder of multiview_action/, or of view_1/ to view_3/.
@@ -66,8 +67,6 @@ class NwUcla:
     mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
     eval_split: str = "test"
-    notes: ClassVar[tuple[str, ...]] = ()
-    lost_rows: ClassVar[int] = 0
 
     def __init__(self, root: Path, annotations: Path | None = None, depth: str = "grey") -> None:
         self.root = root

@@ -23,8 +23,9 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.dataset import DEPTH_OPTION, Kind, Option, Source
+from mmcache.extract.datasets.base.dataset import DEPTH_OPTION, Dataset, Option
 from mmcache.extract.datasets.files.folder_walk import walk
+from mmcache.extract.media.base.source import Kind, Source
 from mmcache.store.ground.errors import ConfigError
 
 _ACTIONS, _VIEWS = 30, (1, 2, 3, 4)
@@ -54,8 +55,8 @@ _EXCLUDED = ("a21_s02_v04_e01", "a06_s06_v04_e01", "a02_s06_v03_e01", "a07_s02_v
 _Take = tuple[int, int, int]  # action, subject, view
 
 
-class Uwa3d:
-    """See datasets.dataset.Dataset.
+class Uwa3d(Dataset):
+    """See Dataset.
 
     Args:
         root: a folder that has the takes anywhere below it.
@@ -71,8 +72,6 @@ class Uwa3d:
     mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
     eval_split: str = "test"
-    notes: ClassVar[tuple[str, ...]] = ()
-    lost_rows: ClassVar[int] = 0
 
     def __init__(self, root: Path, annotations: Path | None = None, depth: str = "grey") -> None:
         self.root = root

@@ -26,12 +26,13 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.dataset import Option, Source, is_there
+from mmcache.extract.datasets.base.dataset import Dataset, Option
 from mmcache.extract.datasets.files.clock import seconds_of
 from mmcache.extract.datasets.files.user_tables import place, read_table
 from mmcache.extract.datasets.manifest.column_names import MODALITIES
 from mmcache.extract.datasets.manifest.manifest_columns import understand
 from mmcache.extract.datasets.manifest.manifest_media import MEDIA_OPTIONS, PICTURES, MediaSettings, find_media
+from mmcache.extract.media.base.source import Source, is_there
 from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.ground.text import excerpt
 from mmcache.store.segments.labels import is_missing, read_labels
@@ -42,8 +43,8 @@ _NAMES = ("manifest.csv", "manifest.parquet")
 _NO_LABELS = "none"
 
 
-class Manifest:
-    """See datasets.dataset.Dataset.
+class Manifest(Dataset):
+    """See Dataset.
 
     Args:
         root: the table, or a folder with manifest.csv or manifest.parquet.
@@ -71,7 +72,7 @@ class Manifest:
         table = read_table(self._file)
         problems = Problems()
         columns = self._columns = understand(table, self._is_there, str(self._file), problems)
-        self.notes = columns.notes
+        self.notes: list[str] = columns.notes
         if not columns.paths:
             problems.add(
                 f"{self._file} has no path column; name one after its modality: {', '.join(self.modalities)}. "

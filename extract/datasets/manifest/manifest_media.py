@@ -14,11 +14,12 @@ import dataclasses
 import os
 from pathlib import Path
 
-from mmcache.extract.datasets.dataset import DEPTH_OPTION, Option, Source
+from mmcache.extract.datasets.base.dataset import DEPTH_OPTION, Option
+from mmcache.extract.media.base.requests import MediaError
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.media.images.file_numbering import numbered_files
 from mmcache.extract.media.images.image_file import parse_range
 from mmcache.extract.media.imu.imu_columns import parse_columns
-from mmcache.extract.media.requests import MediaError
 from mmcache.store.files.user_file import open_regular
 
 PICTURES = ("rgb", "flow", "depth", "ir")  # modalities that may be folders of pictures

@@ -15,9 +15,9 @@ A file is taken for detected boxes where `detect` is in its name or its folder's
 from pathlib import Path
 from typing import Any
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.datasets.files.annotation_files import read_annotation_json
 from mmcache.extract.datasets.ssv2.box_index import Extents, find_extents
+from mmcache.extract.media.base.source import Source
 from mmcache.store.ground.errors import ConfigError
 
 RATE, FIRST = 12.0, 1.0  # pictures a second, and the first one's number

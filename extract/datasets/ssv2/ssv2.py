@@ -22,11 +22,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.dataset import Option, Source
+from mmcache.extract.datasets.base.dataset import Dataset, Option
 from mmcache.extract.datasets.files.annotation_files import read_annotation_json
 from mmcache.extract.datasets.files.numbers import whole_number
 from mmcache.extract.datasets.files.packed_media import LAYOUT, PackedMedia
 from mmcache.extract.datasets.ssv2.something_else import ElseBoxes, plain, read_splits
+from mmcache.extract.media.base.source import Source
 from mmcache.store.files.user_file import read_regular
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.text import excerpt
@@ -39,8 +40,8 @@ _NAMES = ("something-something-v2-{}.json", "{}.json")
 _MEDIA_FOLDERS = ("20bn-something-something-v2", "videos", ".")
 
 
-class SomethingSomethingV2:
-    """See datasets.dataset.Dataset.
+class SomethingSomethingV2(Dataset):
+    """See Dataset.
 
     Raises:
         ConfigError: the label files are missing or not of the official form.
@@ -55,7 +56,6 @@ class SomethingSomethingV2:
         )
     }
     eval_split: str = "validation"
-    notes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, root: Path, annotations: Path | None = None, boxes: str = "auto") -> None:
         self.root = root

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torchvision.transforms.v2 import functional as tv
 
-from mmcache.extract.media.requests import AudioRequest, ImuRequest, MediaRequest, SkeletonRequest, VideoRequest
-from mmcache.extract.views import View
+from mmcache.extract.encoders.base.views import View
+from mmcache.extract.media.base.requests import AudioRequest, ImuRequest, MediaRequest, SkeletonRequest, VideoRequest
 
 # Pictures. Shapes as in PySlowFast's and Video Swin's training (area 0.08 to 1, aspect 3/4 to 4/3, mirrored half of the
 # time), but never less than half of the picture: nobody trains these encoders further, and a view is cached for good.

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmcache.extract.encoders.encoder import Encoder
+from mmcache.extract.encoders.base.encoder import Encoder
+from mmcache.extract.encoders.base.views import View
 from mmcache.extract.encoders.inputs import augment
-from mmcache.extract.views import View
 
 
 class PictureEncoder(Encoder):

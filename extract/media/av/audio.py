@@ -17,8 +17,8 @@ from scipy.signal import resample_poly
 
 from mmcache.extract.media.av.container import audio_stream, can_seek, name_of, on_clock_of, open_container, origin_s
 from mmcache.extract.media.av.stream_lengths import stream_end_s
-from mmcache.extract.media.limits import check_sound
-from mmcache.extract.media.requests import TOLERANCE_S, AudioRequest, MediaError, NoMedia, Reading, clamp
+from mmcache.extract.media.base.limits import check_sound
+from mmcache.extract.media.base.requests import TOLERANCE_S, AudioRequest, MediaError, NoMedia, Reading, clamp
 
 _JITTER_S = 0.01  # Matroska rounds timestamps to 1 ms; what differs by less than this is no gap
 _PREROLL_S = 0.1  # AAC and Opus need a little sound before a cut to decode it right

@@ -12,8 +12,8 @@ from av.container import InputContainer
 from av.format import Flags
 from av.stream import Disposition
 
-from mmcache.extract.media.limits import MAX_FILM_PIXELS, MAX_SAMPLES_A_FRAME
-from mmcache.extract.media.requests import MediaError, NoMedia
+from mmcache.extract.media.base.limits import MAX_FILM_PIXELS, MAX_SAMPLES_A_FRAME
+from mmcache.extract.media.base.requests import MediaError, NoMedia
 from mmcache.store.files.user_file import open_regular
 from mmcache.store.ground.text import printable
 

@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 
 from mmcache.extract.media.av.audio import check_level, heard_part, resample, silence_note
-from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf5
-from mmcache.extract.media.limits import check_sound
-from mmcache.extract.media.requests import AudioRequest, MediaError, NoMedia, Reading, clamp
+from mmcache.extract.media.base.hdf5_members import find_member, member, named, open_hdf5
+from mmcache.extract.media.base.limits import check_sound
+from mmcache.extract.media.base.requests import AudioRequest, MediaError, NoMedia, Reading, clamp
 from mmcache.store.files.hdf5_reading import check_written, dtype_of, read_rows
 
 # Integers of 64 bits are refused: NumPy turns 16-bit sound into them, and then their full scale is not known.

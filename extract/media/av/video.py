@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from mmcache.extract.media.av.container import has_timestamps, name_of, on_clock_of, open_container, video_stream
 from mmcache.extract.media.av.frame_times import frames_from
 from mmcache.extract.media.av.stream_lengths import stream_end_s
-from mmcache.extract.media.limits import check_film_size
-from mmcache.extract.media.requests import TOLERANCE_S, MediaError, NoMedia, Reading, VideoRequest, clamp
+from mmcache.extract.media.base.limits import check_film_size
+from mmcache.extract.media.base.requests import TOLERANCE_S, MediaError, NoMedia, Reading, VideoRequest, clamp
 
 _WIDEST_PIXEL = 4  # what declares wider ones, or narrower, is taken to be mistaken
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.extract.media.requests import TOLERANCE_S, BoxesRequest, MediaError, Reading
+from mmcache.extract.media.base.requests import TOLERANCE_S, BoxesRequest, MediaError, Reading
 
 COLUMNS = 6  # x1, y1, x2, y2, category, score
 EPIC_PIXEL = (1 / 456, 1 / 256)  # the pictures that EPIC-KITCHENS' hands and objects were detected on

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from mmcache.extract.media.av.container import open_container, video_stream
 from mmcache.extract.media.av.stream_lengths import stream_end_s
+from mmcache.extract.media.base.requests import BoxCategory, BoxesRequest, MediaError, NoMedia, Reading
 from mmcache.extract.media.boxes.box_arrays import COLUMNS, boxes_over_time
-from mmcache.extract.media.requests import BoxCategory, BoxesRequest, MediaError, NoMedia, Reading
 from mmcache.store.files.user_file import check_regular, open_regular, read_regular
 from mmcache.store.ground.text import printable
 

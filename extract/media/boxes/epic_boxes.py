@@ -20,8 +20,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from mmcache.extract.media.base.requests import BoxCategory, BoxesRequest, MediaError, Reading
 from mmcache.extract.media.boxes.box_arrays import COLUMNS, EPIC_PIXEL, boxes_over_time
-from mmcache.extract.media.requests import BoxCategory, BoxesRequest, MediaError, Reading
 from mmcache.store.files.user_file import check_regular, open_regular
 
 _MOST_OPCODES = 4_000_000

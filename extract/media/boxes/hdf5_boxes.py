@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcache.extract.media.base.hdf5_members import find_member, member, named, open_hdf5
+from mmcache.extract.media.base.requests import BoxCategory, BoxesRequest, MediaError, NoMedia, Reading
 from mmcache.extract.media.boxes.box_arrays import COLUMNS, EPIC_PIXEL, boxes_over_time
-from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf5
-from mmcache.extract.media.requests import BoxCategory, BoxesRequest, MediaError, NoMedia, Reading
 from mmcache.store.files.hdf5_reading import names_in, read_whole
 
 _MOST_BYTES = 1 << 17  # of one picture's text; a hundred detections have a tenth of it

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmcache.extract.media.base.requests import MediaError, NoMedia, Reading, VideoRequest
 from mmcache.extract.media.images.file_numbering import numbered_files
 from mmcache.extract.media.images.frames import choose_pictures
 from mmcache.extract.media.images.image_file import check_one_size, read_picture, scaled
-from mmcache.extract.media.requests import MediaError, NoMedia, Reading, VideoRequest
 
 # What grey 1 and grey 255 stand for, one scale for every data set, so that grey means the same distance in all of
 # them: the nearest and the farthest that a Kinect v2 (NTU RGB+D) reports. A Kinect v1 (NW-UCLA, UWA3D) reports from

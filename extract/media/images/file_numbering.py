@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from mmcache.extract.media.base.requests import MediaError
 from mmcache.extract.media.images.image_file import SUFFIXES
-from mmcache.extract.media.requests import MediaError
 from mmcache.store.ground.text import printable
 
 _NUMBER = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.])|\d+", re.ASCII)  # 0.033 is one number, 1.2.3 are three

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmcache.extract.media.base.requests import TOLERANCE_S, MediaError, Reading, VideoRequest
 from mmcache.extract.media.images.file_numbering import numbered_files
 from mmcache.extract.media.images.image_file import Range, check_one_size, colour, grey, ranged, read_picture, scaled
-from mmcache.extract.media.requests import TOLERANCE_S, MediaError, Reading, VideoRequest
 
 _SMOOTH = Image.Resampling.BILINEAR
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf5
+from mmcache.extract.media.base.hdf5_members import find_member, member, named, open_hdf5
+from mmcache.extract.media.base.requests import MediaError, NoMedia, Reading, VideoRequest
 from mmcache.extract.media.images.frames import flow_picture
 from mmcache.extract.media.images.image_file import check_one_size, colour, read_picture, scaled
-from mmcache.extract.media.requests import MediaError, NoMedia, Reading, VideoRequest
 from mmcache.store.files.hdf5_reading import as_bytes, check_row_size, names_in, read_rows, read_whole
 
 

@@ -22,8 +22,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from mmcache.extract.media.limits import check_picture_size
-from mmcache.extract.media.requests import MediaError
+from mmcache.extract.media.base.limits import check_picture_size
+from mmcache.extract.media.base.requests import MediaError
 from mmcache.store.files.user_file import open_regular
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.text import excerpt, printable

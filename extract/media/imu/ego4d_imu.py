@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcache.extract.media.base.requests import ImuRequest, MediaError, NoMedia, Reading
 from mmcache.extract.media.imu.interpolation import Stream, interpolate, stream_of
 from mmcache.extract.media.imu.number_table import read_number_table
-from mmcache.extract.media.requests import ImuRequest, MediaError, NoMedia, Reading
 from mmcache.store.files.user_file import check_regular
 
 TIME = "canonical_timestamp_ms"

@@ -17,7 +17,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from mmcache.extract.media.requests import MediaError
+from mmcache.extract.media.base.requests import MediaError
 from mmcache.store.ground.errors import Problems
 from mmcache.store.ground.text import excerpt, printable
 

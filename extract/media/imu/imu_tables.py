@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcache.extract.media.base.requests import ImuRequest, MediaError, Reading
 from mmcache.extract.media.imu.imu_columns import (
     ACCELERATION_UNITS,
     ACCELEROMETER,
@@ -31,7 +32,6 @@ from mmcache.extract.media.imu.imu_columns import (
 )
 from mmcache.extract.media.imu.interpolation import interpolate, stream_of
 from mmcache.extract.media.imu.number_table import NumberTable, read_number_table
-from mmcache.extract.media.requests import ImuRequest, MediaError, Reading
 from mmcache.store.files.user_file import check_regular
 
 _RATES_HZ = (1.0, 8000.0)

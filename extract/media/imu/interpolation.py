@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.extract.media.requests import TOLERANCE_S, ImuRequest, NoMedia, Reading
+from mmcache.extract.media.base.requests import TOLERANCE_S, ImuRequest, NoMedia, Reading
 
 _MIN_COVERAGE = 0.5  # of a segment, below which it counts as not recorded
 _GAP_S = 0.5

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmcache.extract.media.requests import MediaError
+from mmcache.extract.media.base.requests import MediaError
 from mmcache.store.files.csv_table import read_csv_table
 from mmcache.store.files.user_file import read_regular
 from mmcache.store.ground.errors import ConfigError

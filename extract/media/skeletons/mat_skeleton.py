@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.extract.media.hdf5_file import find_member, member, named, open_hdf5
-from mmcache.extract.media.requests import MediaError, NoMedia, Reading, SkeletonRequest
+from mmcache.extract.media.base.hdf5_members import find_member, member, named, open_hdf5
+from mmcache.extract.media.base.requests import MediaError, NoMedia, Reading, SkeletonRequest
 from mmcache.extract.media.skeletons.poses import MOST_METRES, spread_poses, without_nan
 from mmcache.store.files.hdf5_reading import dtype_of, has_attribute, names_in, read_whole
 from mmcache.store.ground.text import printable

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.extract.media.requests import MediaError, NoMedia, Reading, SkeletonRequest
+from mmcache.extract.media.base.requests import MediaError, NoMedia, Reading, SkeletonRequest
 from mmcache.extract.media.skeletons.poses import MOST_POSES, Poses, spread_poses, without_nan
 from mmcache.store.files.user_file import check_regular, read_regular
 from mmcache.store.ground.text import excerpt

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcache.extract.media.base.requests import MediaError, NoMedia, Reading, SkeletonRequest
 from mmcache.extract.media.images.file_numbering import numbered_files
-from mmcache.extract.media.requests import MediaError, NoMedia, Reading, SkeletonRequest
 from mmcache.extract.media.skeletons.poses import MOST_POSES, spread_poses, without_nan
 from mmcache.store.files.user_file import read_regular
 

@@ -7,7 +7,7 @@ A file or folder is one segment, and poses are taken at evenly spread shares of 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.extract.media.requests import MediaError, NoMedia, SkeletonRequest
+from mmcache.extract.media.base.requests import MediaError, NoMedia, SkeletonRequest
 
 Poses = NDArray[np.float32]
 MOST_METRES = 50.0  # no depth sensor sees a body farther away

@@ -144,8 +144,8 @@ def test_what_cannot_be_told_is_asked_for(epic_store: Path) -> None:
 
 
 def test_augmented_views_do_not_matter_to_the_centre_view(epic_store: Path) -> None:
-    from mmcache.extract import views
     from mmcache.extract.encoders import encoder_info
+    from mmcache.extract.encoders.base import views
     from mmcache.extract.encoders.inputs import augment
 
     made = origin(FeatureStore.open(epic_store), "rgb")

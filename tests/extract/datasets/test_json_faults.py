@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmcache.extract.datasets.dataset import Dataset
+from mmcache.extract.datasets.base.dataset import Dataset
 from mmcache.extract.datasets.ego4d.ego4d_ar import Ego4dActionRecognition
 from mmcache.extract.datasets.ego4d.mmg_ego4d import MmgEgo4d
 from mmcache.extract.datasets.ssv2.ssv2 import SomethingSomethingV2

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mmcache.common.oracle_world import Oracle, class_of
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.datasets.oracle_dataset import OracleDataset
 from mmcache.extract.media import read_media
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.media.oracle_reader import OracleRequest
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan

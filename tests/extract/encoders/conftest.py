@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mmcache.extract.media.base.requests import AudioRequest, BoxesRequest, MediaRequest, SkeletonRequest, VideoRequest
 from mmcache.extract.media.oracle_reader import OracleRequest
-from mmcache.extract.media.requests import AudioRequest, BoxesRequest, MediaRequest, SkeletonRequest, VideoRequest
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from mmcache.extract.encoders import build_encoder, encoder_info
-from mmcache.extract.views import View
+from mmcache.extract.encoders.base.views import View
 
 
 def sound(seconds: float, seed: int = 0) -> NDArray[np.float32]:

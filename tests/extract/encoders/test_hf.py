@@ -13,9 +13,9 @@ import transformers as hf
 from numpy.typing import NDArray
 
 from mmcache.extract.encoders import build_encoder, encoder_info, entry_of
-from mmcache.extract.encoders.encoder import state_sha256
-from mmcache.extract.media.requests import AudioRequest, MediaRequest, VideoRequest
-from mmcache.extract.views import View
+from mmcache.extract.encoders.base.views import View
+from mmcache.extract.encoders.base.weights import state_sha256
+from mmcache.extract.media.base.requests import AudioRequest, MediaRequest, VideoRequest
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import check_name
 

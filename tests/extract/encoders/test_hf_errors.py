@@ -14,7 +14,7 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 
 from mmcache.extract.encoders import build_encoder, encoder_info, entry_of
-from mmcache.extract.encoders.encoder import WeightsError
+from mmcache.extract.encoders.base.weights import WeightsError
 from mmcache.store.ground.errors import ConfigError
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

@@ -6,8 +6,8 @@ import torch
 from torchvision.models import video as tv
 
 from mmcache.extract.encoders import build_encoder, encoder_info
-from mmcache.extract.encoders.encoder import state_sha256
-from mmcache.extract.media.requests import VideoRequest
+from mmcache.extract.encoders.base.weights import state_sha256
+from mmcache.extract.media.base.requests import VideoRequest
 
 WEIGHTS = {"mvit_v1_b": tv.MViT_V1_B_Weights.KINETICS400_V1, "mvit_v2_s": tv.MViT_V2_S_Weights.KINETICS400_V1}
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmcache.extract.encoders import NO_WEIGHTS, build_encoder, encoder_info, entry_of
-from mmcache.extract.views import View
+from mmcache.extract.encoders import build_encoder, encoder_info, entry_of
+from mmcache.extract.encoders.base.entry import NO_WEIGHTS
+from mmcache.extract.encoders.base.views import View
 
 SPINE = 1
 

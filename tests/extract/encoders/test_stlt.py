@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mmcache.extract.encoders import build_encoder
-from mmcache.extract.encoders.encoder import Encoder, WeightsError
-from mmcache.extract.views import View
+from mmcache.extract.encoders.base.encoder import Encoder
+from mmcache.extract.encoders.base.views import View
+from mmcache.extract.encoders.base.weights import WeightsError
 
 EMBEDDINGS = "frames_embeddings.layout_embedding.category_box_embeddings"
 

@@ -6,7 +6,7 @@ import torch
 from torchvision.models import video as tv
 
 from mmcache.extract.encoders import build_encoder, encoder_info
-from mmcache.extract.encoders.encoder import state_sha256
+from mmcache.extract.encoders.base.weights import state_sha256
 from mmcache.extract.encoders.inputs.images import normalised
 
 

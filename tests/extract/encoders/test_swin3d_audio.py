@@ -11,7 +11,8 @@ from torchvision.models import video as tv
 from transformers import ASTFeatureExtractor
 
 from mmcache.extract.encoders import build_encoder, encoder_info
-from mmcache.extract.encoders.encoder import Encoder, state_sha256
+from mmcache.extract.encoders.base.encoder import Encoder
+from mmcache.extract.encoders.base.weights import state_sha256
 from mmcache.extract.encoders.swin3d_audio import Swin3DAudio
 
 

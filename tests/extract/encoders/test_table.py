@@ -19,7 +19,7 @@ from mmcache.extract.encoders import (
     encoders_for,
     entry_of,
 )
-from mmcache.extract.media.requests import MediaRequest
+from mmcache.extract.media.base.requests import MediaRequest
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.store.format.layout import check_name
 from mmcache.store.ground.errors import ConfigError

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from mmcache.extract.encoders import build_encoder, encoder_info, entry_of
-from mmcache.extract.encoders.encoder import WeightsError, state_sha256
-from mmcache.extract.media.requests import VideoRequest
+from mmcache.extract.encoders.base.weights import WeightsError, state_sha256
+from mmcache.extract.media.base.requests import VideoRequest
 from mmcache.store.format.layout import check_name
 from mmcache.store.ground.errors import ConfigError
 

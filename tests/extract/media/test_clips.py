@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets import Source
 from mmcache.extract.media import AudioRequest, MediaError, NoMedia, VideoRequest, read_media
+from mmcache.extract.media.base.source import Source
 
 RATE = 25
 SOUND = AudioRequest(rate=16000, max_seconds=10.0)

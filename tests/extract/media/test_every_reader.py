@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmcache.extract.datasets.dataset import Kind, Source
 from mmcache.extract.media import (
     AudioRequest,
     BoxesRequest,
@@ -25,6 +24,7 @@ from mmcache.extract.media import (
     VideoRequest,
     read_media,
 )
+from mmcache.extract.media.base.source import Kind, Source
 
 sys.path.append(str(Path(__file__).parents[2] / "fuzz"))
 from targets.media import TARGETS

@@ -7,7 +7,6 @@ import av
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets import Source
 from mmcache.extract.media import (
     AudioRequest,
     ImuRequest,
@@ -17,7 +16,8 @@ from mmcache.extract.media import (
     VideoRequest,
     read_media,
 )
-from mmcache.extract.media.requests import clamp
+from mmcache.extract.media.base.requests import clamp
+from mmcache.extract.media.base.source import Source
 
 VIDEO, AUDIO, IMU = VideoRequest(8, 48), AudioRequest(16000, 10.0), ImuRequest(8)
 

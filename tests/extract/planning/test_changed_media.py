@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mmcache.cli.demo_data import DemoVideo, write_epic_demo
-from mmcache.extract.datasets import Source
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.media_stamps import Seen, seen
 from mmcache.extract.planning.plan import Plan, make_plan

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from mmcache.extract.encoders import build_encoder
-from mmcache.extract.encoders.encoder import WeightsError
+from mmcache.extract.encoders.base.weights import WeightsError
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import Plan, make_plan
 from mmcache.extract.run.pipeline import ExtractSummary, check_failures, run_extract, warnings_of

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mmcache.extract.datasets import Source
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.run.shard_recovery import Death, ShardCase, Step, Trial
 from mmcache.extract.run.worker import Job, ShardTask
 from mmcache.store.ground.errors import MmcacheError

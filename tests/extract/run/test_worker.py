@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from mmcache.extract.datasets import Source
 from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
 from mmcache.extract.encoders import build_encoder, encoder_info
 from mmcache.extract.media import read_media
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.run.worker import ExtractWorker, Job, ShardTask
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.format.kaverage import k_average

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from target import Arrays, Target
 
-from mmcache.extract.datasets.dataset import Kind, Source
 from mmcache.extract.media import (
     AudioRequest,
     BoxesRequest,
@@ -27,6 +26,7 @@ from mmcache.extract.media import (
     VideoRequest,
     read_media,
 )
+from mmcache.extract.media.base.source import Kind, Source
 
 _VIDEO = VideoRequest(4, 32)
 _AUDIO = AudioRequest(rate=16000, max_seconds=2.0)

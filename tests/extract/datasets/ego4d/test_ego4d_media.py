@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets import Source
 from mmcache.extract.datasets.ego4d.ego4d_ar import Ego4dActionRecognition
 from mmcache.extract.datasets.ego4d.ego4d_media import Ego4dMedia, is_uid
 from mmcache.extract.media import AudioRequest, NoMedia, VideoRequest, read_media
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
 from mmcache.store.ground.errors import ConfigError

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mmcache.extract.datasets import DATASETS, Source
+from mmcache.extract.datasets import DATASETS
 from mmcache.extract.datasets.ego4d.mmg_ego4d import MmgEgo4d
+from mmcache.extract.media.base.source import Source
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.segments.segment_table import check_segments
 

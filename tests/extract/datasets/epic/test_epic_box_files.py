@@ -7,10 +7,10 @@ from pathlib import Path
 import h5py
 import pytest
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
 from mmcache.extract.datasets.epic.epic_media import EpicMedia
 from mmcache.extract.datasets.epic.epic_sounds import EpicSounds
+from mmcache.extract.media.base.source import Source
 
 CLASSES = "id,key,instances,category\r\n0,take,['take'],get"
 ROW = "P01_01_0,P01,P01_01,00:00:00.56,00:00:00.00,00:00:01.89,1,113,take plate,take,0,plate,0,['plate'],[0]"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mmcache.extract.datasets import DATASETS, Source
+from mmcache.extract.datasets import DATASETS
 from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
+from mmcache.extract.media.base.source import Source
 
 WriteEpic = Callable[..., Path]
 TRAIN = [

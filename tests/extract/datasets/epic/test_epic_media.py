@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.datasets.epic.epic_media import EpicMedia, is_extension
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import VideoRequest
+from mmcache.extract.media.base.requests import VideoRequest
+from mmcache.extract.media.base.source import Source
 
 
 def pictures(folder: Path, count: int) -> Path:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets import DATASETS, Source
+from mmcache.extract.datasets import DATASETS
 from mmcache.extract.datasets.epic.epic_sounds import EpicSounds
 from mmcache.extract.media import AudioRequest, read_media
+from mmcache.extract.media.base.source import Source
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.segments.segment_table import check_segments
 

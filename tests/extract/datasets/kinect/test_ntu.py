@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcache.extract.datasets import DATASETS, Source
+from mmcache.extract.datasets import DATASETS
 from mmcache.extract.datasets.kinect.ntu import Ntu60, Ntu120
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import SkeletonRequest, VideoRequest
+from mmcache.extract.media.base.requests import SkeletonRequest, VideoRequest
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.format.layout import Presence

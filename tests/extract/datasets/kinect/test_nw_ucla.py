@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcache.extract.datasets import DATASETS, Source
+from mmcache.extract.datasets import DATASETS
 from mmcache.extract.datasets.kinect.nw_ucla import NwUcla
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import SkeletonRequest, VideoRequest
+from mmcache.extract.media.base.requests import SkeletonRequest, VideoRequest
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
 from mmcache.store.ground.errors import ConfigError

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcache.extract.datasets import DATASETS, Source
+from mmcache.extract.datasets import DATASETS
 from mmcache.extract.datasets.kinect.uwa3d import Uwa3d
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import SkeletonRequest, VideoRequest
+from mmcache.extract.media.base.requests import SkeletonRequest, VideoRequest
+from mmcache.extract.media.base.source import Source
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.segments.segment_table import is_task_name
 

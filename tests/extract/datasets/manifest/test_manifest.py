@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.datasets.manifest.manifest import Manifest
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.format.layout import Presence

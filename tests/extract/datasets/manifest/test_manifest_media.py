@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.datasets.manifest.manifest import Manifest
 from mmcache.extract.media import AudioRequest, ImuRequest, MediaError, VideoRequest, read_media
+from mmcache.extract.media.base.source import Source
 from mmcache.store.ground.errors import ConfigError
 
 EGO4D = "component_idx,component_timestamp_ms,canonical_timestamp_ms,gyro_x,gyro_y,gyro_z,accl_x,accl_y,accl_z"

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets import Source
 from mmcache.extract.datasets.ssv2.ssv2 import SomethingSomethingV2
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import BoxesRequest
+from mmcache.extract.media.base.requests import BoxesRequest
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.format.layout import Presence

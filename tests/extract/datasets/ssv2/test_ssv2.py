@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets import DATASETS, Source
+from mmcache.extract.datasets import DATASETS
 from mmcache.extract.datasets.ssv2.ssv2 import SomethingSomethingV2
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.format.layout import Presence

@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from mmcache.extract.encoders.base.views import View
 from mmcache.extract.encoders.inputs import augment
-from mmcache.extract.media.requests import AudioRequest, BoxesRequest, ImuRequest, SkeletonRequest, VideoRequest
-from mmcache.extract.views import View
+from mmcache.extract.media.base.requests import AudioRequest, BoxesRequest, ImuRequest, SkeletonRequest, VideoRequest
 
 SEEDS = range(40)
 

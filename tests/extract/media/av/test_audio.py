@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmcache.extract.media.av.audio import read_audio
-from mmcache.extract.media.requests import AudioRequest, MediaError, NoMedia
+from mmcache.extract.media.base.requests import AudioRequest, MediaError, NoMedia
 
 WriteSound = Callable[..., Path]
 REQUEST = AudioRequest(rate=16000, max_seconds=10.24)

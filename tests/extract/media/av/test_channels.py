@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmcache.extract.media.av.audio import read_audio
-from mmcache.extract.media.requests import AudioRequest
+from mmcache.extract.media.base.requests import AudioRequest
 
 RATE = 48000
 REQUEST = AudioRequest(rate=16000, max_seconds=10.0)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmcache.extract.media.av.audio import read_audio
 from mmcache.extract.media.av.video import read_video
-from mmcache.extract.media.requests import AudioRequest, MediaError, NoMedia, VideoRequest
+from mmcache.extract.media.base.requests import AudioRequest, MediaError, NoMedia, VideoRequest
 
 PICTURES = VideoRequest(4, 48)
 SOUND = AudioRequest(rate=16000, max_seconds=10.0)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets import Source
 from mmcache.extract.media import read_media
 from mmcache.extract.media.av.video import read_video
-from mmcache.extract.media.requests import MediaError, VideoRequest
+from mmcache.extract.media.base.requests import MediaError, VideoRequest
+from mmcache.extract.media.base.source import Source
 
 WriteVideo = Callable[..., Path]
 NumbersOf = Callable[[Any], list[int]]

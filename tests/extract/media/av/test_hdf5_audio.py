@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import AudioRequest, MediaError, NoMedia
+from mmcache.extract.media.base.requests import AudioRequest, MediaError, NoMedia
+from mmcache.extract.media.base.source import Source
 
 RATE = 24000
 

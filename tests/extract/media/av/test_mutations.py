@@ -18,7 +18,7 @@ from PIL import Image
 
 from mmcache.extract.media.av.audio import read_audio
 from mmcache.extract.media.av.video import read_video
-from mmcache.extract.media.requests import AudioRequest, MediaError, NoMedia, Reading, VideoRequest
+from mmcache.extract.media.base.requests import AudioRequest, MediaError, NoMedia, Reading, VideoRequest
 
 MORE_BYTES = 1 << 30  # a reader may take so much memory beyond what it gives back
 SECONDS = 10.0

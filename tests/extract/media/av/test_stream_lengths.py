@@ -12,7 +12,7 @@ import pytest
 
 from mmcache.extract.media.av.audio import read_audio
 from mmcache.extract.media.av.video import read_video
-from mmcache.extract.media.requests import AudioRequest, MediaError, VideoRequest
+from mmcache.extract.media.base.requests import AudioRequest, MediaError, VideoRequest
 
 RATE = 44100
 SECONDS = 20.0

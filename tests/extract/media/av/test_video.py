@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmcache.extract.media.av.video import read_video
-from mmcache.extract.media.requests import MediaError, NoMedia, VideoRequest
+from mmcache.extract.media.base.requests import MediaError, NoMedia, VideoRequest
 
 WriteVideo = Callable[..., Path]
 NumbersOf = Callable[[Any], list[int]]

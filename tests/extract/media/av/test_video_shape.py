@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmcache.extract.media.av.video import read_video
-from mmcache.extract.media.requests import VideoRequest
+from mmcache.extract.media.base.requests import VideoRequest
 
 NumbersOf = Callable[[Any], list[int]]
 # What a viewer is to see: four corners of different colours, wider than high.

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmcache.extract.media.base.requests import BoxesRequest, MediaError
 from mmcache.extract.media.boxes.box_arrays import arranged, boxes_over_time
-from mmcache.extract.media.requests import BoxesRequest, MediaError
 
 PIXEL = (1 / 100, 1 / 50)
 EDGE = st.floats(-3, 3, width=32)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import BoxesRequest, MediaError, NoMedia
+from mmcache.extract.media.base.requests import BoxesRequest, MediaError, NoMedia
+from mmcache.extract.media.base.source import Source
 
 WIDTH, HEIGHT = 427, 240
 ALL = BoxesRequest(frames=4, boxes=3, min_score=0.5)

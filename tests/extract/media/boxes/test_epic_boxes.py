@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
+from mmcache.extract.media.base.requests import BoxesRequest, MediaError
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.media.boxes.epic_boxes import message_places
-from mmcache.extract.media.requests import BoxesRequest, MediaError
 
 ALL = BoxesRequest(frames=4, boxes=3, min_score=0.0)
 

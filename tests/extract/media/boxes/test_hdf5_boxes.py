@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import BoxesRequest, MediaError, NoMedia
+from mmcache.extract.media.base.requests import BoxesRequest, MediaError, NoMedia
+from mmcache.extract.media.base.source import Source
 
 ALL = BoxesRequest(frames=4, boxes=2, min_score=0.5)
 

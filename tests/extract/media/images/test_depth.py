@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
+from mmcache.extract.media.base.requests import MediaError, NoMedia, VideoRequest
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.media.images.depth import FAR_MM, NEAR_MM, read_depth
-from mmcache.extract.media.requests import MediaError, NoMedia, VideoRequest
 
 PROPERTY = settings(max_examples=30)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmcache.extract.media.base.requests import MediaError
 from mmcache.extract.media.images.file_numbering import numbered_files
-from mmcache.extract.media.requests import MediaError
 
 PROPERTY = settings(max_examples=30)
 # {n} is the picture's number; all else stays

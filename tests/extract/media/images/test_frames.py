@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
+from mmcache.extract.media.base.requests import MediaError, Reading, VideoRequest
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.media.images.frames import read_flow, read_frames
-from mmcache.extract.media.requests import MediaError, Reading, VideoRequest
 
 PROPERTY = settings(max_examples=40)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import MediaError, NoMedia, VideoRequest
+from mmcache.extract.media.base.requests import MediaError, NoMedia, VideoRequest
+from mmcache.extract.media.base.source import Source
 
 VLEN = h5py.vlen_dtype(np.uint8)
 

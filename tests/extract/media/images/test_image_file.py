@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
+from mmcache.extract.media.base.limits import MAX_ASPECT, MAX_PICTURE_PIXELS
+from mmcache.extract.media.base.requests import MediaError, VideoRequest
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.media.images.image_file import colour, parse_range, read_picture
-from mmcache.extract.media.limits import MAX_ASPECT, MAX_PICTURE_PIXELS
-from mmcache.extract.media.requests import MediaError, VideoRequest
 from mmcache.store.ground.errors import ConfigError
 
 CORNERS = np.array([[[230, 20, 20], [20, 230, 20]], [[20, 20, 230], [230, 230, 230]]], np.uint8)

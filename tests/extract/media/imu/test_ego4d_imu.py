@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmcache.extract.datasets import Source
 from mmcache.extract.media import ImuRequest, MediaError, NoMedia, read_media
+from mmcache.extract.media.base.source import Source
 
 HEADER = (
     "component_idx,component_timestamp_ms,canonical_timestamp_ms,gyro_x,gyro_y,gyro_z,accl_x,accl_y,accl_z"  # as it is

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from mmcache.extract.media.base.requests import ImuRequest, MediaError, NoMedia
 from mmcache.extract.media.imu.imu_tables import read_imu
-from mmcache.extract.media.requests import ImuRequest, MediaError, NoMedia
 
 WriteImu = Callable[..., tuple[Path, Path]]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mmcache.extract.datasets.manifest.manifest import Manifest
 from mmcache.extract.datasets.manifest.manifest_media import MediaSettings, find_media
 from mmcache.extract.media import ImuRequest, MediaError, read_media
+from mmcache.extract.media.base.requests import Reading
 from mmcache.extract.media.imu.imu_columns import parse_columns, with_variant
 from mmcache.extract.media.imu.imu_tables import read_imu
-from mmcache.extract.media.requests import Reading
 from mmcache.store.ground.errors import ConfigError
 
 PROPERTY = settings(max_examples=40)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmcache.extract.media.base.requests import ImuRequest, NoMedia
 from mmcache.extract.media.imu.interpolation import Stream, _unrecorded_s, interpolate, stream_of
-from mmcache.extract.media.requests import ImuRequest, NoMedia
 
 # Samples on whole seconds; what is more than 2 s apart has a gap between.
 samples = st.lists(st.integers(0, 40), min_size=1, max_size=25, unique=True)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import MediaError, NoMedia, Reading, SkeletonRequest
+from mmcache.extract.media.base.requests import MediaError, NoMedia, Reading, SkeletonRequest
+from mmcache.extract.media.base.source import Source
 
 
 def poses(frames: int) -> NDArray[np.float64]:

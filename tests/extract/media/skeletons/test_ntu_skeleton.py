@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import MediaError, NoMedia, Reading, SkeletonRequest
+from mmcache.extract.media.base.requests import MediaError, NoMedia, Reading, SkeletonRequest
+from mmcache.extract.media.base.source import Source
 from mmcache.extract.media.skeletons.ntu_skeleton import read_ntu_skeleton
 
 PROPERTY = settings(max_examples=25)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcache.extract.datasets.dataset import Source
 from mmcache.extract.media import read_media
-from mmcache.extract.media.requests import MediaError, NoMedia, Reading, SkeletonRequest
+from mmcache.extract.media.base.requests import MediaError, NoMedia, Reading, SkeletonRequest
+from mmcache.extract.media.base.source import Source
 
 NAMES = r"frame_(?P<number>[0-9]+)_(?:.*_)?skeletons\.txt"
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from mmcache.extract.encoders import build_encoder
-from mmcache.extract.encoders import downloads as network
-from mmcache.extract.encoders.encoder import WeightsError
+from mmcache.extract.encoders.base import downloads as network
+from mmcache.extract.encoders.base.weights import WeightsError
 from mmcache.store.ground.errors import ConfigError
 
 FIRST_CONTACT_S = 0.5

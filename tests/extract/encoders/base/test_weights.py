@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from mmcache.extract.encoders import ENCODERS, build_encoder
-from mmcache.extract.encoders.encoder import WeightsError, state_sha256
+from mmcache.extract.encoders.base.weights import WeightsError, state_sha256
 from mmcache.store.ground.errors import MmcacheError
 
 SMALL = ["swin3d_demo", "ast_demo", "imu_demo", "imu_transformer"]

@@ -1,6 +1,6 @@
 """What media may ask for, by their headers: more is taken for damage, and refused before memory is taken for it."""
 
-from mmcache.extract.media.requests import MediaError
+from mmcache.extract.media.base.requests import MediaError
 
 MAX_FILM_PIXELS = 36_000_000  # a picture of 8K cinema has 35.4 million; a decoder holds up to 17 of them
 MAX_PICTURE_PIXELS = 1 << 26  # 8192 x 8192; in a file of its own, where only one is held

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mmcache.extract.datasets import DATASETS
+from mmcache.extract.encoders.base.views import part_of_view, view_of
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import Plan, make_plan
 from mmcache.extract.run.pipeline import NoProgress, run_extract
-from mmcache.extract.views import part_of_view, view_of
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.format.layout import Presence
 from mmcache.store.ground.errors import StoreError

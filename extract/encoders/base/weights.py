@@ -1,7 +1,5 @@
-"""What an encoder is, and how its weights are found, loaded and identified."""
+"""Find, load and identify the weights of an encoder."""
 
-import abc
-import dataclasses
 import hashlib
 import json
 import pickle
@@ -11,119 +9,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from mmcache.extract.encoders import PRETRAINED, RANDOM
-from mmcache.extract.media.requests import MediaRequest
-from mmcache.extract.views import View
-from mmcache.store.format.fingerprint import Fingerprint
-from mmcache.store.ground.errors import ConfigError, MmcacheError
+from mmcache.extract.encoders.base.entry import PRETRAINED, RANDOM
+from mmcache.store.ground.errors import MmcacheError
 
 
 class WeightsError(MmcacheError):
     """Weights could not be had; the message names `--weights random|PATH`."""
 
     exit_code = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderInfo:
-    """What is known of an encoder before any weight is loaded.
-
-    Attributes:
-        tokens, width: T and D of its output.
-        request: the media it wants of a segment.
-        preprocessing: everything done to the media, for the fingerprint.
-        code_version: raised whenever the family's tokens change for the same weights and media.
-        asked_as: the name to build it by, where that cannot name a folder (timm:resnet34); else empty.
-    """
-
-    name: str
-    tokens: int
-    width: int
-    request: MediaRequest
-    preprocessing: dict[str, Any]
-    code_version: int
-    asked_as: str = ""
-
-    def described(self) -> dict[str, Any]:
-        """Everything done to the media before the network, as fingerprints have it."""
-        request = dataclasses.asdict(self.request)
-        del request["part"]  # views say theirs
-        return {**request, **self.preprocessing}
-
-    def cap(self, k: int | None) -> int | None:
-        """The k-Average cap in effect: none where it is no shorter than the encoder's output."""
-        return k if k is not None and k < self.tokens else None
-
-
-class Encoder(abc.ABC):
-    """A frozen encoder on a device. `preprocess` runs on decoding threads, `encode` on the device.
-
-    Args:
-        info: its shape and preprocessing.
-        model: the network, weights loaded.
-        weights: what the weights are called in the fingerprint.
-    """
-
-    def __init__(self, info: EncoderInfo, model: nn.Module, weights: str) -> None:
-        self.info = info
-        self.model = model.eval().requires_grad_(False)
-        self.weights = weights
-        self.device = torch.device("cpu")
-
-    def to(self, device: str) -> "Encoder":
-        self.device = torch.device(device)
-        self.model.to(self.device)
-        return self
-
-    @abc.abstractmethod
-    def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
-        """One segment's media, as `info.request` had it, to what `encode` takes without its batch dimension.
-
-        Args:
-            view: what the augmentations are drawn from; None is the centre view, which has none.
-            modality: whose media it is, where augmentations differ: flow is mirrored with its sign, only rgb changes
-                its colours. The centre view is the same for all.
-        """
-
-    @abc.abstractmethod
-    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """(B, ...) on the device -> (B, T, D)."""
-
-    def encode(self, batch: torch.Tensor) -> NDArray[np.float32]:
-        """(B, ...) preprocessed segments -> (B, T, D) tokens, frozen, in inference mode, bf16 autocast on GPU."""
-        with (
-            torch.inference_mode(),
-            torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"),
-        ):
-            tokens = self._forward(batch.to(self.device, non_blocking=True))
-        return tokens.float().cpu().numpy()
-
-    def fingerprint(self, k: int | None, more: Mapping[str, Any] | None = None) -> Fingerprint:
-        """The identity of the tokens that are cached with the cap k; `more` was done to the media besides."""
-        return Fingerprint(
-            encoder=self.info.name,
-            weights=self.weights,
-            weights_sha256=state_sha256(self.model.state_dict()),
-            preprocessing={**self.info.described(), **(more or {})},
-            k=self.info.cap(k),
-            code_version=self.info.code_version,
-        )
-
-
-def capture_output(model: nn.Module, layer: str, batch: torch.Tensor) -> torch.Tensor:
-    """Run `model` as its library does and return what its layer of that name gave on the way."""
-    captured: list[torch.Tensor] = []
-    hook = model.get_submodule(layer).register_forward_hook(lambda module, inputs, output: captured.append(output))
-    try:
-        model(batch)
-    finally:
-        hook.remove()
-    return captured[0]
 
 
 def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
@@ -235,8 +131,3 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
 def one_line(error: Exception) -> str:
     """What another library says, for a message of ours."""
     return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def check_known(name: str, known: Mapping[str, Any], family: str) -> None:
-    if name not in known:
-        raise ConfigError(f"the {family} family has no encoder '{name}'; it has {', '.join(known)}")

@@ -2,24 +2,13 @@
 
 import dataclasses
 import time
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmcache.common.oracle_world import WIDTH
 from mmcache.extract.encoders import build_encoder, encoder_info
-from mmcache.extract.media.oracle_reader import OracleRequest
-from mmcache.extract.media.requests import (
-    AudioRequest,
-    BoxCategory,
-    BoxesRequest,
-    ImuRequest,
-    MediaRequest,
-    SkeletonRequest,
-    VideoRequest,
-)
+from mmcache.extract.media.sample_media import sample_media
 from mmcache.store.format.layout import token_bytes
 from mmcache.store.ground.errors import MmcacheError
 
@@ -79,30 +68,3 @@ def _problem(tokens: NDArray[np.float32], said: tuple[int, int]) -> str | None:
     if np.abs(tokens).max() > np.finfo(np.float16).max:
         return "tokens are too large for float16; cache them as float32 with --dtype float32"
     return None
-
-
-def sample_media(request: MediaRequest, seed: int = 0) -> NDArray[Any]:
-    """Seeded noise in the form that the readers of media give for `request`; see media.requests.Reading."""
-    rng = np.random.default_rng(seed)
-    if isinstance(request, VideoRequest):
-        size = (request.frames, request.short_side, request.short_side * 4 // 3, 3)
-        return rng.integers(0, 256, size, dtype=np.uint8)
-    if isinstance(request, AudioRequest):
-        return rng.normal(0, 0.1, int(request.rate * min(2.0, request.max_seconds))).astype(np.float32)
-    if isinstance(request, ImuRequest):
-        return rng.normal(0, 3, (request.points, 6)).astype(np.float32)
-    if isinstance(request, SkeletonRequest):
-        return rng.normal(0, 1, (request.frames, request.bodies, request.joints, 3)).astype(np.float32)
-    if isinstance(request, BoxesRequest):
-        return _boxes(request, rng)
-    if isinstance(request, OracleRequest):
-        return rng.normal(0, 1, (request.tokens, WIDTH)).astype(np.float32)
-    raise TypeError(f"no sample of {type(request).__name__}")
-
-
-def _boxes(request: BoxesRequest, rng: np.random.Generator) -> NDArray[np.float32]:
-    corners = np.sort(rng.uniform(0, 1, (request.frames, request.boxes, 2, 2)), axis=2)
-    boxes = corners.reshape(request.frames, request.boxes, 4)  # x1, y1, x2, y2
-    categories = rng.choice([0, *map(int, BoxCategory)], (request.frames, request.boxes, 1))
-    scores = rng.uniform(request.min_score, 1, (request.frames, request.boxes, 1))
-    return np.where(categories > 0, np.concatenate([boxes, categories, scores], axis=2), 0).astype(np.float32)

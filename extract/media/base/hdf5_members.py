@@ -6,7 +6,7 @@ from pathlib import Path
 
 import h5py
 
-from mmcache.extract.media.requests import MediaError
+from mmcache.extract.media.base.requests import MediaError
 from mmcache.store.files.hdf5_reading import UnusableMember, check_stored, find, open_file
 from mmcache.store.ground.text import printable
 

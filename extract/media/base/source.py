@@ -1,13 +1,10 @@
-"""What a data set is: segments, and where each modality's media lies. It decodes nothing."""
+"""Where media lie, and how they are read: what a data set says of the media of one video."""
 
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
-
-import pandas as pd
+from typing import Literal
 
 Kind = Literal[
     "video",  # the picture stream of a media file
@@ -85,65 +82,3 @@ class Source:
     def of_segment(self, segment: str) -> "Source":
         """The same, with the segment's id put into `entry`."""
         return dataclasses.replace(self, entry=self.entry.replace("{id}", segment)) if "{id}" in self.entry else self
-
-
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """A setting of one data set, given as --set NAME=VALUE; the default's type is the type of the values.
-
-    Attributes:
-        allowed: the values there are, where they can be listed.
-    """
-
-    default: float | int | str
-    about: str
-    allowed: tuple[float | int | str, ...] = ()
-
-
-# The setting `depth` of every data set that has depth; media/images/depth.py says more of the two.
-DEPTH_OPTION = Option("grey", "how depth is coloured: grey, on one scale, or jet, picture by picture", ("grey", "jet"))
-
-
-class Dataset(Protocol):
-    """A data set on the user's disk.
-
-    Attributes:
-        name: as on the command line.
-        modalities: what the official release offers, in display order.
-        tasks: task -> class names from the class files, never from the labels observed.
-        mirrors: whether every class stays itself in a mirror, so that augmented views may be mirrored.
-        options: the settings its constructor takes by name, beside root and annotations.
-        eval_split: the split that published results are reported on.
-        segments: the columns of store.segments: id, video, start_s, stop_s, split, one a task, extras; a stop_s of
-            infinity is the end of the media. A column `split_<protocol>` is another published division of the same
-            segments, with '' for those that are not in it.
-        problems: annotation rows that could not be used, each with its reason.
-        notes: how a table of the user's own was understood, shown before the start.
-        lost_rows: how many rows of annotations are in `problems`, because a cell is damaged; too many of them, and
-            nothing is started.
-    """
-
-    name: ClassVar[str]
-    modalities: ClassVar[tuple[str, ...]]
-    mirrors: ClassVar[bool]
-    options: ClassVar[Mapping[str, Option]]
-    eval_split: str
-    tasks: dict[str, list[str]]
-    segments: pd.DataFrame
-    problems: list[str]
-
-    @property
-    def notes(self) -> Sequence[str]: ...
-
-    @property
-    def lost_rows(self) -> int: ...
-
-    def __init__(self, root: Path, annotations: Path | None = None, **options: float | int | str) -> None: ...
-
-    def source(self, modality: str, video: str) -> Source | None:
-        """The media of one video, or None when it is not on disk (a missing modality, no failure)."""
-        ...
-
-    def expected_layout(self) -> str:
-        """Where media should lie and how to get it; shown when nothing is found."""
-        ...

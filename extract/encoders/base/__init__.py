@@ -1,0 +1,1 @@
+"""What all encoders share: what an encoder is, its line in the table, its weights, and downloads."""
