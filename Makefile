@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow fuzz lint format typecheck install bench-extract bench-epoch bench-fuse bench-step bench-store bench-sweep clean
+.PHONY: demo test test-slow fuzz lint format typecheck install bench-extract bench-epoch bench-fuse bench-step bench-store bench-sweep structure clean
 
 install: $(STAMP)
 
@@ -44,6 +44,10 @@ typecheck: $(STAMP)
 	mkdir -p .typecheck && ln -sfn .. .typecheck/mmcache
 	MYPYPATH=.typecheck $(BIN)/mypy -p mmcache.store -p mmcache.common -p mmcache.extract -p mmcache.fuse -p mmcache.cli
 	$(BIN)/mypy package/__init__.py
+
+# Entries a folder, lengths of files and functions, import circles: what tests/test_architecture.py holds in bounds.
+structure: $(STAMP)
+	$(BIN)/python tests/test_architecture.py
 
 bench-extract: $(STAMP)
 	$(BIN)/python benchmarks/bench_extract.py

@@ -34,8 +34,10 @@ from mmcache.store import FeatureStore, StoreMeta
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.reports import finish_reports
 from mmcache.store.load.loader import Loader
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import TokenWriter, add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
+from mmcache.store.write.token_writer import TokenWriter
 
 BATCH, WIDTH = 32, 768
 GATHER, GATHER_MANY = "in-RAM gather", f"in-RAM gather, {THREADS} threads"
@@ -59,7 +61,7 @@ def empty_store(root: Path, tokens: np.ndarray, dtype: str = "float16") -> Token
 
 def write_shards(writer: TokenWriter, tokens: np.ndarray) -> None:
     for shard in range(writer.grid.n_shards):
-        commit = writer.shard(shard)
+        commit = ShardCommit(writer, shard)
         for row in commit.rows:
             commit.put(row, tokens[row : row + 1])
         commit.commit()

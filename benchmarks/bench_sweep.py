@@ -73,8 +73,9 @@ def separate_seconds(store: Path, out: Path, options: tuple[object, ...]) -> dic
 def write_wide_store(path: Path, segments: int = 2000, tokens: int = 100, width: int = 384) -> None:
     from mmcache.store.format.fingerprint import Fingerprint
     from mmcache.store.format.layout import StoreMeta
+    from mmcache.store.write.add_tokens import add_tokens
     from mmcache.store.write.create import create_store
-    from mmcache.store.write.writer import add_tokens
+    from mmcache.store.write.shard_commit import ShardCommit
 
     rows = np.arange(segments)
     table = pd.DataFrame(
@@ -94,7 +95,7 @@ def write_wide_store(path: Path, segments: int = 2000, tokens: int = 100, width:
         writer = add_tokens(path, name, Fingerprint("made", "random:0", "", {}, None, 1), tokens, width)
         values = random.standard_normal((segments, 1, tokens, width), dtype=np.float32).astype(np.float16)
         for shard in range(writer.grid.n_shards):
-            commit = writer.shard(shard)
+            commit = ShardCommit(writer, shard)
             for row in writer.grid.rows(shard):
                 commit.put(row, values[row])
             commit.commit()

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from mmcache.store.write.shard_commit import ShardCommit
+
 BATCH, TOKENS, WIDTH = 32, 300, 768
 LIMIT_BYTES = 1_000_000_000
 STORE_BYTES = 5 * LIMIT_BYTES
@@ -74,7 +76,7 @@ def _write_store(root: Path) -> int:
     writer = empty_store(root, np.broadcast_to(np.float16(0), (n, TOKENS, WIDTH)))
     values = np.random.default_rng(0).standard_normal((8, 1, TOKENS, WIDTH), dtype=np.float32).astype(np.float16)
     for shard in range(writer.grid.n_shards):
-        commit = writer.shard(shard)
+        commit = ShardCommit(writer, shard)
         for row in commit.rows:
             commit.put(row, values[row % len(values)])
         commit.commit()

@@ -12,8 +12,9 @@ from mmcache.fuse.teacher import TeacherAnswers
 from mmcache.store import FeatureStore
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import StoreMeta
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
 
 MODALITIES = ("rgb", "flow", "audio")
 TASKS = {"verb": 97, "noun": 300}  # as many classes as EPIC-KITCHENS has
@@ -48,7 +49,7 @@ def write_store(path: Path, shape: Shape) -> None:
         mark = Fingerprint(f"random_{modality}", "random:0", "0" * 64, {}, None, 1)
         writer = add_tokens(path, modality, mark, tokens, width)
         for shard in range(writer.grid.n_shards):
-            commit = writer.shard(shard)
+            commit = ShardCommit(writer, shard)
             for row in writer.grid.rows(shard):
                 commit.put(row, random.standard_normal((1, tokens, width), np.float32).astype(np.float16))
             commit.commit()

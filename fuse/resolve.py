@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmcache.common.recommended import ignored_note, take_recommended
 from mmcache.fuse.config import FuseConfig, make_config, start_config, teacher_configs
 from mmcache.fuse.laws import unused_masks
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.format.recommended import ignored_note, take_recommended
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.lock import holder_of
 

@@ -25,8 +25,8 @@ from mmcache.store.segments.segment_table import read_segments
 from mmcache.store.segments.splits import TEST, canonical_splits, stated_or_usual
 
 if TYPE_CHECKING:
+    from mmcache.store.load.batch_source import SharedTokens
     from mmcache.store.load.loader import Batch
-    from mmcache.store.load.shared_memory import TokensAtHand
 
 _PROTOCOL = "split_"  # what the columns of other divisions begin with
 
@@ -74,14 +74,14 @@ class FeatureStore:
         tokens: modality -> TokenArray, (N, V, T, D).
         present: modality -> (N,) uint8 of Presence values.
         lengths: modality -> (N, V) int32 true token counts, or None where all are T.
-        at_hand: tokens that are in memory already, which loaders take rather than read them.
+        shared_tokens: tokens in shared memory; a loader takes them instead of reading the store.
     """
 
     def __init__(self, path: Path, meta: StoreMeta) -> None:
         self.path = path
         self.meta = meta
         self.arrays = token_arrays(path)
-        self.at_hand: list[TokensAtHand] = []
+        self.shared_tokens: list[SharedTokens] = []
         self._sets: dict[tuple[str, str], dict[str, ArrayMetadata]] = {}
         self.tokens: Mapping[str, TokenArray] = _PerArray(
             self.arrays, lambda modality, encoder: TokenArray(path, modality, encoder, self._set(modality, encoder))

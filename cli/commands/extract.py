@@ -62,9 +62,9 @@ def run_extract_command(
 ) -> None:
     """The whole command, for the command line and for the demo."""
     from mmcache.cli.display.console import print_json, say, warn
-    from mmcache.common.recommended import ignored_note
     from mmcache.common.settings import SETTINGS_FILE, resolve
     from mmcache.extract.planning.extract_config import ExtractConfig
+    from mmcache.store.format.recommended import ignored_note
 
     named = {"dataset": dataset, **flags}
     root = resolve(ExtractConfig, {"flags": {"dataset": dataset, "root": flags.get("root")}}).data_root()
@@ -118,9 +118,9 @@ class _Settings(NamedTuple):
 
 def _settings(path: Path | None, dataset: str, trusted: bool) -> _Settings:
     """The settings of a file; `trusted` if a person named it, rather than that it was found in the data."""
-    from mmcache.common.recommended import take_recommended
     from mmcache.common.settings import read_settings
     from mmcache.extract.planning.data_settings import take_harmless
+    from mmcache.store.format.recommended import take_recommended
 
     sections = read_settings(path) if path is not None else {}
     section = sections.get("extract", {})

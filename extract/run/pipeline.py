@@ -23,8 +23,9 @@ from mmcache.store.format.layout import Presence
 from mmcache.store.format.reports import finish_reports
 from mmcache.store.ground.errors import TooManyFailures
 from mmcache.store.ground.lock import writer_lock
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store, replace_empty_store
-from mmcache.store.write.writer import TokenWriter, add_tokens
+from mmcache.store.write.token_writer import TokenWriter
 
 _MEASURED_FROM = 20  # windows of a modality, from which on its time is measured beforehand
 

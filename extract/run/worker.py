@@ -29,7 +29,7 @@ from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import Presence
 from mmcache.store.ground.errors import StoreError, UnstorableTokens
 from mmcache.store.write.shard_commit import ShardCommit
-from mmcache.store.write.writer import TokenWriter
+from mmcache.store.write.token_writer import TokenWriter
 
 PATIENCE_S = 300.0
 _SEEN_S = 5.0  # a network disk may show a new file this late
@@ -169,17 +169,12 @@ class ExtractWorker:
         encoder = self._encoder(task.encoder, task.weights)
         writer = TokenWriter(task.root, task.modality, encoder.info.name)
         encoder.fingerprint(task.k, task.more).check_same(writer.fingerprint, writer.path)
-        commit = writer.shard(task.shard)
-        try:
+        with ShardCommit(writer, task.shard) as commit:
             for window in self._windows(task, encoder):
                 self._settle(commit, window, self._encode(encoder, window))
                 self._done += sum(not outcome.job.settled for outcome in window)
                 if self._stopping:
                     break
-            commit.commit()
-        except BaseException:
-            commit.abort()
-            raise
         return self._done
 
     def _encoder(self, name: str, weights: str) -> Encoder:

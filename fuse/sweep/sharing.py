@@ -13,7 +13,7 @@ from mmcache.fuse.sweep.trials import Planner
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.load.buffers import BufferPool
 from mmcache.store.load.modality_reader import ModalityReader
-from mmcache.store.load.shared_memory import bytes_of, read_at_hand
+from mmcache.store.load.shared_memory import read_shared_tokens, shared_bytes
 
 _SPARE = 256 << 20  # for what else passes through Ray's shared memory
 _SHARE = 0.5  # of free memory that the tokens may take
@@ -31,7 +31,7 @@ class Portion:
 
     @property
     def bytes(self) -> int:
-        return bytes_of(self.store, self.sources, len(self.rows), self.k)
+        return shared_bytes(self.store, self.sources, len(self.rows), self.k)
 
 
 def portions(planner: Planner) -> list[Portion]:
@@ -82,6 +82,6 @@ def put_tokens(ray: Any, wanted: list[Portion]) -> dict[Path, list[Any]]:
         return {}
     out: dict[Path, list[Any]] = {}
     for portion in wanted:
-        tokens = read_at_hand(portion.store, portion.sources, portion.rows, portion.k)
+        tokens = read_shared_tokens(portion.store, portion.sources, portion.rows, portion.k)
         out.setdefault(portion.path, []).append(ray.put(tokens))
     return out

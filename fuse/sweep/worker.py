@@ -13,7 +13,7 @@ from ray import tune
 from mmcache.fuse.sweep.events import FAILED, FINISHED, Event, Teller
 from mmcache.fuse.sweep.groups import Request, reason_of, run_group, unpack_requests
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.load.shared_memory import TokensAtHand
+from mmcache.store.load.batch_source import SharedTokens
 
 GROUP = "group"  # the key of Tune's config that holds the requests, as JSON
 _TELL_EVERY_S = 0.2
@@ -25,7 +25,7 @@ class Shared:
     """What all workers of a sweep get.
 
     Attributes:
-        tokens: store -> references to TokensAtHand in Ray's shared memory.
+        tokens: store -> references to SharedTokens in Ray's shared memory.
         threads: of torch.
         task: whose accuracy on the holdout is told; None = the one that picks the epoch.
         always: train groups as one even where one after another would be faster.
@@ -129,7 +129,7 @@ class GroupWorker(tune.Trainable):
             import ray
 
             store = FeatureStore.open(path, protocol=protocol)
-            held: list[TokensAtHand] = ray.get(self._shared.tokens.get(path, []))
-            store.at_hand = held
+            held: list[SharedTokens] = ray.get(self._shared.tokens.get(path, []))
+            store.shared_tokens = held
             self._stores[key] = store
         return self._stores[key]

@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmcache.common.recommended import recommendations
 from mmcache.store.exchange.hdf5_form import Contents, read_contents
 from mmcache.store.exchange.import_summary import Imported, named
 from mmcache.store.files.hdf5_reading import UnusableMember, open_hdf5, read_rows, text_attribute
 from mmcache.store.format import layout
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import Presence, StoreMeta
+from mmcache.store.format.recommended import recommendations
 from mmcache.store.format.reports import finish_reports
 from mmcache.store.ground.errors import ConfigError, StoreError, UnstorableTokens
 from mmcache.store.ground.lock import writer_lock

@@ -74,9 +74,8 @@ def import_npy(
         first, matched = match_numbers(folders, len(table))
         ids = [str(first + row) for row in range(len(table))]
         table = table.assign(id=ids)
-        notes.insert(
-            0, f"{TABLE} has no column 'id': rows are counted from {first}, and files belong to them by number"
-        )
+        numbered = f"{TABLE} has no column 'id': rows are counted from {first}, and files belong to them by number"
+        notes = [numbered, *notes]
     segments, meta, said = make_segments(folder, table, about, tasks)
     notes += said
     unmatched = [unmatched_note(m, found, set(matched[m].values()), ids) for m, found in folders.items()]

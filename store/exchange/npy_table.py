@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmcache.common.recommended import recommendations
 from mmcache.store.exchange.import_summary import named
 from mmcache.store.exchange.npy_form import ABOUT, CLASSES, SEE_FORM, TABLE
 from mmcache.store.files.csv_table import read_csv_table
 from mmcache.store.format.layout import StoreMeta
+from mmcache.store.format.recommended import recommendations
 from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.ground.text import bare, excerpt
 from mmcache.store.segments.labels import read_labels
@@ -83,16 +83,8 @@ def make_segments(
     extras = [column for column in rest if column not in classes]
     for column in extras:
         table[column] = _restored(table[column], kinds.get(column), file, problems)
-    for column in ("start_s", "stop_s"):
-        wrong = _floats(table[column]).isna() if column in table else pd.Series(dtype=bool)
-        if wrong.any():
-            line, cell = wrong.index[wrong][0], excerpt(table[column][wrong].iloc[0])
-            problems.add(f"{file} line {line}: {column} {cell} is no number of seconds ({int(wrong.sum())} such)")
+    spans = _spans(table, file, problems)
     problems.raise_if_any()
-    spans = {
-        column: _floats(table[column]) if column in table else default
-        for column, default in {"start_s": 0.0, "stop_s": 1.0}.items()
-    }
     table = table.assign(**spans, video=table["video"] if "video" in table else table["id"])
     splits = {str(split): int(n) for split, n in sorted(table["split"].value_counts().items())}
     asked = tasks is not None or "tasks" in about
@@ -105,13 +97,26 @@ def make_segments(
         recommended=recommendations(about.get("recommended", {}), str(folder / ABOUT), notes),
     )
     table = check_segments(table[[*REQUIRED, *classes, *extras]], classes)  # before anything is written
-    measured = [column for column in measured if column in extras and not _TIME.fullmatch(column.casefold())]
+    times = [column for column in extras if _TIME.fullmatch(column.casefold())]
+    measured = [column for column in measured if column in extras and column not in times]
     if measured and not asked:
         notes.append(f"{named(measured)}: kept as they are; numbers that are not whole are no labels")
-    times = [column for column in extras if _TIME.fullmatch(column.casefold())]
     if times and "columns" not in about:
         notes.append(f"{named(times)}: kept as they are; the times of a segment are read from start_s and stop_s")
     return table, meta, notes
+
+
+def _spans(table: pd.DataFrame, file: Path, problems: Problems) -> dict[str, Any]:
+    """start_s and stop_s as numbers; where the table has none, those of a one-second video."""
+    spans: dict[str, Any] = {"start_s": 0.0, "stop_s": 1.0}
+    for column in spans:
+        if column in table:
+            spans[column] = _floats(table[column])
+            wrong = spans[column].isna()
+            if wrong.any():
+                line, cell = wrong.index[wrong][0], excerpt(table[column][wrong].iloc[0])
+                problems.add(f"{file} line {line}: {column} {cell} is no number of seconds ({int(wrong.sum())} such)")
+    return spans
 
 
 def _default_tasks(folder: Path, about: dict[str, Any], columns: list[str], measured: list[str]) -> list[str]:

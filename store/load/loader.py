@@ -7,7 +7,6 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -15,13 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.store.ground.errors import ConfigError, unknown_name
+from mmcache.store.load.batch_source import BatchSource, SharedTokens
 from mmcache.store.load.buffers import BufferPool
 from mmcache.store.load.modality_reader import ModalityReader
 from mmcache.store.load.order import balanced_order, batch_rows, epoch_order, id_keys, keyed_uniform
-
-if TYPE_CHECKING:
-    from mmcache.store.feature_store import FeatureStore
-    from mmcache.store.load.shared_memory import TokensAtHand
 
 RESIDENCIES = ("auto", "gpu", "ram", "disk")
 _RAM_SHARE = 0.5  # of the free memory; the rest is for the model and for other programs
@@ -110,7 +106,7 @@ class Loader:
 
     def __init__(
         self,
-        store: "FeatureStore",
+        store: BatchSource,
         modalities: Sequence[str] | None,
         rows: NDArray[np.integer],
         *,
@@ -129,21 +125,21 @@ class Loader:
         self._keys = id_keys(store.segments["id"]) if self.n_views > 1 else None
         self._present = store.presence_matrix(self.modalities)
         self._labels = {task: store.labels(task) for task in store.tasks}
-        self._at_hand = self._find_at_hand(store)
+        self._shared = self._find_shared(store)
         self.resident, self.residency = self._choose(resident)
         self._resident: dict[str, list[torch.Tensor]] = {}
         self._position = np.full(len(store), -1, np.int64)  # row -> place in the resident tokens
         if self.resident != "disk":
             self._make_resident(store)
 
-    def _find_at_hand(self, store: "FeatureStore") -> "TokensAtHand | None":
-        """Tokens in memory that have all this loader was made for."""
+    def _find_shared(self, store: BatchSource) -> SharedTokens | None:
+        """Shared tokens that have all rows, sources and token counts of this loader; None when there are none."""
         wanted = {"/".join(store.resolve(name)): reader.n_tokens for name, reader in self._readers.items()}
-        return next((held for held in store.at_hand if held.serves(self.rows, wanted)), None)
+        return next((held for held in store.shared_tokens if held.serves(self.rows, wanted)), None)
 
-    def _make_resident(self, store: "FeatureStore") -> None:
-        """Fill memory with the loader's rows, or take what is in memory."""
-        held = self._at_hand
+    def _make_resident(self, store: BatchSource) -> None:
+        """Read the loader's rows into memory, or take the shared tokens."""
+        held = self._shared
         rows = self.rows if held is None else held.rows
         self._position[rows] = np.arange(len(rows))
         for name, reader in self._readers.items():
@@ -273,8 +269,8 @@ class Loader:
         size = f"{self.bytes / 1e9:.2f} GB of tokens"
         if resident != "auto":
             return resident, f"{resident}, as asked for: {size}"
-        if self._at_hand is not None and self.device.type == "cpu":
-            return "ram", f"ram: {size}, in memory already"
+        if self._shared is not None and self.device.type == "cpu":
+            return "ram", f"ram: {size}, in shared memory already"
         free = {}
         if self.device.type == "cuda":
             free["gpu"] = _GPU_SHARE * torch.cuda.mem_get_info(self.device)[0]

@@ -1,16 +1,12 @@
 """One modality of a loader: what is read, what is kept resident, and what a batch gets of it."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mmcache.store.format.kaverage import k_average
+from mmcache.store.load.batch_source import BatchSource
 from mmcache.store.load.buffers import BufferPool
-
-if TYPE_CHECKING:
-    from mmcache.store.feature_store import FeatureStore
 
 _FINISH_ROWS = 4
 _FILL_ROWS = 256  # rows read at a time while filling memory
@@ -29,7 +25,7 @@ class ModalityReader:
         lengths: (N, V) true token counts, int32.
     """
 
-    def __init__(self, store: "FeatureStore", name: str, k: int | None, buffers: BufferPool) -> None:
+    def __init__(self, store: BatchSource, name: str, k: int | None, buffers: BufferPool) -> None:
         self._array = store.tokens[name]
         self._buffers = buffers
         self._cached = store.presence_matrix([name])[:, 0]

@@ -6,6 +6,7 @@ a second name for the same file); the others are put together chunk by chunk, ch
 """
 
 import dataclasses
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,11 @@ from mmcache.store.ground.errors import ConfigError, StoreMismatchError
 from mmcache.store.ground.lock import writer_lock
 from mmcache.store.read.token_array import TokenArray
 from mmcache.store.segments.splits import TRAIN, canonical_split, eval_split_of, stated_or_usual
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import ensure_store
-from mmcache.store.write.shard_commit import OldShard
+from mmcache.store.write.shard_commit import OldShard, ShardCommit
 from mmcache.store.write.token_source import Progress, silent
-from mmcache.store.write.writer import TokenWriter, add_tokens
+from mmcache.store.write.token_writer import TokenWriter
 
 # Of a segment that several parts know, the one that knows most counts; of equals, the first.
 _KNOWN_BEST_FIRST = (Presence.CACHED, Presence.FAILED, Presence.MISSING)
@@ -223,9 +225,7 @@ def _merge_shard(
     sources: list[dict[str, tuple[int, int]]],
     segments: pd.DataFrame,
 ) -> None:
-    commit = writer.shard(shard)
-    copier = _ChunkCopier(writer, givers)
-    try:
+    with ShardCommit(writer, shard) as commit, closing(_ChunkCopier(writer, givers)) as copier:
         giver = _giver_of_whole(writer, commit.rows, wanted, donors, givers)
         if giver is not None:
             commit.adopt({kind: giver.shard_path(kind, shard) for kind in writer.sharded})
@@ -244,12 +244,6 @@ def _merge_shard(
                 commit.report(segment, noted, reason)
             if segment in sources[part]:
                 commit.source(segment, status, *sources[part][segment])
-        commit.commit()
-    except BaseException:
-        commit.abort()
-        raise
-    finally:
-        copier.close()
 
 
 def _giver_of_whole(

@@ -28,8 +28,8 @@ from mmcache.store.ground.errors import StoreError
 from mmcache.store.ground.lock import writer_lock
 from mmcache.store.manage.findings import Finding, Mend
 from mmcache.store.manage.verify import refuse_foreign, verify
-from mmcache.store.write.shard_commit import OldShard
-from mmcache.store.write.writer import TokenWriter
+from mmcache.store.write.shard_commit import OldShard, ShardCommit
+from mmcache.store.write.token_writer import TokenWriter
 
 _ROUNDS = 8  # metadata first; then what could not be seen without it
 
@@ -207,12 +207,7 @@ def _can_open(root: Path, modality: str, encoder: str) -> bool:
 def _mark(writer: TokenWriter, rows: set[int]) -> None:
     """Set rows to TO_DO and drop their chunks, shard by shard."""
     for shard in sorted({row // writer.grid.rows_per_shard for row in rows}):
-        commit = writer.shard(shard)
-        try:
+        with ShardCommit(writer, shard) as commit:
             for row in commit.rows:
                 if row in rows:
                     commit.to_do(row)
-            commit.commit()
-        except BaseException:
-            commit.abort()
-            raise

@@ -19,6 +19,7 @@ from mmcache.store.segments.segment_table import UNLABELLED
 
 _FEW_CLASSES = 1000  # labels may go up to this whatever the number of segments
 _LIMIT_BYTES = 64 << 20  # of a classes file
+_NO_LABEL = ["", "-1", "-1.0"]
 _BOM = "\ufeff"
 # How programs write that there is no value. 'none' is not among them, because people name a class that.
 _MISSING = frozenset(
@@ -93,46 +94,67 @@ def read_labels(
             f"where there is no label; if it is a class, list the classes in {classes}"
         )
         values = values.where(~absent, "")
-    empty = values.isin(["", "-1", "-1.0"])
+    empty = values.isin(_NO_LABEL)
     if listed is None:
         _check_unlisted(values.where(~empty, ""), column.name, classes, problems, place)
     numbers = pd.to_numeric(values.where(~empty), errors="coerce")
     numeric = bool(numbers[~empty].notna().all() and (numbers[~empty] % 1 == 0).all())
     if numeric and listed is not None and names_may_be_numbers and not empty.all():
         numeric = not set(values[~empty]) <= set(listed)
-    names = listed if listed is not None else [] if numeric else sorted(set(values[~empty]))
     if numeric:
-        highest = -1 if empty.all() else int(numbers.max())
-        below = numbers < UNLABELLED
-        if below.any():
-            problems.add(
-                f"column '{column.name}' has the label {excerpt(values[below].iloc[0])} in {_first(below, place)}: "
-                "labels are 0 or more, and -1 or an empty cell is no label"
-            )
-        if listed is not None and highest >= len(listed):
-            beyond = numbers >= len(listed)
-            problems.add(
-                f"column '{column.name}' has the label {values[beyond].iloc[0]} in {_first(beyond, place)}, but "
-                f"{classes} lists {len(listed)} classes, 0 to {len(listed) - 1}"
-            )
-        elif listed is None and highest > max(_FEW_CLASSES, 10 * len(column)):
-            problems.add(f"column '{column.name}' has labels up to {excerpt(highest)} for {len(column)} segments")
-        elif listed is None:
-            names = [str(label) for label in range(highest + 1)]
+        names = _names_of_numbers(numbers, values, listed, classes, problems, place)
     else:
-        unknown = ~values.isin(names) & ~empty
-        if unknown.any():
-            name = values[unknown].iloc[0]
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            problems.add(
-                f"column '{column.name}' has '{name}' in {_first(unknown, place)}, which {classes} does not list{hint}"
-            )
-        twice = sorted(name for name, count in Counter(names).items() if count > 1 and (values == name).any())
-        if twice:
-            problems.add(f"{classes} lists '{twice[0]}' twice, and column '{column.name}' has that name")
+        names = sorted(set(values[~empty])) if listed is None else listed
+        _check_listed(values, names, classes, problems, place)
         numbers = values.map({name: label for label, name in enumerate(names)})
     return names, numbers.fillna(UNLABELLED).clip(lower=UNLABELLED).astype(np.int64)
+
+
+def _names_of_numbers(
+    numbers: "pd.Series[float]",
+    values: "pd.Series[str]",
+    listed: list[str] | None,
+    classes: Path,
+    problems: Problems,
+    place: Callable[[Any], str],
+) -> list[str]:
+    """Class names of labels that are whole numbers, NaN for none: those listed, else the numbers up to the largest."""
+    highest = -1 if numbers.isna().all() else int(numbers.max())
+    below = numbers < UNLABELLED
+    if below.any():
+        problems.add(
+            f"column '{values.name}' has the label {excerpt(values[below].iloc[0])} in {_first(below, place)}: "
+            "labels are 0 or more, and -1 or an empty cell is no label"
+        )
+    if listed is not None:
+        if highest >= len(listed):
+            beyond = numbers >= len(listed)
+            problems.add(
+                f"column '{values.name}' has the label {values[beyond].iloc[0]} in {_first(beyond, place)}, but "
+                f"{classes} lists {len(listed)} classes, 0 to {len(listed) - 1}"
+            )
+        return listed
+    if highest > max(_FEW_CLASSES, 10 * len(values)):
+        problems.add(f"column '{values.name}' has labels up to {excerpt(highest)} for {len(values)} segments")
+        return []
+    return [str(label) for label in range(highest + 1)]
+
+
+def _check_listed(
+    values: "pd.Series[str]", names: list[str], classes: Path, problems: Problems, place: Callable[[Any], str]
+) -> None:
+    """Note values that the names do not include, and names that occur in a value and are listed twice."""
+    unknown = ~values.isin([*_NO_LABEL, *names])
+    if unknown.any():
+        name = values[unknown].iloc[0]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        problems.add(
+            f"column '{values.name}' has '{name}' in {_first(unknown, place)}, which {classes} does not list{hint}"
+        )
+    twice = sorted(name for name, count in Counter(names).items() if count > 1 and (values == name).any())
+    if twice:
+        problems.add(f"{classes} lists '{twice[0]}' twice, and column '{values.name}' has that name")
 
 
 def _check_unlisted(

@@ -1,7 +1,12 @@
-"""One shard on its way to disk: its chunks, what stands beside them, its reports, and last its presence."""
+"""Write one shard: its tokens, lengths and rounding errors, then its reports, and last its presence.
+
+In this order a kill at any moment loses the work on one shard and nothing else: a shard whose presence says TO_DO is
+done again, and gets the same bytes.
+"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +18,20 @@ from mmcache.store.format.reports import REPORTS, json_lines, read_reports
 from mmcache.store.format.shard_file import CRC_BYTES, EMPTY, ShardWriter, crc32c, read_index
 from mmcache.store.format.small_array import read_small_array, write_chunk
 from mmcache.store.ground.errors import StoreError
-
-if TYPE_CHECKING:
-    from mmcache.store.write.writer import TokenWriter
+from mmcache.store.write.token_writer import TokenWriter
 
 
 class ShardCommit:
-    """Settle a shard's rows in ascending order, then commit; or abort. Rows passed over stay as they were."""
+    """Settle a shard's rows in ascending order; rows that are passed over stay as they were.
 
-    def __init__(self, array: "TokenWriter", shard: int) -> None:
+        with ShardCommit(writer, shard) as commit:
+            commit.put(row, tokens)
+            commit.failed(next_row)
+
+    The end of the block commits. An exception in the block, or while committing, leaves the shard as it was.
+    """
+
+    def __init__(self, array: TokenWriter, shard: int) -> None:
         self._array = array
         self.shard = shard
         self.rows = array.grid.rows(shard)
@@ -44,6 +54,21 @@ class ShardCommit:
             raise
         self._next = self.rows.start  # rows before this one are settled
         self._adopted: dict[str, Path] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.abort()
+            return
+        try:
+            self.commit()
+        except BaseException:
+            self.abort()
+            raise
 
     def put(self, row: int, tokens: NDArray[np.floating], lengths: NDArray[np.integer] | None = None) -> None:
         """Cache `row`: tokens (V, n, D) of any float dtype, and (V,) lengths where they vary.

@@ -11,7 +11,9 @@ from mmcache.store.format import layout
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import Presence
 from mmcache.store.ground.errors import ConfigError, UnstorableTokens
-from mmcache.store.write.writer import TokenWriter, add_tokens
+from mmcache.store.write.add_tokens import add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
+from mmcache.store.write.token_writer import TokenWriter
 
 Progress = Callable[[str, int, int], None]  # name, rows done, rows in all
 ALL_ZERO = "all of its tokens are zero"  # noted of a segment: many releases write zeros where they have nothing
@@ -79,8 +81,7 @@ def write_source(root: Path, source: TokenSource, shard_bytes: int, progress: Pr
 
 
 def _write_shard(writer: TokenWriter, shard: int, rows: list[int], source: TokenSource) -> None:
-    commit = writer.shard(shard)
-    try:
+    with ShardCommit(writer, shard) as commit:
         for row in rows:
             status, reason = Presence(int(source.status[row])), None
             if status == Presence.CACHED:
@@ -98,10 +99,6 @@ def _write_shard(writer: TokenWriter, shard: int, rows: list[int], source: Token
                 commit.report(source.ids[row], Presence.FAILED, reason or "")
             elif status == Presence.MISSING:
                 commit.missing(row)
-        commit.commit()
-    except BaseException:
-        commit.abort()
-        raise
 
 
 def check_dtype(dtype: str | None, default: str) -> str:

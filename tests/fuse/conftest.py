@@ -19,8 +19,9 @@ from mmcache.fuse.teacher import TeacherAnswers
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import StoreMeta
 from mmcache.store.load.loader import Batch
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
 
 SPEC = ModelSpec(
     modalities={"audio": ("enc_a", 5, 6), "imu": ("enc_i", 4, 3), "rgb": ("enc_r", 7, 8)},
@@ -55,7 +56,7 @@ def write_oracle_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[...
             mark = Fingerprint("oracle", "none needed", "0" * 64, {"tokens": 8}, None, 1)
             writer = add_tokens(path, modality, mark, 8, oracle.WIDTH)
             for shard in range(writer.grid.n_shards):
-                commit = writer.shard(shard)
+                commit = ShardCommit(writer, shard)
                 for row in writer.grid.rows(shard):
                     commit.put(row, world.tokens(ids[row], 0, modality, 8)[None])
                 commit.commit()
@@ -103,7 +104,7 @@ def write_small_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
             values[rows, ..., np.maximum(label, 0)] += 1.0
             writer = add_tokens(path, modality, Fingerprint("enc", "import", "0" * 64, {}, k, 1), tokens, 5)
             for shard in range(writer.grid.n_shards):
-                commit = writer.shard(shard)
+                commit = ShardCommit(writer, shard)
                 for row in writer.grid.rows(shard):
                     if row in (lacking or {}).get(modality, ()):
                         commit.missing(row)

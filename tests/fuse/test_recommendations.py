@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from mmcache.common.recommended import RECOMMENDABLE
 from mmcache.fuse.config import FuseConfig, make_config
 from mmcache.fuse.resolve import resolve_run
 from mmcache.store.format import layout
+from mmcache.store.format.recommended import RECOMMENDABLE
 
 HOSTILE = {
     "strategy": "zeros", "fill": "zeros", "out": "/tmp/x", "eval_split": "train", "teacher": "/tmp/run", "start": "/t",

@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import Presence, StoreMeta
 from mmcache.store.format.reports import finish_reports
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import TokenWriter, add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
+from mmcache.store.write.token_writer import TokenWriter
 
 MEMORY = Path("/dev/shm")
 MakeSegments = Callable[[int], pd.DataFrame]
@@ -92,7 +94,7 @@ def fill(
     """Commit every shard: tokens (N, V, T, D), presence (N,) with TO_DO rows left alone, lengths (N, V)."""
     status = np.full(len(tokens), Presence.CACHED) if presence is None else presence
     for shard in range(writer.grid.n_shards):
-        commit = writer.shard(shard)
+        commit = ShardCommit(writer, shard)
         for row in writer.grid.rows(shard):
             if status[row] == Presence.CACHED:
                 commit.put(row, tokens[row], None if lengths is None else lengths[row])
@@ -212,7 +214,7 @@ def settle() -> Callable[..., None]:
 
     def commit_rows(writer: TokenWriter, statuses: dict[int, Presence], reason: str = "bad file") -> None:
         for shard in writer.grid.shards_of(np.array(list(statuses))).tolist():
-            commit = writer.shard(shard)
+            commit = ShardCommit(writer, shard)
             for row in sorted(set(statuses) & set(writer.grid.rows(shard))):
                 if statuses[row] == Presence.CACHED:
                     commit.put(row, np.full((1, 2, 3), 1 + row, np.float16))

@@ -24,8 +24,8 @@ from mmcache.store.format.layout import Presence, StoreMeta
 from mmcache.store.format.reports import finish_reports
 from mmcache.store.ground.errors import FingerprintError
 from mmcache.store.manage.verify import verify
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import add_tokens
 
 N, LENGTH_S = 24, 1.5
 CACHED, MISSING, FAILED, TO_DO = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO

@@ -13,8 +13,9 @@ from mmcache.fuse import train
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import StoreMeta
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
 
 TASKS = {"verb": [f"v{i}" for i in range(4)], "noun": [f"n{i}" for i in range(3)]}
 SHAPES = {"audio": (6, 5), "imu": (4, 3), "rgb": (8, 7)}  # modality -> tokens, width
@@ -76,7 +77,7 @@ def write_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             writer = add_tokens(path, modality, mark, count, width)
             values = tokens_of(table, modality)
             for shard in range(writer.grid.n_shards):
-                commit = writer.shard(shard)
+                commit = ShardCommit(writer, shard)
                 for row in writer.grid.rows(shard):
                     if row in (lacking or {}).get(modality, []):
                         commit.missing(row)

@@ -15,8 +15,9 @@ from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store import FeatureStore
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.load.order import id_keys
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
 
 MISSING = {"audio": 0.5}
 QUICK = {
@@ -47,7 +48,7 @@ def stores(write_store: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
             second, modality, Fingerprint(f"enc_{modality}", "random:0", "0" * 64, {}, None, 1), *values.shape[1:]
         )
         for shard in range(writer.grid.n_shards):
-            commit = writer.shard(shard)
+            commit = ShardCommit(writer, shard)
             for row in writer.grid.rows(shard):
                 commit.put(row, values[row][None])
             commit.commit()

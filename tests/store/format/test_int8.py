@@ -20,8 +20,8 @@ from mmcache.store.load.loader import Loader
 from mmcache.store.manage.reduce import reduce_store
 from mmcache.store.manage.verify import verify
 from mmcache.store.read.token_array import TokenArray
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import add_tokens
 
 PROPERTY = settings(max_examples=20)
 SHAPE = (7, 2, 6, 5)

@@ -16,7 +16,9 @@ from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import Presence, StoreMeta, read_meta
 from mmcache.store.format.reports import finish_reports, read_reports
 from mmcache.store.manage.verify import verify
-from mmcache.store.write.writer import TokenWriter, add_tokens
+from mmcache.store.write.add_tokens import add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
+from mmcache.store.write.token_writer import TokenWriter
 
 PROPERTY = settings(max_examples=15)
 N = 5
@@ -38,7 +40,7 @@ def test_reports_are_sorted_by_row_whatever_the_order_of_work(writer: TokenWrite
 
 
 def test_notes_say_what_became_of_the_segment(writer: TokenWriter) -> None:
-    commit = writer.shard(0)
+    commit = ShardCommit(writer, 0)
     commit.put(0, ONES)
     commit.report("P01_000", Presence.CACHED, "one frame repeated")
     commit.missing(1)
@@ -55,7 +57,7 @@ def test_notes_say_what_became_of_the_segment(writer: TokenWriter) -> None:
 
 def test_a_segment_done_otherwise_leaves_the_reports(writer: TokenWriter, settle: Callable[..., None]) -> None:
     settle(writer, {0: Presence.FAILED, 1: Presence.FAILED}, "first reason")
-    commit = writer.shard(1)
+    commit = ShardCommit(writer, 1)
     commit.missing(2)
     commit.report("P01_002", Presence.MISSING, "no sound track")
     commit.commit()
@@ -151,7 +153,7 @@ def test_reports_are_json_lines(writer: TokenWriter, settle: Callable[..., None]
 
 
 def test_reports_have_digests_in_the_root_and_spare_copies(writer: TokenWriter) -> None:
-    commit = writer.shard(0)
+    commit = ShardCommit(writer, 0)
     commit.failed(0)
     commit.report("P01_000", Presence.FAILED, "bad file")
     commit.missing(1)

@@ -44,8 +44,9 @@ from mmcache.store.format.teacher_logits import LogitsCache
 from mmcache.store.ground.lock import writer_lock
 from mmcache.store.manage.repair import repair
 from mmcache.store.manage.verify import verify
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
 
 N_ROWS, TOKENS, WIDTH = 4, 3, 2
 ROW_BYTES = TOKENS * WIDTH * 2
@@ -92,7 +93,7 @@ def _settle_rows(root: Path, modality: str, rows: range, dtype: str = "float16")
     )
     to_do = [row for row in rows if writer.presence()[row] == Presence.TO_DO]
     for shard in writer.grid.shards_of(np.array(to_do, np.int64)).tolist():
-        commit = writer.shard(shard)
+        commit = ShardCommit(writer, shard)
         for row in (row for row in to_do if row in writer.grid.rows(shard)):
             if PRESENCE[row] == Presence.CACHED:
                 commit.put(row, tokens_of(row), np.array(LENGTHS[row]) if modality == "audio" else None)

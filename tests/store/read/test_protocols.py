@@ -9,8 +9,8 @@ import pytest
 
 from mmcache.store import ConfigError, FeatureStore, StoreMeta
 from mmcache.store.format.fingerprint import Fingerprint
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import add_tokens
 
 # rows 3 and 7 are the store's own validation split
 VIEW = ["train", "train", "test", "test", "train", "train", "test", ""]

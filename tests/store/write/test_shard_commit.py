@@ -17,8 +17,9 @@ from mmcache.store.format.layout import Presence, StoreMeta
 from mmcache.store.format.reports import finish_reports
 from mmcache.store.ground.errors import UnstorableTokens
 from mmcache.store.manage.verify import verify
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.shard_commit import OldShard, ShardCommit
-from mmcache.store.write.writer import TokenWriter, add_tokens
+from mmcache.store.write.token_writer import TokenWriter
 
 PROPERTY = settings(max_examples=15)
 N = 5
@@ -29,7 +30,7 @@ Tree = Callable[[Path], dict[str, bytes]]
 
 
 def test_a_shard_that_was_not_committed_stays_to_do(writer: TokenWriter) -> None:
-    commit = writer.shard(0)
+    commit = ShardCommit(writer, 0)
     commit.put(0, ONES)
     commit.missing(1)
     assert writer.presence().tolist() == [Presence.TO_DO] * N
@@ -70,7 +71,7 @@ def test_done_in_parts_equals_done_at_once(
     assert (writer.presence() == Presence.TO_DO).all()
     for part in range(3):
         for shard in data.draw(st.permutations(range(writer.grid.n_shards))):
-            commit = writer.shard(shard)
+            commit = ShardCommit(writer, shard)
             for row in (row for row in writer.grid.rows(shard) if part_of[row] == part):
                 if statuses[row] == Presence.CACHED:
                     commit.put(row, tokens[row], lengths[row])
@@ -89,14 +90,14 @@ def test_done_in_parts_equals_done_at_once(
 @pytest.mark.parametrize("row", [-1, 2, 4])
 @pytest.mark.parametrize("settle_row", ["put", "missing", "failed"])
 def test_rows_of_another_shard_are_refused(writer: TokenWriter, row: int, settle_row: str) -> None:
-    commit = writer.shard(0)
+    commit = ShardCommit(writer, 0)
     with pytest.raises(ValueError, match=rf"rows of shard 0 must ascend within range\(0, 2\): got {row}"):
         getattr(commit, settle_row)(row, *([ONES] if settle_row == "put" else []))
     commit.abort()
 
 
 def test_rows_must_ascend(writer: TokenWriter) -> None:
-    commit = writer.shard(0)
+    commit = ShardCommit(writer, 0)
     commit.put(1, ONES)
     for row in (1, 0):
         with pytest.raises(ValueError, match="must ascend"):
@@ -113,7 +114,7 @@ def test_a_damaged_chunk_is_not_carried_over(
     raw[3] ^= 1
     shard.write_bytes(raw)
     before = tree(writer.root)
-    commit = writer.shard(0)
+    commit = ShardCommit(writer, 0)
     with pytest.raises(StoreError, match=r"c/0/0/0/0 has a damaged chunk; run `mmcache store verify --repair`"):
         commit.put(1, ONES)
     commit.abort()
@@ -123,7 +124,7 @@ def test_a_damaged_chunk_is_not_carried_over(
 def test_presence_without_tokens_is_not_carried_over(writer: TokenWriter, settle: Callable[..., None]) -> None:
     settle(writer, {0: Presence.CACHED})
     (writer.path / "c/0/0/0/0").unlink()
-    commit = writer.shard(0)
+    commit = ShardCommit(writer, 0)
     with pytest.raises(StoreError, match=r"c/0/0/0/0 lacks tokens that presence claims"):
         commit.put(1, ONES)
     commit.abort()
@@ -137,7 +138,7 @@ def rich(empty_store: Path, fingerprint: Fingerprint) -> TokenWriter:
     """Of q/enc, int8 (5, 2, 2, 3) with lengths, in shards of two rows; rows 0, 1 and 2 are cached."""
     rich = add_tokens(empty_store, "q", fingerprint, 2, 3, views=2, dtype="int8", shard_bytes=24, variable_length=True)
     for shard in range(2):
-        commit = rich.shard(shard)
+        commit = ShardCommit(rich, shard)
         for row in commit.rows[: 2 - shard]:
             commit.put(row, np.full((2, 2, 3), row + 1.5, np.float16), np.array([1, 2]))
         commit.commit()
@@ -158,7 +159,7 @@ def test_a_row_that_is_cleared_leaves_neither_chunks_nor_values_and_its_neighbou
 ) -> None:
     before = FeatureStore.open(rich.root)
     kept = before.tokens["q"].read_float(np.array([0]), 1, check=True), beside(rich, 0)
-    commit = rich.shard(0)
+    commit = ShardCommit(rich, 0)
     getattr(commit, what)(1)
     if what == "failed":
         commit.report("P01_001", Presence.FAILED, "bad file")
@@ -178,11 +179,11 @@ def test_a_row_that_is_cleared_leaves_neither_chunks_nor_values_and_its_neighbou
 def test_a_row_that_is_forgotten_and_put_again_gives_the_same_bytes(rich: TokenWriter, tree: Tree) -> None:
     """What a repair and the next run do."""
     before = tree(rich.root)
-    commit = rich.shard(0)
+    commit = ShardCommit(rich, 0)
     commit.to_do(1)
     commit.commit()
     assert tree(rich.root) != before
-    commit = rich.shard(0)
+    commit = ShardCommit(rich, 0)
     commit.put(1, np.full((2, 2, 3), 2.5, np.float16), np.array([1, 2]))
     commit.commit()
     finish_reports(rich.root)
@@ -190,7 +191,7 @@ def test_a_row_that_is_forgotten_and_put_again_gives_the_same_bytes(rich: TokenW
 
 
 def test_a_shard_of_which_all_rows_are_forgotten_is_no_file(rich: TokenWriter) -> None:
-    commit = rich.shard(1)
+    commit = ShardCommit(rich, 1)
     commit.to_do(2)
     commit.commit()
     assert not rich.shard_path("tokens", 1).exists()
@@ -201,7 +202,7 @@ def test_a_shard_of_which_all_rows_are_forgotten_is_no_file(rich: TokenWriter) -
 def test_a_shard_that_is_opened_and_committed_unchanged_keeps_its_bytes(rich: TokenWriter, tree: Tree) -> None:
     before = tree(rich.root)
     for shard in range(2):
-        rich.shard(shard).commit()
+        ShardCommit(rich, shard).commit()
     finish_reports(rich.root)
     assert tree(rich.root) == before
 
@@ -209,7 +210,7 @@ def test_a_shard_that_is_opened_and_committed_unchanged_keeps_its_bytes(rich: To
 def test_an_abort_leaves_everything_as_it_was_whatever_was_done_before(rich: TokenWriter, tree: Tree) -> None:
     before = tree(rich.root)
     for settled in range(4):
-        commit = rich.shard(1)
+        commit = ShardCommit(rich, 1)
         if settled > 0:
             commit.put(2, np.ones((2, 2, 3), np.float16), np.array([2, 2]))
         if settled > 1:
@@ -220,12 +221,36 @@ def test_an_abort_leaves_everything_as_it_was_whatever_was_done_before(rich: Tok
         assert tree(rich.root) == before
 
 
+def test_the_end_of_a_with_block_commits(writer: TokenWriter) -> None:
+    with ShardCommit(writer, 0) as commit:
+        commit.put(0, ONES)
+        commit.missing(1)
+    assert writer.presence().tolist() == [Presence.CACHED, Presence.MISSING, *[Presence.TO_DO] * (N - 2)]
+    finish_reports(writer.root)
+    assert verify(writer.root) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_exception_in_a_with_block_leaves_the_shard_as_it_was_and_is_raised(
+    writer: TokenWriter, tree: Tree, error: type[BaseException]
+) -> None:
+    def put_and_raise() -> None:
+        with ShardCommit(writer, 0) as commit:
+            commit.put(0, ONES)
+            raise error
+
+    before = tree(writer.root)
+    with pytest.raises(error):
+        put_and_raise()
+    assert tree(writer.root) == before
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_tokens_that_cannot_be_stored_leave_the_commit_as_it_was(rich: TokenWriter, bad: float) -> None:
     """The segment is then settled as failed, in the same commit."""
     tokens = np.ones((2, 2, 3), np.float16)
     tokens[1, 1, 2] = bad
-    commit = rich.shard(1)
+    commit = ShardCommit(rich, 1)
     with pytest.raises(UnstorableTokens, match="NaN or infinity"):
         commit.put(3, tokens, np.array([2, 2]))
     commit.failed(3)
@@ -241,7 +266,7 @@ def test_a_shard_whose_index_is_damaged_is_not_begun(rich: TokenWriter, tree: Tr
     file.write_bytes(file.read_bytes()[:-1])
     before = tree(rich.root)
     with pytest.raises(StoreError, match=r"tokens/q/enc/c/0/0/0/0 .*damaged"):
-        rich.shard(0)
+        ShardCommit(rich, 0)
     assert tree(rich.root) == before
 
 
@@ -251,7 +276,7 @@ def test_a_shard_beside_which_a_chunk_is_damaged_is_not_begun(rich: TokenWriter,
     file.write_bytes(file.read_bytes()[:-1] + b"\0")
     before = tree(rich.root)
     with pytest.raises(StoreError, match=f"{kind}/q/enc cannot be read .*verify --repair"):
-        rich.shard(0)
+        ShardCommit(rich, 0)
     assert tree(rich.root) == before
 
 
@@ -298,7 +323,7 @@ def test_an_adopted_shard_is_the_same_bytes_as_one_put_chunk_by_chunk(
         shutil.rmtree(root / "tokens/q/enc")
         writer = add_tokens(root, "q", fingerprint, 2, 3, views=2, dtype="int8", shard_bytes=24, variable_length=True)
         for shard in range(2):
-            commit = writer.shard(shard)
+            commit = ShardCommit(writer, shard)
             if adopts:
                 commit.adopt({kind: rich.shard_path(kind, shard) for kind in ("tokens", "scale")})
             assert commit.is_adopted == adopts
@@ -318,7 +343,7 @@ def test_an_adopted_shard_is_the_same_bytes_as_one_put_chunk_by_chunk(
 
 
 def test_a_shard_is_not_adopted_over_what_is_cached(rich: TokenWriter) -> None:
-    commit = rich.shard(0)
+    commit = ShardCommit(rich, 0)
     with pytest.raises(AssertionError, match="would replace what is cached"):
         commit.adopt({"tokens": rich.shard_path("tokens", 1)})
     commit.abort()
@@ -327,25 +352,18 @@ def test_a_shard_is_not_adopted_over_what_is_cached(rich: TokenWriter) -> None:
 # A disk that takes no more.
 
 
-def put_and_commit(commit: ShardCommit) -> None:
-    commit.put(0, np.ones((2, 2, 3), np.float16), np.array([2, 2]))
-    commit.commit()
-
-
 def test_a_commit_that_meets_a_full_disk_leaves_the_shard_as_it_was(rich: TokenWriter, tree: Tree) -> None:
     """Here the system refuses to let a file grow past some bytes, at each size in turn."""
     before = tree(rich.root)
     sizes = range(0, rich.shard_path("scale", 0).stat().st_size, 7)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     for size in sizes:
-        commit = rich.shard(0)
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-            with pytest.raises(OSError, match="File too large"):
-                put_and_commit(commit)
+            with pytest.raises(OSError, match="File too large"), ShardCommit(rich, 0) as commit:
+                commit.put(0, np.ones((2, 2, 3), np.float16), np.array([2, 2]))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        commit.abort()
         found = tree(rich.root)
         assert {name for name in before.keys() | found.keys() if before.get(name) != found.get(name)} <= {
             "tokens/q/enc/c/0/0/0/0"  # whole and new, while presence and what stands beside are the old ones
@@ -360,7 +378,7 @@ def test_a_commit_that_meets_a_full_disk_leaves_the_shard_as_it_was(rich: TokenW
 def test_a_shard_committed_twice_before_the_reports_are_finished_loses_none(writer: TokenWriter) -> None:
     """As when a run was killed, and the next one does other rows of the shard."""
     for row, reason in ((0, "first"), (1, "second")):
-        commit = writer.shard(0)
+        commit = ShardCommit(writer, 0)
         commit.failed(row)
         commit.report(f"P01_{row:03}", Presence.FAILED, reason)
         commit.commit()

@@ -19,8 +19,9 @@ from mmcache.store.format.reports import finish_reports
 from mmcache.store.ground.errors import Problems
 from mmcache.store.manage.verify import verify
 from mmcache.store.segments.labels import escaped, read_labels
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
 
 C, M = Presence.CACHED, Presence.MISSING
 PROPERTY = settings(max_examples=20)
@@ -104,7 +105,7 @@ def test_odd_class_names_and_labels_come_back(
     segments["verb"] = labels
     create_store(folder / "a.zarr", segments, StoreMeta("toy", {"verb": classes}, {"train": 3}, "train"))
     writer = add_tokens(folder / "a.zarr", "m", Fingerprint("enc", "import", "0", {}, None, 1), 1, 1)
-    commit = writer.shard(0)
+    commit = ShardCommit(writer, 0)
     commit.put(0, np.ones((1, 1, 1), np.float16))
     commit.commit()
     finish_reports(folder / "a.zarr")

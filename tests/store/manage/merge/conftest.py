@@ -15,8 +15,9 @@ from mmcache.store import FeatureStore, Presence, StoreMeta
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.reports import finish_reports
 from mmcache.store.ground.lock import writer_lock
+from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store
-from mmcache.store.write.writer import add_tokens
+from mmcache.store.write.shard_commit import ShardCommit
 
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO
 N = 7  # segments of a part that is not told other ones
@@ -72,7 +73,7 @@ def settle(
     )
     wanted = (np.array(status) != writer.presence()) & (np.array(status) != T)
     for shard in writer.grid.shards_of(np.flatnonzero(wanted)).tolist():
-        commit = writer.shard(shard)
+        commit = ShardCommit(writer, shard)
         for row in (row for row in writer.grid.rows(shard) if wanted[row]):
             segment = segments["id"][row]
             if status[row] == C:

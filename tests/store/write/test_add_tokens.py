@@ -18,7 +18,8 @@ from mmcache.store.format.kaverage import k_average
 from mmcache.store.format.layout import Presence, StoreMeta, token_arrays
 from mmcache.store.ground.errors import UnstorableTokens
 from mmcache.store.manage.verify import verify
-from mmcache.store.write.writer import TokenWriter, add_tokens
+from mmcache.store.write.add_tokens import add_tokens
+from mmcache.store.write.token_writer import TokenWriter
 
 PROPERTY = settings(max_examples=15)
 N = 5

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmcache.common.recommended import RECOMMENDABLE, ignored_note, take_recommended
 from mmcache.store.exchange.hdf5_import import import_hdf5
 from mmcache.store.exchange.npy_import import import_npy
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.format.recommended import RECOMMENDABLE, ignored_note, take_recommended
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
