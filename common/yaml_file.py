@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from mmcache.store.files.user_file import read_regular
+from mmcache.store.files.text_file import read_text
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.text import excerpt
 
@@ -24,15 +24,7 @@ _NODES = 2_000_000  # after aliases are expanded
 
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds, None where it is empty. Raises ConfigError with the file's name and the reason."""
-    try:
-        data = read_regular(path, _LIMIT_BYTES)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not YAML: byte {error.start} is not UTF-8") from error
-    return parse_yaml(text, str(path))
+    return parse_yaml(read_text(path, _LIMIT_BYTES, "YAML"), str(path))
 
 
 def parse_yaml(text: str, where: str) -> Any:

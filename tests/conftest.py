@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -217,3 +218,28 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 def large_disk(tmp_path: Path) -> Iterator[Disk]:
     """A disk of 64 MiB, in memory."""
     yield from _mounted(tmp_path / "large_disk", "64m")
+
+
+@pytest.fixture
+def another_process_holds() -> Callable[[Path], AbstractContextManager["subprocess.Popen[str]"]]:
+    """A context in which another process holds the writer lock of a folder, until it is killed or the block ends."""
+    code = """
+import sys
+from pathlib import Path
+from mmcache.store.ground.lock import writer_lock
+with writer_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+    @contextmanager
+    def hold(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+        command = [sys.executable, "-c", code, str(folder)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            yield holder
+            if holder.poll() is None:
+                holder.communicate("")
+
+    return hold

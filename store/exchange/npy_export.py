@@ -1,4 +1,4 @@
-"""A store's tokens as a folder of .npy files; see npy_folder.py for its form."""
+"""A store's tokens as a folder of .npy files; see npy_import.py for its form."""
 
 import csv
 import io

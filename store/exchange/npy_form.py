@@ -1,11 +1,10 @@
-"""Names in a folder of .npy files, and mmcache.json, which an export leaves in it; see npy_folder.py for the form."""
+"""Names in a folder of .npy files, and mmcache.json, which an export leaves in it; see npy_import.py for the form."""
 
-import json
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from mmcache.store.files.user_file import read_regular
+from mmcache.store.files.json_file import read_json
 from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.ground.text import excerpt
 
@@ -33,12 +32,11 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        about = json.loads(read_regular(file, _LIMIT_BYTES))
-        if not isinstance(about, dict):
-            raise ValueError("it holds no mapping")
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{file} cannot be read: {reason}. Remove it to import without it.") from error
+        about = read_json(file, _LIMIT_BYTES)
+    except ConfigError as error:
+        raise ConfigError(f"{error}. Remove it to import without it.") from error
+    if not isinstance(about, dict):
+        raise ConfigError(f"{file} holds no mapping. Remove it to import without it.")
     problems = Problems()
     for name, (kind, words) in _TYPES.items():
         value = about.get(name, kind())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmcache.store.files.user_file import read_regular
+from mmcache.store.files.text_file import read_text
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.text import excerpt
 
@@ -68,17 +68,7 @@ def check_columns(names: list[str], where: str) -> None:
 
 
 def _text(path: Path) -> str:
-    try:
-        data = read_regular(path, _LIMIT_BYTES)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{path} line {line} is not UTF-8 (byte 0x{data[error.start]:02x}); save the table as CSV in UTF-8"
-        ) from error
+    text = read_text(path, _LIMIT_BYTES, "CSV")
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise ConfigError(f"{path} line {line} has a NUL character: the file is damaged, or no CSV")

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mmcache.store.files.user_file import read_regular
+from mmcache.store.files.text_file import read_text
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.text import excerpt
 
@@ -20,7 +20,7 @@ def read_json(path: Path, limit: int = _LIMIT_BYTES) -> Any:
         ConfigError: the file cannot be read, is no JSON, nests too deeply, an object has a key twice, or a string is no
             text that a store can hold. The message has the file's name and the reason.
     """
-    return parse_json(_text(path, limit), str(path))
+    return parse_json(read_text(path, limit, "JSON"), str(path))
 
 
 def read_json_lines(path: Path, first: int | None = None) -> list[Any]:
@@ -29,7 +29,7 @@ def read_json_lines(path: Path, first: int | None = None) -> list[Any]:
     Raises:
         ConfigError: the file or a line cannot be read; the message has the line, the file and the reason.
     """
-    lines = _text(path).split("\n")[:first]
+    lines = read_text(path, _LIMIT_BYTES, "JSON").split("\n")[:first]
     return [parse_json(line, f"line {i} of {path}") for i, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -46,15 +46,6 @@ def parse_json(text: str, where: str) -> Any:
         raise ConfigError(f"{where} is not JSON that can be read: a string has half of a surrogate pair") from error
     except ValueError as error:  # no JSON, a key that repeats, or a number of thousands of digits
         raise ConfigError(f"{where} is not JSON: {' '.join(str(error).split())[:200]}") from error
-
-
-def _text(path: Path, limit: int = _LIMIT_BYTES) -> str:
-    try:
-        return read_regular(path, limit).decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not JSON: byte {error.start} is not UTF-8") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

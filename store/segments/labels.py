@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmcache.store.files.user_file import read_regular
-from mmcache.store.ground.errors import Problems
+from mmcache.store.files.text_file import read_text
+from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.ground.text import excerpt
 from mmcache.store.segments.segment_table import UNLABELLED
 
@@ -211,12 +211,9 @@ def _read_classes(path: Path, problems: Problems) -> list[str] | None:
     if not path.exists():
         return None
     try:
-        lines = read_regular(path, _LIMIT_BYTES).decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
-    except OSError as error:
-        problems.add(f"{path} cannot be read: {error.strerror}")
-        return None
-    except ValueError as error:
-        problems.add(f"{path} is no text in UTF-8: {error}")
+        lines = read_text(path, _LIMIT_BYTES, "text").replace("\r\n", "\n").removesuffix("\n")
+    except ConfigError as error:
+        problems.add(str(error))
         return None
     return [unescaped(line) for line in lines.split("\n")] if lines else []
 

@@ -61,7 +61,7 @@ def test_an_empty_file_says_nothing(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["fuse: [", "fuse: {a: b", "\t- x", "a: b: c", b"\xff\xfe fuse", "fuse: {seed: 2024-13-45}", "a: !!int x"]
+    "text", ["fuse: [", "fuse: {a: b", "\t- x", "a: b: c", "fuse: {seed: 2024-13-45}", "a: !!int x"]
 )
 def test_what_is_not_yaml_is_refused(tmp_path: Path, text: str | bytes) -> None:
     with pytest.raises(ConfigError, match=r"mmcache\.yaml is not YAML: "):

@@ -83,7 +83,7 @@ def test_a_file_is_named_whatever_is_wrong_with_it(tmp_path):
     with pytest.raises(ConfigError, match=r"s\.yaml cannot be read: No such file"):
         read_yaml(path)
     path.write_bytes(b"a: \xff")
-    with pytest.raises(ConfigError, match=r"s\.yaml is not YAML: byte 3 is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"s\.yaml line 1 is not UTF-8 \(byte 0xff\); save it as YAML"):
         read_yaml(path)
     path.unlink()
     os.mkfifo(path)

@@ -1,13 +1,12 @@
 """Two processes at one run, sweep or report: the second ends with one line and changes nothing."""
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,6 @@ from mmcache.store import ConfigError
 from mmcache.store.ground.lock import InUseError, holder_of, writer_lock
 
 TINY = {"epochs": 1, "width": 16, "heads": 2, "k": 4, "device": "cpu"}
-HOLD = """
-import sys
-from pathlib import Path
-from mmcache.store.ground.lock import writer_lock
-with writer_lock(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextlib.contextmanager
-def held_elsewhere(folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Another process that writes a folder, until the block ends."""
-    command = [sys.executable, "-c", HOLD, str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        yield holder
-        if holder.poll() is None:
-            holder.communicate("")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -96,9 +75,11 @@ class Told:
         return None
 
 
-def test_a_teacher_that_another_process_trains_is_waited_for(store_copy: Path, tmp_path: Path) -> None:
+def test_a_teacher_that_another_process_trains_is_waited_for(
+    store_copy: Path, tmp_path: Path, another_process_holds: Callable
+) -> None:
     teacher = tmp_path / "run-teacher"
-    with held_elsewhere(teacher) as holder:
+    with another_process_holds(teacher) as holder:
         told = Told(holder)
         trained = train("karmma", {**TINY, "store": store_copy, "out": tmp_path / "run"}, told)
     waiting = [(title, details) for title, details in told.stages if title.startswith("waiting")]
@@ -108,17 +89,19 @@ def test_a_teacher_that_another_process_trains_is_waited_for(store_copy: Path, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epic.zarr", "run", "run-teacher"]
 
 
-def test_a_finished_run_is_read_while_its_folder_cannot_be_locked(epic_store: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_read_while_its_folder_cannot_be_locked(
+    epic_store: Path, tmp_path: Path, another_process_holds: Callable
+) -> None:
     options: dict[str, Any] = {**TINY, "store": epic_store, "out": tmp_path / "run"}
     first = train("zeros", options)
-    with held_elsewhere(tmp_path / "run"):
+    with another_process_holds(tmp_path / "run"):
         again = train("zeros", options)
     assert again.was_finished
     assert json.dumps(again.result) == json.dumps(first.result)
 
 
 def test_a_store_that_is_being_written_is_passed_over_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, another_process_holds: Callable
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for age, name in enumerate(("new", "old")):
@@ -129,7 +112,7 @@ def test_a_store_that_is_being_written_is_passed_over_and_named(
     notes: list[str] = []
     assert newest_store(notes) == Path("cache/new.zarr")
     assert notes == []
-    with held_elsewhere(Path("cache/new.zarr")) as holder:
+    with another_process_holds(Path("cache/new.zarr")) as holder:
         assert newest_store(notes) == Path("cache/old.zarr")
         told = f"cache/new.zarr is being written by another process (pid {holder.pid}), and is passed over; "
         assert notes == [told + "cache/old.zarr is taken"]
@@ -155,8 +138,11 @@ def test_looking_who_writes_disturbs_no_writer(tmp_path: Path) -> None:
     assert holder_of(tmp_path / "a") is None
 
 
-def test_a_second_report_into_one_folder_is_refused(tmp_path: Path) -> None:
+def test_a_second_report_into_one_folder_is_refused(tmp_path: Path, another_process_holds: Callable) -> None:
     nothing: Any = None  # it is not looked at
-    with held_elsewhere(tmp_path / "report"), pytest.raises(InUseError, match=r"^the report .*report is being written"):
+    with (
+        another_process_holds(tmp_path / "report"),
+        pytest.raises(InUseError, match=r"^the report .*report is being written"),
+    ):
         write(nothing, tmp_path / "report")
     assert not (tmp_path / "report").exists()

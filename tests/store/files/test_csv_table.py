@@ -91,7 +91,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(table):
 
 
 def test_other_encodings_are_named_with_the_line(table):
-    with pytest.raises(ConfigError, match=r"line 2 is not UTF-8 \(byte 0xe9\); save the table as CSV in UTF-8"):
+    with pytest.raises(ConfigError, match=r"line 2 is not UTF-8 \(byte 0xe9\); save it as CSV in UTF-8"):
         read_csv_table(table("a,b\n1,caf\xe9\n", "latin-1"))
 
 

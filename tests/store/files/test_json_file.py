@@ -42,7 +42,7 @@ def test_files_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.json cannot be read: No such file"):
         read_json(tmp_path / "no.json")
     (tmp_path / "bytes.json").write_bytes(b"{\xff")
-    with pytest.raises(ConfigError, match="byte 1 is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"line 1 is not UTF-8 \(byte 0xff\); save it as JSON in UTF-8"):
         read_json(tmp_path / "bytes.json")
 
 

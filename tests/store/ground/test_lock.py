@@ -2,8 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,34 +10,13 @@ import pytest
 from mmcache.store import StoreError
 from mmcache.store.ground.lock import writer_lock
 
-HOLD = """
-import sys
-from pathlib import Path
-from mmcache.store.ground.lock import writer_lock
-with writer_lock(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextmanager
-def another_process_holds(store: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the lock until it is killed, or the block ends."""
-    command = [sys.executable, "-c", HOLD, str(store)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        yield holder
-        if holder.poll() is None:
-            holder.communicate("")
-
 
 def held_by_us(store: Path) -> bool:
     with writer_lock(store):
         return True
 
 
-def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path, another_process_holds: Callable) -> None:
     store = tmp_path / "toy.zarr"
     with another_process_holds(store) as holder:
         for _ in range(2):
@@ -51,7 +29,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
         assert held_by_us(store)
 
 
-def test_a_second_process_is_let_in_when_the_first_is_done(tmp_path: Path) -> None:
+def test_a_second_process_is_let_in_when_the_first_is_done(tmp_path: Path, another_process_holds: Callable) -> None:
     store = tmp_path / "toy.zarr"
     with another_process_holds(store) as holder:
         holder.communicate("")

@@ -90,7 +90,7 @@ def test_a_classes_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     binary.write_bytes(b"\xff\xfe")
     assert "it is a FIFO, not a regular file" in read(["cut"], fifo)[2][0]
-    assert "is no text in UTF-8" in read(["cut"], binary)[2][0]
+    assert "is not UTF-8 (byte 0x" in read(["cut"], binary)[2][0]
 
 
 @PROPERTY

@@ -113,9 +113,9 @@ def test_a_classes_file_that_is_no_utf8_is_refused(
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        (b"{", r"mmcache\.json cannot be read: .*Remove it to import without it"),
-        (b"\xff", r"mmcache\.json cannot be read"),
-        (b"[]", r"mmcache\.json cannot be read: it holds no mapping"),
+        (b"{", r"mmcache\.json is not JSON: .*Remove it to import without it"),
+        (b"\xff", r"mmcache\.json line 1 is not UTF-8 .*Remove it to import without it"),
+        (b"[]", r"mmcache\.json holds no mapping"),
         (b'{"fingerprints": {"m": {"encoder": "x"}}}', "the fingerprint of m in mmcache.json is not whole"),
     ],
 )
