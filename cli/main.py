@@ -77,6 +77,10 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("MMCACHE_DEBUG"):
             raise
+        from mmcache.common.plugin_faults import fault_in
+
+        if fault := fault_in(error):
+            _fail(f"{fault}. MMCACHE_DEBUG=1 shows the whole traceback.", fault.exit_code)
         said = " ".join(str(error).split())[:_LONGEST]
         _fail(f"unexpected {type(error).__name__}: {said}. A bug: MMCACHE_DEBUG=1 shows where.", 1)
 

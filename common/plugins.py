@@ -11,13 +11,14 @@ import importlib.metadata
 import importlib.util
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmcache.common.plugin_faults import PluginError, fault_in, watch
 from mmcache.store.files.user_file import read_regular
 from mmcache.store.ground.errors import unknown_name
+from mmcache.store.ground.text import excerpt
 
 _MOST_BYTES = 2**20  # of a plugin's file
 _SHOWN = 12  # names of a file that a message lists
@@ -59,6 +60,25 @@ class PluginRecord:
         return {"name": self.name, "sha256": self.sha256}
 
 
+def read_record(value: object) -> dict[str, str] | None:
+    """What a store or a run says of a plugin, whoever wrote it; None where it says nothing."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping) and {"name", "sha256"} == set(value):
+        return {key: excerpt(text)[1:-1] if isinstance(text, str) else excerpt(text) for key, text in value.items()}
+    return {"name": "unknown", "sha256": "unknown"}
+
+
+def difference(saved: Mapping[str, str] | None, ours: Mapping[str, str] | None) -> str:
+    """In words, how the recorded plugin differs from the one given now; None stands for no plugin."""
+    if saved is None:
+        return "no plugin made it, and this one is a plugin"
+    made = f"the plugin '{saved['name']}' made it, from source with the sha256 {saved['sha256'][:12]}"
+    if ours is None:
+        return f"{made}; this one is no plugin"
+    return f"{made}; now '{ours['name']}' has the sha256 {ours['sha256'][:12]}"
+
+
 def is_file_spec(spec: str) -> bool:
     """Whether `spec` names a Python file, with or without the name of something in it."""
     path, _, name = spec.rpartition(":")
@@ -73,22 +93,22 @@ def absolute_spec(spec: str) -> str:
     return f"{Path(path).expanduser().absolute()}{separator}{name}"
 
 
-def installed_plugins(kind: PluginKind) -> dict[str, list[importlib.metadata.EntryPoint]]:
+def installed_plugins(group: str) -> dict[str, list[importlib.metadata.EntryPoint]]:
     """Name -> the entry points of that name in installed packages, without importing any of them."""
     found: dict[str, list[importlib.metadata.EntryPoint]] = {}
-    for point in importlib.metadata.entry_points(group=kind.group):
+    for point in importlib.metadata.entry_points(group=group):
         same = found.setdefault(point.name, [])
-        if (_package(point), point.value) not in [(_package(other), other.value) for other in same]:
+        if (package_of(point), point.value) not in [(package_of(other), other.value) for other in same]:
             same.append(point)  # a package that lies on the path twice is one package
     return found
 
 
 def clash_note(name: str, kind: PluginKind) -> str | None:
     """What to tell about a built-in name that an installed package offers too; None where none does."""
-    points = installed_plugins(kind).get(name)
+    points = installed_plugins(kind.group).get(name)
     if not points:
         return None
-    packages = " and ".join(sorted(_package(point) for point in points))
+    packages = " and ".join(sorted(package_of(point) for point in points))
     return f"{kind.name} '{name}' is the built-in one; the {kind.name} of that name in {packages} is not used"
 
 
@@ -184,12 +204,12 @@ def _listed(module: types.ModuleType) -> str:
 
 
 def _from_package(name: str, kind: PluginKind) -> tuple[Any, PluginRecord]:
-    installed = installed_plugins(kind)
+    installed = installed_plugins(kind.group)
     if name not in installed:
         named = unknown_name(kind.name, name, installed)
         raise PluginError(f"{named} A file of one's own is given as path/to/file.py:Name")
     if len(installed[name]) > 1:
-        packages = " and ".join(sorted(f"{_package(point)} ({point.value})" for point in installed[name]))
+        packages = " and ".join(sorted(f"{package_of(point)} ({point.value})" for point in installed[name]))
         raise PluginError(f"two packages offer the {kind.name} '{name}': {packages}. Uninstall one of them")
     point = installed[name][0]
     try:
@@ -201,12 +221,13 @@ def _from_package(name: str, kind: PluginKind) -> tuple[Any, PluginRecord]:
     except (Exception, SystemExit) as error:
         fault = fault_in(error) or f"{type(error).__name__}: {error}"
         raise PluginError(
-            f"{kind.name} '{name}' of the package {_package(point)} cannot be imported: {fault}"
+            f"{kind.name} '{name}' of the package {package_of(point)} cannot be imported: {fault}"
         ) from error
     return found, PluginRecord(name, _hash_of(files), name)
 
 
-def _package(point: importlib.metadata.EntryPoint) -> str:
+def package_of(point: importlib.metadata.EntryPoint) -> str:
+    """Name and version of the package that offers an entry point."""
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
 
 

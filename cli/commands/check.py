@@ -8,7 +8,9 @@ EXAMPLE = "Example: mmcache check --encoder swin3d_b --encoder ast_b --weights p
 
 
 def check(
-    encoder: Annotated[list[str] | None, typer.Option(help="Only this one, repeatable. Default: all.")] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="Only this one, repeatable, or path/to/file.py:NAME. Default: all.")
+    ] = None,
     weights: Annotated[str, typer.Option(help="random, random:SEED, pretrained, or PATH.")] = "random",
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:  # fmt: skip

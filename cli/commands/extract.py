@@ -15,7 +15,7 @@ EXAMPLE = (
 
 
 def extract(
-    dataset: Annotated[str, typer.Option(help="Data set; see `mmcache list datasets`.", rich_help_panel="Data")],
+    dataset: Annotated[str, typer.Option(help="Data set; see `mmcache list datasets`. Or path/to/file.py:NAME.", rich_help_panel="Data")],
     root: Annotated[Path | None, typer.Option(help="Its folder. Default: $MMCACHE_DATA/NAME or data/NAME.", rich_help_panel="Data")] = None,
     annotations: Annotated[Path | None, typer.Option(help="Folder of its annotations. Default: looked for in root.", rich_help_panel="Data")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, repeatable: a setting of the data set; see `mmcache list datasets`.", rich_help_panel="Data")] = None,
@@ -28,7 +28,7 @@ def extract(
     dtype: Annotated[str | None, typer.Option(help="float16, float32 or int8. Default: float16.", rich_help_panel="Store")] = None,
     shard_mb: Annotated[float | None, typer.Option(help="About how large a shard gets, in MiB. Default: 128.", rich_help_panel="Store")] = None,
     modalities: Annotated[str | None, typer.Option(help="E.g. rgb,audio. Default: those on disk.", rich_help_panel="Encoders")] = None,
-    encoder: Annotated[list[str] | None, typer.Option(help="MODALITY=NAME, repeatable; see `mmcache list encoders`.", rich_help_panel="Encoders")] = None,
+    encoder: Annotated[list[str] | None, typer.Option(help="MODALITY=NAME, repeatable; see `mmcache list encoders`. Or MODALITY=path/to/file.py:NAME.", rich_help_panel="Encoders")] = None,
     weights: Annotated[str | None, typer.Option(help="pretrained, random, random:SEED, or PATH. Default: pretrained.", rich_help_panel="Encoders")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Segments encoded at a time. Default: 4.", rich_help_panel="Run")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes. Default: one a GPU, or one a machine.", rich_help_panel="Run")] = None,

@@ -1,5 +1,6 @@
 """mmcache list: the names other commands take."""
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import typer
@@ -28,15 +29,19 @@ def list_names(
 def _rows(kind: str) -> tuple[list[str], list[list[str]]]:
     if kind == "datasets":
         from mmcache.extract.datasets import DATASETS
+        from mmcache.extract.datasets.base.plugin import DATASET_PLUGIN
 
         columns = ["name", "about", "settings (--set NAME=VALUE)"]
-        return columns, [[name, about, _settings(reader.options)] for name, (reader, about) in DATASETS.items()]
+        rows = [[name, about, _settings(reader.options)] for name, (reader, about) in DATASETS.items()]
+        return columns, rows + [[name, about, ""] for name, about in _installed(DATASET_PLUGIN.group, DATASETS)]
     if kind == "encoders":
         from mmcache.extract.encoders import ENCODERS, OPEN_FAMILIES
+        from mmcache.extract.encoders.base.entry import GROUP
 
         columns = ["name", "modalities", "published weights", "about"]
         entries = {**ENCODERS, **{f"{prefix}:MODEL": entry for prefix, entry in OPEN_FAMILIES.items()}}
-        return columns, [[n, ", ".join(e.modalities), e.published or "none", e.about] for n, e in entries.items()]
+        rows = [[n, ", ".join(e.modalities), e.published or "none", e.about] for n, e in entries.items()]
+        return columns, rows + [[name, "", "", about] for name, about in _installed(GROUP, ENCODERS)]
     if kind == "strategies":
         from mmcache.fuse.strategies import STRATEGIES
 
@@ -44,6 +49,16 @@ def _rows(kind: str) -> tuple[list[str], list[list[str]]]:
     from mmcache.fuse.config import FUSIONS
 
     return ["name"], [[name] for name in FUSIONS]
+
+
+def _installed(group: str, built_in: Collection[str]) -> list[tuple[str, str]]:
+    """Name and package of what installed packages offer, without importing any of them."""
+    from mmcache.common.plugins import installed_plugins, package_of
+
+    found = installed_plugins(group).items()
+    return [
+        (name, f"plugin of {package_of(point)}") for name, points in found if name not in built_in for point in points
+    ]
 
 
 def _settings(options: Any) -> str:

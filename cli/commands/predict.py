@@ -26,7 +26,7 @@ def predict(
     stop: Annotated[float | None, typer.Option(help="Seconds into the clip. Default: its end.", rich_help_panel="Media")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Do without media that cannot be used.", rich_help_panel="Media")] = False,
     weights: Annotated[list[str] | None, typer.Option(help="NAME=PATH, where an encoder's weights are of a file. Without NAME=: for all such.", rich_help_panel="Encoders")] = None,
-    encoder: Annotated[list[str] | None, typer.Option(help="NAME=ENCODER, where the run cannot tell, as for hf:FOLDER.", rich_help_panel="Encoders")] = None,
+    encoder: Annotated[list[str] | None, typer.Option(help="MODALITY=ENCODER, where the run cannot tell: hf:FOLDER, or path/to/file.py:NAME of a plugin.", rich_help_panel="Encoders")] = None,
     store: Annotated[str | None, typer.Option(help="The store, for runs of older versions whose store has moved.", rich_help_panel="Encoders")] = None,
     onnx: Annotated[Path | None, typer.Option(help="Predict with this file of `mmcache export` instead of the run's weights.", rich_help_panel="Run")] = None,
     top: Annotated[int, typer.Option(help="How many answers a task.", rich_help_panel="Run")] = 5,

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcache.common.plugins import read_record
 from mmcache.extract.encoders import ENCODERS, OPEN_FAMILIES, build_encoder
 from mmcache.extract.encoders.base import views
-from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo
+from mmcache.extract.encoders.base.encoder import PLUGIN, Encoder, EncoderInfo
 from mmcache.extract.encoders.base.entry import NO_WEIGHTS, PRETRAINED
 from mmcache.extract.encoders.inputs import augment
 from mmcache.extract.media.base.requests import AudioRequest, ImuRequest, SkeletonRequest, VideoRequest
@@ -64,6 +65,13 @@ class Recipe:
 
     def encoder_name(self, given: str | None = None) -> str:
         """What the encoder is asked for by. Raises ConfigError where that cannot be told and was not given."""
+        plugin = read_record(self.fingerprint.preprocessing.get(PLUGIN))
+        if given is None and plugin is not None:
+            raise ConfigError(
+                f"the {self.modality} tokens of this run were made by the plugin '{plugin['name']}' (its source has "
+                f"the sha256 {plugin['sha256'][:12]}). Plugins are loaded from the command line alone: name it with "
+                f"--encoder {self.modality}=path/to/file.py:{plugin['name']}, or by its entry point"
+            )
         name = given or self._name()
         if name is None:
             raise ConfigError(
@@ -135,7 +143,12 @@ class Recipe:
                 differing.append(f"{field}: {then!r} then, {now!r} now")
         if not differing:
             return
-        if any(line.startswith("weights_sha256") for line in differing):
+        if any(line.startswith(f"preprocessing.{PLUGIN}") for line in differing):
+            remedy = (
+                "A changed source is another encoder: give the plugin's file as it was when the tokens were extracted "
+                f"with --encoder {self.modality}=path/to/file.py:NAME, or extract and train again."
+            )
+        elif any(line.startswith("weights_sha256") for line in differing):
             remedy = (
                 f"The run was trained on tokens of the weights '{self.fingerprint.weights}': give these with --weights "
                 f"{self.modality}=PATH, random:SEED or pretrained."

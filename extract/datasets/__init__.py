@@ -1,6 +1,8 @@
 """The data sets. To add one, write one file beside this one and add its line here."""
 
+from mmcache.common.plugins import PluginRecord, installed_plugins, is_file_spec, load_plugin
 from mmcache.extract.datasets.base.dataset import Dataset, Option
+from mmcache.extract.datasets.base.plugin import DATASET_PLUGIN
 from mmcache.extract.datasets.ego4d.ego4d_ar import Ego4dActionRecognition
 from mmcache.extract.datasets.ego4d.mmg_ego4d import MmgEgo4d
 from mmcache.extract.datasets.epic.epic_kitchens import EpicKitchens
@@ -12,6 +14,7 @@ from mmcache.extract.datasets.manifest.manifest import Manifest
 from mmcache.extract.datasets.oracle_dataset import OracleDataset
 from mmcache.extract.datasets.ssv2.ssv2 import SomethingSomethingV2
 from mmcache.extract.media.base.source import Source
+from mmcache.store.ground.errors import ConfigError, unknown_name
 
 # name -> (class, what it is). Each is opened with (root, annotations folder or None, **options).
 DATASETS: dict[str, tuple[type[Dataset], str]] = {
@@ -27,5 +30,28 @@ DATASETS: dict[str, tuple[type[Dataset], str]] = {
     "nw-ucla": (NwUcla, "Northwestern-UCLA Multiview Action 3D: 10 actions from 3 views; rgb, depth, skeleton"),
     "uwa3d": (Uwa3d, "UWA3D Multiview Activity II: 30 actions from 4 views; rgb, depth, skeleton"),
 }
+
+
+def is_plugin(name: str) -> bool:
+    """Whether a name stands for a data set of a user's file or of an installed package; built-in names win."""
+    return name not in DATASETS and (is_file_spec(name) or name in installed_plugins(DATASET_PLUGIN.group))
+
+
+def find_dataset(name: str) -> tuple[type[Dataset], PluginRecord | None]:
+    """The class of a data set, and the record of its source where it is a plugin.
+
+    Raises:
+        ConfigError: there is no such data set, its plugin cannot be loaded, or calls itself by a built-in name.
+    """
+    if name in DATASETS:
+        return DATASETS[name][0], None
+    if not is_plugin(name):
+        named = unknown_name("data set", name, [*DATASETS, *installed_plugins(DATASET_PLUGIN.group)])
+        raise ConfigError(f"{named} A data set of your own: path/to/file.py:NAME.")
+    found, record = load_plugin(name, DATASET_PLUGIN)
+    if found.name in DATASETS:
+        raise ConfigError(f"{name} names itself '{found.name}', as a data set of mmcache does: rename it")
+    return found, record
+
 
 __all__ = ["DATASETS", "Dataset", "Option", "Source"]

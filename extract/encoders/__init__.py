@@ -7,7 +7,8 @@ whose encoders are all the models of a library, also offers `entry(name)`, what 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mmcache.extract.encoders.base.entry import NO_WEIGHTS, EncoderEntry
+from mmcache.common.plugins import installed_plugins, is_file_spec
+from mmcache.extract.encoders.base.entry import GROUP, NO_WEIGHTS, EncoderEntry
 from mmcache.store.ground.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -65,18 +66,27 @@ DEFAULT_ENCODERS = {
 }
 
 
+def is_plugin(name: str) -> bool:
+    """Whether a name stands for an encoder of a user's file or of an installed package; built-in names win."""
+    if name in ENCODERS or name.partition(":")[0] in OPEN_FAMILIES:
+        return False
+    return is_file_spec(name) or name in installed_plugins(GROUP)
+
+
 def entry_of(name: str) -> EncoderEntry:
-    """The table's line for `name`, or what it would be for a model of an open family.
+    """The table's line for `name`, or what it would be for a model of an open family, or a plugin.
 
     Raises:
-        ConfigError: there is no such encoder.
+        ConfigError: there is no such encoder, or its plugin cannot be loaded.
     """
     prefix, colon, _ = name.partition(":")
     if colon and prefix in OPEN_FAMILIES:
-        return _module(OPEN_FAMILIES[prefix]).entry(name)
+        return _module(OPEN_FAMILIES[prefix].family).entry(name)
+    if is_plugin(name):
+        return _module("plugin").entry(name)
     if name not in ENCODERS:
-        open_names = [f"{prefix}:" for prefix in OPEN_FAMILIES]
-        raise ConfigError(unknown_name("encoder", name, [*ENCODERS, *open_names]))
+        known = [*ENCODERS, *(f"{prefix}:" for prefix in OPEN_FAMILIES), *installed_plugins(GROUP)]
+        raise ConfigError(f"{unknown_name('encoder', name, known)} An encoder of your own: path/to/file.py:NAME.")
     return ENCODERS[name]
 
 
@@ -87,14 +97,31 @@ def encoders_for(modality: str) -> list[str]:
 
 
 def encoder_info(name: str) -> "EncoderInfo":
-    """Shape and preprocessing of an encoder, without loading it. Raises ConfigError for an unknown name."""
-    return _module(entry_of(name)).info(name)
+    """Shape and preprocessing of an encoder, without loading it.
+
+    Raises:
+        ConfigError: there is no such encoder, or a plugin calls itself by a built-in name.
+    """
+    info: EncoderInfo = _module(entry_of(name).family).info(name)
+    if info.plugin is not None and (info.name in ENCODERS or info.name.partition(".")[0] in OPEN_FAMILIES):
+        raise ConfigError(f"{name} names itself '{info.name}' in its info, as an encoder of mmcache does: rename it")
+    return info
 
 
-def build_encoder(name: str, weights: str) -> "Encoder":
-    """Build an encoder; `weights` as in base.build_model. Raises ConfigError or WeightsError."""
-    return _module(entry_of(name)).build(name, weights)
+def build_encoder(name: str, weights: str, sha256: str = "") -> "Encoder":
+    """Build an encoder.
+
+    Args:
+        weights: as in base.weights.build_model.
+        sha256: what the source of a plugin must hash to; "" for anything.
+
+    Raises:
+        ConfigError: there is no such encoder, or its plugin is another one.
+        WeightsError: its weights cannot be had.
+    """
+    family = _module(entry_of(name).family)
+    return family.build(name, weights, sha256) if sha256 else family.build(name, weights)
 
 
-def _module(entry: EncoderEntry) -> Any:
-    return importlib.import_module(f"mmcache.extract.encoders.{entry.family}")
+def _module(family: str) -> Any:
+    return importlib.import_module(f"mmcache.extract.encoders.{family}")

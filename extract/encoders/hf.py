@@ -70,7 +70,6 @@ def info(name: str) -> EncoderInfo:
         request=model.request,
         preprocessing={"processor": type(model.processor).__name__, **said},
         code_version=1,
-        asked_as=name,
     )
 
 

@@ -59,7 +59,6 @@ def info(name: str) -> EncoderInfo:
         request=VideoRequest(frames=_FRAMES, short_side=math.floor(crop / data["crop_pct"])),
         preprocessing={"crop": crop, "mean": list(data["mean"]), "std": list(data["std"]), "grid": list(grid)},
         code_version=1,
-        asked_as=name,
     )
 
 

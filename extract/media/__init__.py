@@ -94,6 +94,11 @@ _READERS: dict[tuple[str, type[MediaRequest]], Reader] = {
 }
 
 
+def can_read(kind: str, request: MediaRequest) -> bool:
+    """Whether there is a reader that gives an encoder what it asks for from media of this kind."""
+    return (kind, type(request)) in _READERS
+
+
 def read_media(source: Source, start_s: float, stop_s: float, request: MediaRequest) -> Reading:
     """Read one segment of `source` the way an encoder asks for it.
 
@@ -120,5 +125,6 @@ __all__ = [
     "Reading",
     "SkeletonRequest",
     "VideoRequest",
+    "can_read",
     "read_media",
 ]

@@ -6,8 +6,10 @@ ROOT/mmcache.yaml comes with the data, from whoever made them. A file that a per
 from collections.abc import Mapping
 from typing import Any
 
-from mmcache.extract.datasets import DATASETS
+from mmcache.extract.datasets import find_dataset
+from mmcache.extract.encoders import is_plugin
 from mmcache.extract.planning.extract_config import ExtractConfig
+from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.text import excerpt
 
 # Numbers that such a file may set, each within what real data ask for: more views or larger batches than these fill a
@@ -27,8 +29,9 @@ def take_harmless(section: Mapping[str, Any], dataset: str) -> tuple[dict[str, A
     """The options that a file inside the data may set, and the others, as messages name them.
 
     Numbers are allowed within bounds. Of encoders, those of our own table are allowed: `hf:` and `timm:` name folders
-    and downloads. Of the data set's own settings, numbers and listed words are allowed, but for `labels`: free text may
-    be a path. What is no option or no number at all is handed on, for the check of all options to name it.
+    and downloads, and plugins are programs. Of the data set's own settings, numbers and listed words are allowed, but
+    for `labels`: free text may be a path. What is no option or no number at all is handed on, for the check of all
+    options to name it.
     """
     taken: dict[str, Any] = {}
     ignored: list[str] = []
@@ -56,11 +59,14 @@ def _beyond(value: Any, least: float, most: float) -> str:
 
 
 def _plain_encoder(modality: Any, name: Any) -> bool:
-    return not isinstance(name, str) or ":" not in name
+    return not isinstance(name, str) or not (":" in name or is_plugin(name))
 
 
 def _listed(dataset: str) -> Any:
-    options = DATASETS[dataset][0].options if dataset in DATASETS else {}
+    try:
+        options = find_dataset(dataset)[0].options
+    except ConfigError:  # the check of all options names it
+        options = {}
 
     def fits(name: Any, value: Any) -> bool:
         if name not in options:

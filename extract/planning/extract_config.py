@@ -8,8 +8,10 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from mmcache.extract.datasets import DATASETS
-from mmcache.extract.encoders import DEFAULT_ENCODERS, encoders_for, entry_of
+from mmcache.common.plugins import absolute_spec
+from mmcache.extract.datasets import Dataset, find_dataset
+from mmcache.extract.datasets import is_plugin as is_dataset_plugin
+from mmcache.extract.encoders import DEFAULT_ENCODERS, encoders_for, entry_of, is_plugin
 from mmcache.extract.encoders.base.entry import PRETRAINED, RANDOM
 from mmcache.store.format.layout import TOKEN_DTYPES
 from mmcache.store.ground.errors import ConfigError, Problems, unknown_name
@@ -41,20 +43,28 @@ class ExtractConfig:
     retry_failed: bool = False
     refresh: bool = False  # do again what was cached from files that have changed since
 
+    def dataset_name(self) -> str:
+        """The data set's own name, which differs from `dataset` where that names a plugin's file."""
+        return find_dataset(self.dataset)[0].name if is_dataset_plugin(self.dataset) else self.dataset
+
     def data_root(self) -> Path:
-        return self.root or Path(os.environ.get("MMCACHE_DATA", "data")) / self.dataset
+        return self.root or Path(os.environ.get("MMCACHE_DATA", "data")) / self.dataset_name()
 
     def store_path(self) -> Path:
-        return self.store or Path("cache") / f"{self.dataset}.zarr"
+        return self.store or Path("cache") / f"{self.dataset_name()}.zarr"
 
     def settings(self) -> dict[str, float | int | str]:
         """`set`, with what a flag of its own says."""
         return {**self.set, **({"labels": "none"} if self.unlabelled else {})}
 
     def encoder_of(self, modality: str) -> str:
-        name = self.encoder.get(modality) or DEFAULT_ENCODERS[modality]
+        """The encoder of a modality, by a name that holds in any working directory. Raises ConfigError for none."""
+        name = self.encoder.get(modality) or DEFAULT_ENCODERS.get(modality)
+        if name is None:
+            raise ConfigError(f"no encoder is the default of {modality}: name one with --encoder {modality}=NAME")
+        if is_plugin(name):
+            return absolute_spec(name)
         prefix, _, model = name.partition(":")
-        # A folder of one's own: workers have other working directories.
         return f"{prefix}:{Path(model).absolute()}" if model and Path(model).is_dir() else name
 
     def weights_choice(self) -> str:
@@ -65,18 +75,21 @@ class ExtractConfig:
     def check(self) -> None:
         """Raise ConfigError naming every mistake that can be seen without looking at the data."""
         problems = Problems()
-        if problems.check_name("data set", self.dataset, DATASETS):
-            offered = list(DATASETS[self.dataset][0].modalities)
+        try:
+            found, _ = find_dataset(self.dataset)
+        except ConfigError as error:
+            problems.add(str(error))
+        else:
             for modality in [*(self.modalities or []), *self.encoder]:
-                problems.check_name(f"modality of {self.dataset}", modality, offered)
-            self._check_options(problems)
+                problems.check_name(f"modality of {found.name}", modality, found.modalities)
+            self._check_options(found, problems)
         for modality, name in self.encoder.items():
             try:
                 takes = entry_of(name).modalities
             except ConfigError as error:
                 problems.add(str(error))
                 continue
-            if modality not in takes:
+            if modality not in takes and modality in DEFAULT_ENCODERS:  # others are a plugin's: the plan compares media
                 fitting = ", ".join(encoders_for(modality)) or "none"
                 problems.add(
                     f"encoder {name} takes {', '.join(takes)}, not {modality}; for {modality} there are: {fitting}"
@@ -91,14 +104,14 @@ class ExtractConfig:
         self._check_weights(problems)
         problems.raise_if_any()
 
-    def _check_options(self, problems: Problems) -> None:
-        options = DATASETS[self.dataset][0].options
+    def _check_options(self, found: type[Dataset], problems: Problems) -> None:
+        options = found.options
         if self.unlabelled and "labels" not in options:
-            problems.add(f"--unlabelled: the labels of {self.dataset} come with its annotations")
+            problems.add(f"--unlabelled: the labels of {found.name} come with its annotations")
         for name, value in self.set.items():
             if not options:
-                problems.add(f"--set {name}={value}: {self.dataset} has no settings")
-            elif problems.check_name(f"setting of {self.dataset}", name, options):
+                problems.add(f"--set {name}={value}: {found.name} has no settings")
+            elif problems.check_name(f"setting of {found.name}", name, options):
                 option = options[name]
                 kinds = (int, float) if isinstance(option.default, float) else type(option.default)
                 if option.allowed and value not in option.allowed:

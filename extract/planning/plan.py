@@ -10,16 +10,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmcache.extract.datasets import DATASETS, Dataset
+from mmcache.common.plugin_faults import PluginError, plugin_faults
+from mmcache.common.plugins import PluginRecord, difference, read_record
+from mmcache.extract.datasets import Dataset, find_dataset
+from mmcache.extract.datasets.base.plugin import check_dataset
 from mmcache.extract.encoders import encoder_info
-from mmcache.extract.encoders.base.encoder import EncoderInfo
+from mmcache.extract.encoders.base.encoder import PLUGIN, EncoderInfo
+from mmcache.extract.media import can_read
 from mmcache.extract.media.base.source import Source, is_there
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.media_stamps import Seen, seen
 from mmcache.store.feature_store import FeatureStore
+from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import Presence, StoreMeta, token_bytes
 from mmcache.store.format.source_files import read_sources
-from mmcache.store.ground.errors import ConfigError, Problems, StoreMismatchError
+from mmcache.store.format.token_set import read_token_set
+from mmcache.store.ground.errors import ConfigError, FingerprintError, Problems, StoreMismatchError
 from mmcache.store.segments.splits import matching_splits
 from mmcache.store.write.create import check_same_segments, has_tokens
 
@@ -51,6 +57,11 @@ class ModalityPlan:
     to_do: NDArray[np.int64]
     changed: NDArray[np.int64]
     gone: NDArray[np.int64]
+
+    @property
+    def encoder_sha256(self) -> str:
+        """What the source of a plugin must hash to wherever it is loaded; "" for an encoder of mmcache."""
+        return self.info.plugin.sha256 if self.info.plugin is not None else ""
 
     @property
     def to_encode(self) -> NDArray[np.int64]:
@@ -98,18 +109,33 @@ def make_plan(config: ExtractConfig, recommended: dict[str, object] | None = Non
         StoreError: the store was made from other annotations.
     """
     config.check()
-    make_dataset, _ = DATASETS[config.dataset]
-    dataset = make_dataset(config.data_root(), config.annotations, **config.settings())
+    dataset, plugin = _open_dataset(config)
     _check_rows(config, dataset)
     root = config.store_path().absolute()
     splits = {str(split): int(n) for split, n in sorted(dataset.segments["split"].value_counts().items())}
-    meta = StoreMeta(config.dataset, dataset.tasks, splits, dataset.eval_split, recommended=dict(recommended or {}))
+    meta = StoreMeta(
+        dataset.name,
+        dataset.tasks,
+        splits,
+        dataset.eval_split,
+        recommended=dict(recommended or {}),
+        dataset_plugin={} if plugin is None else plugin.recorded(),
+    )
     replaces = root.exists() and _is_to_be_replaced(root, dataset.segments, meta)
     sources = _find_sources(config, dataset)
     selected = _select(config, dataset.segments, splits)
     store = FeatureStore.open(root) if root.exists() and not replaces else None
     parts = [_plan_modality(config, store, dataset, modality, found, selected) for modality, found in sources.items()]
     return Plan(config, root, dataset, meta, selected, parts, replaces)
+
+
+def _open_dataset(config: ExtractConfig) -> tuple[Dataset, PluginRecord | None]:
+    found, plugin = find_dataset(config.dataset)
+    with plugin_faults():
+        dataset = found(config.data_root(), config.annotations, **config.settings())
+    if plugin is not None:
+        check_dataset(dataset)
+    return dataset, plugin
 
 
 def _is_to_be_replaced(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> bool:
@@ -128,7 +154,9 @@ def _find_sources(config: ExtractConfig, dataset: Dataset) -> dict[str, dict[str
     videos = dataset.segments["video"].unique()
     sources: dict[str, dict[str, Source]] = {}
     for modality in config.modalities or dataset.modalities:
-        located = ((video, dataset.source(modality, video)) for video in videos)
+        located = [(video, dataset.source(modality, video)) for video in videos]
+        if not all(isinstance(source, Source | None) for _, source in located):
+            raise PluginError(f"data set plugin {dataset.name}: its source() must give a Source, or None")
         found = {video: source.absolute() for video, source in located if source is not None}
         if found or config.modalities:
             sources[modality] = found
@@ -136,7 +164,7 @@ def _find_sources(config: ExtractConfig, dataset: Dataset) -> dict[str, dict[str
     if not sources or empty:
         what = ", ".join(empty) if empty else "any modality"
         raise ConfigError(
-            f"no media of {what} found for {len(videos)} videos of {config.dataset}. {dataset.expected_layout()}"
+            f"no media of {what} found for {len(videos)} videos of {dataset.name}. {dataset.expected_layout()}"
         )
     _refuse_absent(sources, dataset)
     return sources
@@ -171,9 +199,7 @@ def _check_rows(config: ExtractConfig, dataset: Dataset) -> None:
             f"({config.max_failures:.1%}); nothing was started:\n" + "\n".join(dataset.problems[:10])
         )
     if not len(dataset.segments):
-        raise ConfigError(
-            f"{config.dataset} has no segment: {'; '.join(dataset.problems[:3]) or 'its files are empty'}"
-        )
+        raise ConfigError(f"{dataset.name} has no segment: {'; '.join(dataset.problems[:3]) or 'its files are empty'}")
 
 
 def _select(config: ExtractConfig, segments: pd.DataFrame, splits: dict[str, int]) -> NDArray[np.int64]:
@@ -195,6 +221,13 @@ def _plan_modality(
 ) -> ModalityPlan:
     encoder = config.encoder_of(modality)
     info = encoder_info(encoder)
+    kinds = {source.kind for source in sources.values()}
+    if not all(can_read(kind, info.request) for kind in kinds):
+        wanted = type(info.request).__name__
+        raise ConfigError(
+            f"encoder {encoder} asks for a {wanted}, which the media of {modality} ({', '.join(sorted(kinds))}) cannot "
+            f"give: name another with --encoder {modality}=NAME"
+        )
     tokens = min(info.tokens, config.k or info.tokens)
     segments = dataset.segments
     on_disk = segments["video"].isin(list(sources)).to_numpy(bool)
@@ -202,6 +235,7 @@ def _plan_modality(
     known_missing: set[str] = set()
     changed, gone = np.zeros(len(segments), bool), np.zeros(len(segments), bool)
     if store is not None and (modality, info.name) in store.arrays:
+        _refuse_other_plugin(store, modality, info)
         status = store.present[f"{modality}/{info.name}"]
         known_missing = {n["id"] for n in store.notes if (n["modality"], n["encoder"]) == (modality, info.name)}
         changed, gone = _compare(store, modality, info.name, segments, sources)
@@ -227,6 +261,19 @@ def _plan_modality(
         changed=selected[changed[selected]],
         gone=selected[gone[selected]],
     )
+
+
+def _refuse_other_plugin(store: FeatureStore, modality: str, info: EncoderInfo) -> None:
+    """Raise FingerprintError where tokens of this name were made by another plugin, or by other source of this one."""
+    attributes = read_token_set(Path(store.path), modality, info.name)["tokens"].attributes
+    saved = read_record(Fingerprint.from_attributes(attributes).preprocessing.get(PLUGIN))
+    ours = info.plugin.recorded() if info.plugin is not None else None
+    if saved != ours:
+        raise FingerprintError(
+            f"{store.path} has {modality} tokens of the encoder '{info.name}': {difference(saved, ours)}. A changed "
+            "source is another encoder: restore the file as it was, give the new one another name in its info, so that "
+            "its tokens lie beside the old ones, or write to another store with --store PATH."
+        )
 
 
 def _compare(

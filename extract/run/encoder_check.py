@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmcache.common.plugin_faults import fault_in
 from mmcache.extract.encoders import build_encoder, encoder_info
 from mmcache.extract.media.sample_media import sample_media
 from mmcache.store.format.layout import token_bytes
@@ -48,7 +49,8 @@ def check_encoder(name: str, weights: str) -> Checked:
     except MmcacheError as error:
         return Checked(name, None, None, None, None, str(error))
     except Exception as error:  # a library's own surprise is what this command is there to find
-        return Checked(name, None, None, None, None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        said = fault_in(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return Checked(name, None, None, None, None, str(said))
     shape = (tokens.shape[1], tokens.shape[2])
     return Checked(
         encoder=name,

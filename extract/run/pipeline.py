@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.common.interrupts import Interrupted
+from mmcache.common.plugins import clash_note, is_file_spec
 from mmcache.common.ray_link import connected
+from mmcache.extract.datasets.base.plugin import DATASET_PLUGIN
 from mmcache.extract.encoders import entry_of
 from mmcache.extract.encoders.base import views
 from mmcache.extract.encoders.base.entry import NO_WEIGHTS, PRETRAINED, RANDOM
 from mmcache.extract.encoders.inputs import augment
+from mmcache.extract.encoders.plugin import ENCODER_PLUGIN
 from mmcache.extract.planning.plan import ModalityPlan, Plan
 from mmcache.extract.run.cluster import places
 from mmcache.extract.run.dispatch import Dispatch, NoProgress, Progress
@@ -56,10 +59,12 @@ class ExtractSummary:
 
 def warnings_of(plan: Plan) -> list[str]:
     """What a user should know about the weights before the start."""
-    out = []
+    out = [] if (note := clash_note(plan.config.dataset, DATASET_PLUGIN)) is None else [note]
     for part in plan.modalities:
+        if part.info.plugin is None and (note := clash_note(part.encoder, ENCODER_PLUGIN)) is not None:
+            out.append(note)
         name, published = part.encoder, entry_of(part.encoder).published
-        if published == NO_WEIGHTS:
+        if published == NO_WEIGHTS or part.info.plugin is not None:
             continue
         if plan.config.weights == PRETRAINED and published is None:
             out.append(f"{name} has no published weights: seeded random weights are used for {part.modality}")
@@ -123,11 +128,13 @@ def _encode(ray: Any, plan: Plan, progress: Progress) -> bool:
 
 
 def _some_media(plan: Plan) -> list[Path]:
-    """One file or folder of every modality, for workers on other machines to find."""
+    """One file or folder of every modality, and the files of plugins, for workers on other machines to find."""
     found = []
     for part in plan.modalities:
         paths = (path for source in part.sources.values() for path in source.paths if path.exists())
         found += [path for path in [next(paths, None)] if path is not None]
+        if part.info.plugin is not None and is_file_spec(part.encoder):
+            found.append(Path(part.encoder.rpartition(":")[0]))
     return found
 
 
@@ -153,7 +160,7 @@ def _surely_same(plan: Plan, part: ModalityPlan) -> bool:
     if wanted == PRETRAINED and published is None:
         wanted = RANDOM
     same_weights = (
-        published == NO_WEIGHTS
+        NO_WEIGHTS in (published, saved.weights)
         or kind == PRETRAINED == wanted
         or (wanted.partition(":")[0] == RANDOM == kind and (wanted.partition(":")[2] or "0") == rest)
     )
@@ -173,7 +180,7 @@ def _prepare(plan: Plan, crew: Crew) -> dict[str, list[ShardTask]]:
     tasks: dict[str, list[ShardTask]] = {}
     for i, part in enumerate(plan.modalities):
         fingerprint: Fingerprint = crew.ask(
-            i, "prepare", part.encoder, config.weights_choice(), config.k, _more(plan, part)
+            i, "prepare", part.encoder, config.weights_choice(), config.k, _more(plan, part), part.encoder_sha256
         )
         writer = add_tokens(
             plan.root,
@@ -216,6 +223,7 @@ def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[Sh
                 views=config.views,
                 mirrors=plan.dataset.mirrors,
                 more=_more(plan, part),
+                encoder_sha256=part.encoder_sha256,
                 patience_s=PATIENCE_S,
             )
         )

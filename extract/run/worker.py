@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmcache.common.plugin_faults import fault_in, plugin_faults
 from mmcache.extract.encoders import build_encoder
 from mmcache.extract.encoders.base.encoder import Encoder
 from mmcache.extract.encoders.base.views import part_of_view, view_of
@@ -70,6 +71,7 @@ class ShardTask:
     views: int = 1
     mirrors: bool = False  # whether augmented views may be mirrored
     more: dict[str, Any] = dataclasses.field(default_factory=dict)  # done to the media besides, for the fingerprint
+    encoder_sha256: str = ""  # what the source of a plugin must hash to here; "" for an encoder of mmcache
     patience_s: float = (
         PATIENCE_S  # how long the reading of one view may take, and a second more for each MB of its files
     )
@@ -101,7 +103,7 @@ class ExtractWorker:
         self._threads = threads
         torch.set_num_threads(threads)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._loaded: tuple[tuple[str, str], Encoder] | None = None
+        self._loaded: tuple[tuple[str, str, str], Encoder] | None = None
         self._done = 0  # segments of the running task, for the progress bar
         self._seen: dict[Source, Seen | None] = {}  # of the running task: many segments are of one file
         self._reads: dict[int, float] = {}  # row being read -> when it is overdue, on the monotonic clock
@@ -120,16 +122,20 @@ class ExtractWorker:
                 return lacking
             time.sleep(0.2)
 
-    def prepare(self, encoder: str, weights: str, k: int | None, more: dict[str, Any] | None = None) -> Fingerprint:
+    def prepare(
+        self, encoder: str, weights: str, k: int | None, more: dict[str, Any] | None = None, sha256: str = ""
+    ) -> Fingerprint:
         """Load an encoder and say what its tokens will be.
 
         Args:
             more: what else was done to the media, for the fingerprint.
+            sha256: what the source of a plugin must hash to.
 
         Raises:
             WeightsError: its weights cannot be had.
+            PluginError: a plugin cannot be loaded here, or its source differs.
         """
-        return self._encoder(encoder, weights).fingerprint(k, more)
+        return self._encoder(encoder, weights, sha256).fingerprint(k, more)
 
     def leave_trace(self, path: Path) -> None:
         """Have the interpreter write to `path` what ended this process, should it crash."""
@@ -138,7 +144,7 @@ class ExtractWorker:
 
     def measure(self, task: ShardTask) -> float:
         """Seconds a segment takes, as found on the first window of `task`; nothing is written."""
-        encoder = self._encoder(task.encoder, task.weights)
+        encoder = self._encoder(task.encoder, task.weights, task.encoder_sha256)
         began = time.perf_counter()
         first = dataclasses.replace(task, windows=task.windows[:1])
         count = sum(len(window) for window in first.windows)
@@ -148,8 +154,9 @@ class ExtractWorker:
 
     def control(self, task: ShardTask) -> None:
         """Load the encoder of `task` and encode noise with it: who survives this is not killed by the encoder."""
-        encoder = self._encoder(task.encoder, task.weights)
-        encoder.encode(encoder.preprocess(sample_media(encoder.info.request))[None])
+        encoder = self._encoder(task.encoder, task.weights, task.encoder_sha256)
+        with plugin_faults():
+            encoder.encode(encoder.preprocess(sample_media(encoder.info.request))[None])
 
     def progress(self) -> tuple[int, list[int]]:
         """Segments done of the task that is running, and rows whose reading takes longer than it has patience for."""
@@ -160,13 +167,10 @@ class ExtractWorker:
         """Have the running task end after the window it is at, keeping what is done."""
         self._stopping = True
 
-    def process_id(self) -> int:
-        return os.getpid()
-
     def run(self, task: ShardTask) -> int:
         """Encode and commit one shard, or what is done of it when told to stop; how many segments were settled."""
         self._done = 0
-        encoder = self._encoder(task.encoder, task.weights)
+        encoder = self._encoder(task.encoder, task.weights, task.encoder_sha256)
         writer = TokenWriter(task.root, task.modality, encoder.info.name)
         encoder.fingerprint(task.k, task.more).check_same(writer.fingerprint, writer.path)
         with ShardCommit(writer, task.shard) as commit:
@@ -177,10 +181,11 @@ class ExtractWorker:
                     break
         return self._done
 
-    def _encoder(self, name: str, weights: str) -> Encoder:
-        if self._loaded is None or self._loaded[0] != (name, weights):
+    def _encoder(self, name: str, weights: str, sha256: str) -> Encoder:
+        key = (name, weights, sha256)
+        if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # free the last one first
-            self._loaded = (name, weights), build_encoder(name, weights).to(self._device)
+            self._loaded = key, build_encoder(name, weights, sha256).to(self._device)
         return self._loaded[1]
 
     def _windows(self, task: ShardTask, encoder: Encoder) -> Iterator[list[Outcome]]:
@@ -230,6 +235,8 @@ class ExtractWorker:
         except (MediaError, StoreError) as reason:
             return Outcome(job, Presence.FAILED, note=str(reason))
         except Exception as error:  # a decoder's own surprise: one segment's loss, with its name
+            if fault := fault_in(error):
+                return Outcome(job, Presence.FAILED, note=str(fault))
             return Outcome(job, Presence.FAILED, note=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         finally:
             self._reads.pop(job.row, None)
@@ -240,7 +247,8 @@ class ExtractWorker:
         if not ready:
             return None
         media = torch.stack(ready)  # (b, V, ...)
-        return np.stack([encoder.encode(media[:, view]) for view in range(media.shape[1])], axis=1)
+        with plugin_faults():
+            return np.stack([encoder.encode(media[:, view]) for view in range(media.shape[1])], axis=1)
 
     def _settle(self, commit: ShardCommit, window: list[Outcome], tokens: NDArray[np.floating] | None) -> None:
         encoded = iter(tokens if tokens is not None else ())

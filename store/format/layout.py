@@ -89,6 +89,7 @@ class StoreMeta:
     coverage: dict[str, dict[str, dict[str, _Count]]] = dataclasses.field(default_factory=dict)
     recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # the data set's own fuse settings
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)  # of segments.parquet and the reports
+    dataset_plugin: dict[str, str] = dataclasses.field(default_factory=dict)  # name and sha256 of a plugin's source
     format_version: int = FORMAT_VERSION
     created_by: str = f"mmcache {importlib.metadata.version('mmcache')}"
 

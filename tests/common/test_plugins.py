@@ -134,7 +134,7 @@ def test_failures_later_on_name_the_line_too(tmp_path: Path) -> None:
 def test_a_package_is_imported_only_when_it_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "pkg", "seven = pkg_of_seven:SEVEN", "SEVEN = 7\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert "seven" in installed_plugins(NUMBER)
+    assert "seven" in installed_plugins(NUMBER.group)
     assert clash_note("seven", NUMBER) == (
         "number 'seven' is the built-in one; the number of that name in pkg 1.0 is not used"
     )

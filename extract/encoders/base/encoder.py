@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mmcache.common.plugins import PluginRecord
 from mmcache.extract.encoders.base.views import View
 from mmcache.extract.encoders.base.weights import state_sha256
 from mmcache.extract.media.base.requests import MediaRequest
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.ground.errors import ConfigError
+
+PLUGIN = "plugin"  # the key under which fingerprints say which plugin made tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,7 @@ class EncoderInfo:
         request: the media it wants of a segment.
         preprocessing: everything done to the media, for the fingerprint.
         code_version: raised whenever the family's tokens change for the same weights and media.
-        asked_as: the name to build it by, where that cannot name a folder (timm:resnet34); else empty.
+        plugin: which plugin it is; None for an encoder of mmcache.
     """
 
     name: str
@@ -35,13 +38,14 @@ class EncoderInfo:
     request: MediaRequest
     preprocessing: dict[str, Any]
     code_version: int
-    asked_as: str = ""
+    plugin: PluginRecord | None = None
 
     def described(self) -> dict[str, Any]:
         """Everything done to the media before the network, as fingerprints have it."""
         request = dataclasses.asdict(self.request)
         del request["part"]  # views say theirs
-        return {**request, **self.preprocessing}
+        plugin = {PLUGIN: self.plugin.recorded()} if self.plugin is not None else {}
+        return {**request, **self.preprocessing, **plugin}
 
     def cap(self, k: int | None) -> int | None:
         """The k-Average cap in effect: none where it is no shorter than the encoder's output."""
@@ -89,6 +93,9 @@ class Encoder(abc.ABC):
             torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"),
         ):
             tokens = self._forward(batch.to(self.device, non_blocking=True))
+        expected = (len(batch), self.info.tokens, self.info.width)
+        if tuple(tokens.shape) != expected:
+            raise ConfigError(f"encoder {self.info.name} gave tokens of {tuple(tokens.shape)}; announced: {expected}")
         return tokens.float().cpu().numpy()
 
     def fingerprint(self, k: int | None, more: Mapping[str, Any] | None = None) -> Fingerprint:

@@ -3,6 +3,7 @@
 import dataclasses
 
 PRETRAINED, RANDOM = "pretrained", "random"  # what --weights takes besides a path
+GROUP = "mmcache.encoders"  # the entry points of installed packages that offer encoders
 NO_WEIGHTS = "none needed"  # `published` of an encoder that has nothing to learn
 
 

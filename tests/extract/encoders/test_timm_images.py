@@ -94,7 +94,7 @@ def test_what_is_said_before_loading(model_name: str, tokens: int, width: int, s
     assert (info.tokens, info.width) == (tokens, width)
     assert info.request == VideoRequest(frames=8, short_side=short_side)
     assert info.preprocessing["crop"] == crop
-    assert (info.name, info.asked_as) == (f"timm.{model_name}", f"timm:{model_name}")
+    assert info.name == f"timm.{model_name}"
     assert check_name("encoder", info.name) == info.name
     entry = entry_of(f"timm:{model_name}")
     assert entry.modalities == ("rgb", "depth", "ir", "flow")
