@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from mmcache.extract.planning.plan import Plan
+    from mmcache.extract.planning.plan_warnings import plan_warnings
     from mmcache.extract.run.pipeline import ExtractSummary
 
 EXAMPLE = (
@@ -76,7 +77,7 @@ def run_extract_command(
 
     from mmcache.extract.planning.data_settings import ALLOWED
     from mmcache.extract.planning.plan import make_plan
-    from mmcache.extract.run.pipeline import check_failures, run_extract, warnings_of
+    from mmcache.extract.run.pipeline import check_failures, run_extract
 
     plan = make_plan(config, found.recommended)
     warnings = []
@@ -90,7 +91,7 @@ def run_extract_command(
     if found.not_recommended:
         warnings.append(ignored_note(str(path), found.not_recommended))
     _show_plan(plan)
-    warnings += [*_absent(plan), *_show_changed(plan), *warnings_of(plan)]
+    warnings += [*_absent(plan), *_show_changed(plan), *plan_warnings(plan)]
     for message in warnings:
         warn(message)
     understood = {"understood": list(plan.dataset.notes), "warnings": warnings}

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.common.interrupts import Interrupted
-from mmcache.common.plugins import clash_note, is_file_spec
+from mmcache.common.plugins import is_file_spec
 from mmcache.common.ray_link import connected
-from mmcache.extract.datasets.base.plugin import DATASET_PLUGIN
 from mmcache.extract.encoders import entry_of
 from mmcache.extract.encoders.base import views
 from mmcache.extract.encoders.base.entry import NO_WEIGHTS, PRETRAINED, RANDOM
 from mmcache.extract.encoders.inputs import augment
-from mmcache.extract.encoders.plugin import ENCODER_PLUGIN
 from mmcache.extract.planning.plan import ModalityPlan, Plan
 from mmcache.extract.run.cluster import places
 from mmcache.extract.run.dispatch import Dispatch, NoProgress, Progress
@@ -32,7 +30,7 @@ from mmcache.store.write.token_writer import TokenWriter
 
 _MEASURED_FROM = 20  # windows of a modality, from which on its time is measured beforehand
 
-__all__ = ["ExtractSummary", "NoProgress", "Progress", "check_failures", "run_extract", "warnings_of"]
+__all__ = ["ExtractSummary", "NoProgress", "Progress", "check_failures", "run_extract"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,22 +53,6 @@ class ExtractSummary:
     notes: list[dict[str, Any]]
     problems: list[str]
     failed_share: float
-
-
-def warnings_of(plan: Plan) -> list[str]:
-    """What a user should know about the weights before the start."""
-    out = [] if (note := clash_note(plan.config.dataset, DATASET_PLUGIN)) is None else [note]
-    for part in plan.modalities:
-        if part.info.plugin is None and (note := clash_note(part.encoder, ENCODER_PLUGIN)) is not None:
-            out.append(note)
-        name, published = part.encoder, entry_of(part.encoder).published
-        if published == NO_WEIGHTS or part.info.plugin is not None:
-            continue
-        if plan.config.weights == PRETRAINED and published is None:
-            out.append(f"{name} has no published weights: seeded random weights are used for {part.modality}")
-        elif plan.config.weights.partition(":")[0] == RANDOM:
-            out.append(f"{name} runs with seeded random weights: good for trying things out, not for results")
-    return out
 
 
 def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:

@@ -14,15 +14,14 @@ official validation split.
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.base.dataset import DEPTH_OPTION, Dataset, Option
 from mmcache.extract.datasets.files.folder_walk import walk
+from mmcache.extract.datasets.kinect.kinect_dataset import KinectDataset
 from mmcache.extract.datasets.kinect.ntu_actions import ACTIONS
 from mmcache.extract.media.base.source import Kind, Source
 from mmcache.store.files.user_file import read_regular
@@ -55,13 +54,12 @@ _TRAIN_SUBJECTS = (
 _ALL_SETUPS = 32
 
 
-class _Ntu(Dataset):
-    """See Dataset.
+class _Ntu(KinectDataset):
+    """See KinectDataset.
 
     Args:
         root: a folder that has the samples anywhere below it.
         annotations: the folder of the lists of missing skeletons; None looks in `root` and its usual sub-folders.
-        depth: how depth becomes a picture; see media.depth.
 
     Raises:
         ConfigError: there is no sample below `root`.
@@ -69,23 +67,16 @@ class _Ntu(Dataset):
 
     name: ClassVar[str]
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "depth", "ir", "skeleton")
-    mirrors: ClassVar[bool] = True
-    options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
-    eval_split: str = "test"
     # The largest number of each: setup, camera, subject, replication, action.
     limits: ClassVar[tuple[int, int, int, int, int]]
     own_list: ClassVar[str]
 
     def __init__(self, root: Path, annotations: Path | None = None, depth: str = "grey") -> None:
-        self.root = root
-        self.problems: list[str] = []
-        self._colouring = depth
+        super().__init__(root, annotations, depth)
         self._found = self._find()
         stems = sorted(set().union(*self._found.values()))
         numbers = self._usable(stems)
-        if not numbers:
-            told = f" ({'; '.join(self.problems[:3])})" if self.problems else ""
-            raise ConfigError(f"no sample of {self.name} below {root}{told}. {self.expected_layout()}")
+        self._refuse_empty(numbers, f"sample of {self.name}")
         self.tasks = {"action": list(ACTIONS[: self.limits[4]])}
         self._no_skeleton = self._listed_without_skeleton(annotations)
         table = pd.DataFrame(list(numbers.values()), columns=["setup", "camera", "subject", "replication", "action"])
@@ -107,7 +98,7 @@ class _Ntu(Dataset):
         if found is None:
             return None
         kind, path = found
-        return Source(kind, (Path(path),), variant=self._colouring if kind == "depth" else "")
+        return Source(kind, (Path(path),), variant=self._variant(kind))
 
     def expected_layout(self) -> str:
         return (

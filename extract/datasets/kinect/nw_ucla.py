@@ -15,16 +15,14 @@ The published protocol is cross-view, train on views 1 and 2, test on 3: `split`
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.base.dataset import DEPTH_OPTION, Dataset, Option
+from mmcache.extract.datasets.kinect.kinect_dataset import KinectDataset
 from mmcache.extract.media.base.source import Kind, Source
-from mmcache.store.ground.errors import ConfigError
 
 # The number of an action on disk -> its name; the numbers have gaps. Labels count the lines.
 _ACTIONS = {
@@ -50,34 +48,24 @@ _FILES: dict[str, tuple[Kind, str]] = {
 }
 
 
-class NwUcla(Dataset):
-    """See Dataset.
+class NwUcla(KinectDataset):
+    """See KinectDataset.
 
     Args:
         root: the folder of multiview_action/, or of view_1/ to view_3/.
-        annotations: not used; names say everything.
-        depth: how depth becomes a picture; see media/images/depth.py.
 
     Raises:
         ConfigError: there is no take below `root`.
     """
 
     name: ClassVar[str] = "nw-ucla"
-    modalities: ClassVar[tuple[str, ...]] = ("rgb", "depth", "skeleton")
-    mirrors: ClassVar[bool] = True
-    options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
-    eval_split: str = "test"
 
     def __init__(self, root: Path, annotations: Path | None = None, depth: str = "grey") -> None:
-        self.root = root
-        self.problems: list[str] = []
+        super().__init__(root, annotations, depth)
         self.tasks = {"action": list(_ACTIONS.values())}
-        self._colouring = depth
         self._takes: dict[str, tuple[Path, frozenset[str]]] = {}  # id -> folder, modalities in it
         rows = [row for view, folder in self._views() for row in self._read_view(view, folder)]
-        if not rows:
-            told = f" ({'; '.join(self.problems[:3])})" if self.problems else ""
-            raise ConfigError(f"no take of Northwestern-UCLA below {root}{told}. {self.expected_layout()}")
+        self._refuse_empty(rows, "take of Northwestern-UCLA")
         table = pd.DataFrame(rows).sort_values("id", kind="stable", ignore_index=True)
         splits = {f"split_view{test}": (table["view"] == test).map({True: "test", False: "train"}) for test in _VIEWS}
         self.segments = table.assign(
@@ -90,8 +78,7 @@ class NwUcla(Dataset):
             return None
         kind, names = _FILES[modality]
         beside = tuple((folder, _FILES[other][1]) for other in ("rgb", "depth") if other in there and other != modality)
-        colouring = self._colouring if kind == "depth" else ""
-        return Source(kind, (folder,), variant=colouring, names=names, beside=beside)
+        return Source(kind, (folder,), variant=self._variant(kind), names=names, beside=beside)
 
     def expected_layout(self) -> str:
         return (

@@ -16,17 +16,15 @@ others; further ones that were published stand in the table below. Actions have 
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from mmcache.extract.datasets.base.dataset import DEPTH_OPTION, Dataset, Option
 from mmcache.extract.datasets.files.folder_walk import walk
+from mmcache.extract.datasets.kinect.kinect_dataset import KinectDataset
 from mmcache.extract.media.base.source import Kind, Source
-from mmcache.store.ground.errors import ConfigError
 
 _ACTIONS, _VIEWS = 30, (1, 2, 3, 4)
 _PICTURES = re.compile(r"a(?P<a>\d+)_s(?P<s>\d+)_v(?P<v>\d+)_e(?P<e>\d+)", re.ASCII)
@@ -55,29 +53,21 @@ _EXCLUDED = ("a21_s02_v04_e01", "a06_s06_v04_e01", "a02_s06_v03_e01", "a07_s02_v
 _Take = tuple[int, int, int]  # action, subject, view
 
 
-class Uwa3d(Dataset):
-    """See Dataset.
+class Uwa3d(KinectDataset):
+    """See KinectDataset.
 
     Args:
         root: a folder that has the takes anywhere below it.
-        annotations: not used; names say everything.
-        depth: how depth becomes a picture; see media/images/depth.py.
 
     Raises:
         ConfigError: there is no take below `root`.
     """
 
     name: ClassVar[str] = "uwa3d"
-    modalities: ClassVar[tuple[str, ...]] = ("rgb", "depth", "skeleton")
-    mirrors: ClassVar[bool] = True
-    options: ClassVar[Mapping[str, Option]] = {"depth": DEPTH_OPTION}
-    eval_split: str = "test"
 
     def __init__(self, root: Path, annotations: Path | None = None, depth: str = "grey") -> None:
-        self.root = root
-        self.problems: list[str] = []
+        super().__init__(root, annotations, depth)
         self.tasks = {"action": [f"a{number:02d}" for number in range(1, _ACTIONS + 1)]}
-        self._colouring = depth
         self._media: dict[str, dict[str, Path]] = {}  # id -> modality -> path
         rows = []
         found = self._find()
@@ -96,9 +86,7 @@ class Uwa3d(Dataset):
                         "excluded": any(path.name in _EXCLUDED for path in media.values()),
                     }
                 )
-        if not rows:
-            told = f" ({'; '.join(self.problems[:3])})" if self.problems else ""
-            raise ConfigError(f"no take of UWA3D below {root}{told}. {self.expected_layout()}")
+        self._refuse_empty(rows, "take of UWA3D")
         self._tell_unmatched()
         self.segments = _with_splits(pd.DataFrame(rows))
 
@@ -108,8 +96,8 @@ class Uwa3d(Dataset):
             return None
         others = {"rgb": "depth", "depth": "rgb"}
         beside = tuple((media[other], "") for other in [others.get(modality)] if other in media)
-        colouring = self._colouring if modality == "depth" else ""
-        return Source(_KINDS[modality], (media[modality],), variant=colouring, beside=beside)
+        kind = _KINDS[modality]
+        return Source(kind, (media[modality],), variant=self._variant(kind), beside=beside)
 
     def expected_layout(self) -> str:
         return (

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from mmcache.extract.media.av.container import open_container, video_stream
 from mmcache.extract.media.av.stream_lengths import stream_end_s
+from mmcache.extract.media.base.regular_file import status_of
 from mmcache.extract.media.base.requests import BoxCategory, BoxesRequest, MediaError, NoMedia, Reading
 from mmcache.extract.media.boxes.box_arrays import COLUMNS, boxes_over_time
-from mmcache.store.files.user_file import check_regular, open_regular, read_regular
+from mmcache.store.files.user_file import open_regular, read_regular
 from mmcache.store.ground.text import printable
 
 _NUMBER = re.compile(r"(\d+)\.[A-Za-z]+$", re.ASCII)
@@ -66,25 +67,10 @@ def read_else_boxes(
     found, size, bad = _pictures(item, path.name, video)
     if not found:
         raise NoMedia(f"{path.name} has no boxes of video {video}")
-    table = next((other for other in others if other.suffix == ".json"), None)
-    film = next((other for other in others if other.suffix != ".json"), None)
-    if size is None and table is not None:
-        try:
-            changed = check_regular(table).st_mtime_ns
-        except OSError as error:
-            raise MediaError(f"{table.name} cannot be read: {error.strerror}") from error
-        size = _sizes(table, changed).get(video)
+    size, end_s = _size_and_end(others, video, size)
     highest = max(found)
-    if film is not None:
-        film_size, film_end_s = _film(film)
-        size = size or film_size
-        if film_end_s is not None:
-            highest = max(highest, math.ceil(first + film_end_s * rate - 1e-6) - 1)
-    if size is None:
-        raise MediaError(
-            f"boxes of video {video} are in pixels, and the size of its pictures is not known: put the video, or "
-            "videoid2size.json, into the folder of the data set"
-        )
+    if end_s is not None:
+        highest = max(highest, math.ceil(first + end_s * rate - 1e-6) - 1)
     scale = np.array([size[0], size[1], size[0], size[1], 1.0, 1.0])
     none = np.zeros((0, COLUMNS))
     reading = boxes_over_time(
@@ -99,6 +85,32 @@ def read_else_boxes(
     )
     left_out = f"{bad} entries of {path.name} are no numbered picture or no box; left out" if bad else None
     return Reading(reading.array, "; ".join(filter(None, [reading.note, left_out])) or None)
+
+
+def _size_and_end(
+    others: list[Path], video: str, size: tuple[float, float] | None
+) -> tuple[tuple[float, float], float | None]:
+    """Width and height of the images of a video, and when it ends, None where only the boxes could say.
+
+    Args:
+        others: the table of sizes and the video, as far as they are on disk.
+        size: what the boxes say of it.
+
+    Raises:
+        MediaError: nothing says how large the images are.
+    """
+    table = next((other for other in others if other.suffix == ".json"), None)
+    file = next((other for other in others if other.suffix != ".json"), None)
+    if size is None and table is not None:
+        size = _sizes(table, status_of(table).st_mtime_ns).get(video)
+    own_size, end_s = (None, None) if file is None else _film(file)
+    size = size or own_size
+    if size is None:
+        raise MediaError(
+            f"boxes of video {video} are in pixels, and the size of its images is not known: put the video, or "
+            "videoid2size.json, into the folder of the data set"
+        )
+    return size, end_s
 
 
 def _part(path: Path, video: str, extent: tuple[int, int] | None) -> Any:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcache.extract.media.base.regular_file import status_of
 from mmcache.extract.media.base.requests import ImuRequest, MediaError, NoMedia, Reading
 from mmcache.extract.media.imu.interpolation import Stream, interpolate, stream_of
 from mmcache.extract.media.imu.number_table import read_number_table
-from mmcache.store.files.user_file import check_regular
 
 TIME = "canonical_timestamp_ms"
 _ACCL, _GYRO = ("accl_x", "accl_y", "accl_z"), ("gyro_x", "gyro_y", "gyro_z")
@@ -34,12 +34,7 @@ def read_ego4d_imu(path: Path, start_s: float, stop_s: float, request: ImuReques
         NoMedia: most of the segment was not recorded, or one of the sensors not at all.
         MediaError: the file is missing, not of the documented form, or holds no usable row.
     """
-    try:
-        stat = check_regular(path)
-    except FileNotFoundError as error:
-        raise MediaError(f"{path.name} is not there") from error
-    except OSError as error:
-        raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
+    stat = status_of(path)
     streams = _read_csv(path, stat.st_mtime_ns, stat.st_size)
     for sensor, stream in zip(("accelerometer", "gyroscope"), streams, strict=True):
         if stream is None:

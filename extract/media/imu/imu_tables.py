@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcache.extract.media.base.regular_file import status_of
 from mmcache.extract.media.base.requests import ImuRequest, MediaError, Reading
 from mmcache.extract.media.imu.imu_columns import (
     ACCELERATION_UNITS,
@@ -32,7 +33,6 @@ from mmcache.extract.media.imu.imu_columns import (
 )
 from mmcache.extract.media.imu.interpolation import interpolate, stream_of
 from mmcache.extract.media.imu.number_table import NumberTable, read_number_table
-from mmcache.store.files.user_file import check_regular
 
 _RATES_HZ = (1.0, 8000.0)
 _GRAVITY = (4.0, 30.0)  # m/s^2: the middle acceleration of a sensor that feels gravity, worn by people or machines
@@ -102,12 +102,7 @@ def read_imu(paths: tuple[Path, ...], start_s: float, stop_s: float, request: Im
 
 
 def _read(path: Path, sensors: tuple[str, ...], columns: str) -> _Recording:
-    try:
-        stat = check_regular(path)
-    except FileNotFoundError as error:
-        raise MediaError(f"{path.name} is not there") from error
-    except OSError as error:
-        raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
+    stat = status_of(path)
     return _read_cached(path, sensors, columns, stat.st_mtime_ns, stat.st_size)
 
 

@@ -1,5 +1,6 @@
 """Encoders and data sets of users: the examples through a whole extract, and what is refused."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from mmcache.extract.media import read_media
 from mmcache.extract.planning.data_settings import take_harmless
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
+from mmcache.extract.planning.plan_warnings import plan_warnings
 from mmcache.extract.run.encoder_check import check_encoder
-from mmcache.extract.run.pipeline import NoProgress, run_extract, warnings_of
+from mmcache.extract.run.pipeline import NoProgress, run_extract
 from mmcache.extract.run.worker import ExtractWorker
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.format.layout import Presence, read_meta
@@ -52,7 +54,7 @@ def test_the_example_encoder_from_files_to_predict(epic_root: Path, spectrum: Pa
     path, spec = tmp_path / "s.zarr", f"{spectrum}:ImuSpectrum"
     config = config_of(epic_root, path, spec, views=2)
     plan = make_plan(config)
-    assert warnings_of(plan) == []
+    assert plan_warnings(plan) == []
     summary = run_extract(plan, NoProgress())
     assert summary.counts["imu"]["failed"] == 0
     store = FeatureStore.open(path)
@@ -71,6 +73,12 @@ def test_the_example_encoder_from_files_to_predict(epic_root: Path, spectrum: Pa
     again = make_plan(config)
     assert again.nothing_to_do
     run_extract(again, NoProgress())
+
+    without = ExtractConfig("epic", epic_root, store=path, modalities=["imu"], limit=3, weights="random", views=2)
+    assert any(
+        "has imu tokens of the plugin 'ImuSpectrum', which is loaded only when it is named" in note
+        for note in plan_warnings(make_plan(without))
+    )
 
     media = {"imu": part.sources[segment["video"]].paths}
     wanted = Wanted(media, float(segment["start_s"]), float(segment["stop_s"]), encoders={"imu": spec})
@@ -106,6 +114,10 @@ def test_the_example_data_set(epic_root: Path, tmp_path: Path) -> None:
     meta = read_meta(tmp_path / "s.zarr")
     assert (meta.dataset, meta.dataset_plugin["name"]) == ("folder-of-classes", "FolderOfClasses")
     assert len(meta.dataset_plugin["sha256"]) == 64
+    copy = Path(shutil.copy(EXAMPLES / "folder_of_classes.py", tmp_path / "mine.py"))
+    copy.write_text(copy.read_text() + "\n# another line\n")
+    changed = make_plan(dataclasses.replace(config, dataset=f"{copy}:FolderOfClasses"))
+    assert "the data set plugin has changed since" in plan_warnings(changed)[0]
     with pytest.raises(ConfigError, match=r"Expected videos at ROOT/<split>/<class>/<name>.mp4"):
         make_plan(ExtractConfig(spec, tmp_path / "empty"))
 

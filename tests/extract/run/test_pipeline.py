@@ -22,7 +22,8 @@ from mmcache.extract.encoders import build_encoder
 from mmcache.extract.encoders.base.weights import WeightsError
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import Plan, make_plan
-from mmcache.extract.run.pipeline import ExtractSummary, check_failures, run_extract, warnings_of
+from mmcache.extract.planning.plan_warnings import plan_warnings
+from mmcache.extract.run.pipeline import ExtractSummary, check_failures, run_extract
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.format.layout import Presence
 from mmcache.store.ground.errors import FingerprintError, StoreError, TooManyFailures
@@ -351,12 +352,12 @@ def test_a_store_that_another_process_writes_is_left_alone(
 
 
 def test_random_weights_are_warned_about(epic_root: Path, tmp_path: Path) -> None:
-    asked = warnings_of(plan_of(epic_root, tmp_path / "s", weights="random:3"))
+    asked = plan_warnings(plan_of(epic_root, tmp_path / "s", weights="random:3"))
     assert len(asked) == 3
     assert all("seeded random weights: good for trying things out, not for results" in text for text in asked)
-    forced = warnings_of(plan_of(epic_root, tmp_path / "s", weights="pretrained", encoder={"audio": "ast_t"}))
+    forced = plan_warnings(plan_of(epic_root, tmp_path / "s", weights="pretrained", encoder={"audio": "ast_t"}))
     assert forced == [
         "ast_t has no published weights: seeded random weights are used for audio",
         "imu_transformer has no published weights: seeded random weights are used for imu",
     ]
-    assert warnings_of(plan_of(epic_root, tmp_path / "s", weights=str(tmp_path))) == []
+    assert plan_warnings(plan_of(epic_root, tmp_path / "s", weights=str(tmp_path))) == []

@@ -185,7 +185,7 @@ def test_a_file_that_changed_since_it_was_looked_through(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("sizes", [{"2": [427]}, {"2": [0, 240]}, {"2": "427x240"}, {"2": [True, True]}, {}])
 def test_a_size_that_is_none_is_not_used(sizes: object, tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="the size of its pictures is not known"):
+    with pytest.raises(MediaError, match="the size of its images is not known"):
         read(write(tmp_path, moving([1]), sizes))
 
 
