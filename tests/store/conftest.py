@@ -181,13 +181,14 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture(scope="session")
-def kill_everywhere(make_folder: Callable[[], Path]) -> Callable[[str], tuple[Path, list[dict]]]:
+def kill_everywhere(make_folder: Callable[[], Path]) -> Callable[..., tuple[Path, list[dict]]]:
     """Runs a scenario of kill_everywhere.py; its folder, and one record for each kill."""
 
-    def run(scenario: str) -> tuple[Path, list[dict]]:
+    def run(scenario: str, stride: int = 1) -> tuple[Path, list[dict]]:
         folder = make_folder()
         script = Path(__file__).parent / "kills" / "kill_everywhere.py"
-        done = subprocess.run([sys.executable, str(script), scenario, str(folder)], capture_output=True, text=True)
+        command = [sys.executable, str(script), scenario, str(folder), str(stride)]
+        done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return folder, [json.loads(line) for line in done.stdout.splitlines()]
 

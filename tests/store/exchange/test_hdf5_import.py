@@ -90,29 +90,6 @@ def test_ids_of_any_common_type(tmp_path: Path, ids: Any) -> None:
     assert imported(tmp_path, ids=ids).segments["id"].tolist() == expected
 
 
-@pytest.fixture(scope="module")
-def killed(kill_everywhere: Callable[[str], tuple[Path, list[dict]]]) -> tuple[Path, list[dict]]:
-    return kill_everywhere("import")
-
-
-def test_an_import_killed_anywhere_and_run_again_gives_the_same_bytes(
-    killed: tuple[Path, list[dict]], tree: Callable[[Path], dict[str, bytes]]
-) -> None:
-    folder, kills = killed
-    undisturbed = tree(folder / "undisturbed")
-    assert len(kills) > 30
-    for kill in kills:
-        assert kill["rerun"] == [], kill
-        again = tree(folder / str(kill["n"]))
-        assert {name: data for name, data in again.items() if ".tmp-" not in name} == undisturbed, kill
-
-
-def test_an_import_killed_anywhere_and_run_again_leaves_nothing_temporary(killed: tuple[Path, list[dict]]) -> None:
-    folder, kills = killed
-    left = {kill["operation"]: [p.name for p in (folder / str(kill["n"])).rglob(".tmp-*")] for kill in kills}
-    assert {operation: names for operation, names in left.items() if names} == {}
-
-
 def test_importing_twice_changes_nothing(tmp_path: Path, tree: Callable[[Path], dict[str, bytes]]) -> None:
     store = imported(tmp_path)
     before = tree(store.path)

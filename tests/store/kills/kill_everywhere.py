@@ -1,9 +1,10 @@
 """Run a writer again and again, each time killed (SIGKILL) one file operation later, then run it once more.
 
-    python kill_everywhere.py SCENARIO FOLDER
+    python kill_everywhere.py SCENARIO FOLDER [STRIDE]
 
 FOLDER/undisturbed/toy.zarr is what a run makes that nobody kills; FOLDER/<n>/toy.zarr what a run killed just before
-its n-th file operation left, after the same run was started again. One JSON line a kill goes to stdout:
+its n-th file operation left, after the same run was started again, for every STRIDE-th n. One JSON line a kill goes to
+stdout:
 
     operation     what the run was killed before
     unreadable    why the store did not open right after the kill, or which tokens read wrong
@@ -27,13 +28,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow.dataset  # noqa: F401 - pandas imports it late, in every forked process anew
 from numpy.typing import NDArray
 
-from mmcache.store.exchange.hdf5_import import import_hdf5
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.files.atomic import remove_leftovers
 from mmcache.store.files.sealed import spare_of
@@ -106,11 +105,6 @@ def _settle_rows(root: Path, modality: str, rows: range, dtype: str = "float16")
         commit.commit()
 
 
-def import_(root: Path) -> None:
-    """What `mmcache store import` does."""
-    import_hdf5(root.parent.parent / "features.h5", root, shard_bytes=2 * ROW_BYTES)
-
-
 def extract_all(root: Path) -> None:
     """As `extract`, with int8 tokens and a teacher's answers besides."""
     extract(root)
@@ -137,16 +131,6 @@ def damage(root: Path) -> None:
 def repair_and_extract(root: Path) -> None:
     repair(root)
     extract_all(root)
-
-
-def write_hdf5(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["features/audio"] = np.concatenate([tokens_of(row) for row in range(N_ROWS)])
-        file["present/audio"] = np.array([status == Presence.CACHED for status in PRESENCE], np.uint8)
-        file["lengths/audio"] = np.array(LENGTHS)[:, 0]
-        file["labels/verb"] = SEGMENTS["verb"].to_numpy()
-        file["ids"] = SEGMENTS["id"].tolist()
-        file["split"] = SEGMENTS["split"].tolist()
 
 
 def unreadable(root: Path) -> list[str]:
@@ -241,18 +225,16 @@ def copy_damaged(base: Path, root: Path) -> None:
 
 SCENARIOS = {
     "extract": Scenario(extract, extract),
-    "import": Scenario(import_, import_),
     "repair": Scenario(repair, repair_and_extract, copy_damaged, look=False),
 }
 
 
-def main(name: str, base: Path) -> None:
+def main(name: str, base: Path, stride: int) -> None:
     scenario = SCENARIOS[name]
-    write_hdf5(base / "features.h5")
     undisturbed = base / "undisturbed" / "toy.zarr"
     scenario.prepare(base, undisturbed)
     assert in_child(lambda: (scenario.run(undisturbed), scenario.again(undisturbed)) and "done") == "done"
-    for n in range(10_000):
+    for n in range(0, 10_000, stride):
         folder = base / str(n)
         root = folder / "toy.zarr"
         scenario.prepare(base, root)
@@ -264,4 +246,4 @@ def main(name: str, base: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1)
