@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,14 +14,15 @@ from mmcache.store.manage.merge import merge_stores
 from mmcache.store.manage.verify import verify
 
 MakePart = Callable[..., Path]
+Part = tuple[list[int], dict[str, list[int]], int]  # which segments, modality -> presence of these, rows a shard
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO
 N = 7  # segments in all
 BEST_FIRST = (C, F, M)
 
 
 @st.composite
-def any_parts(draw: st.DrawFn) -> list[tuple[list[int], dict[str, list[int]], int]]:
-    """Parts: which segments, modality -> presence of these, rows a shard."""
+def any_parts(draw: st.DrawFn) -> list[Part]:
+    """Parts of any segments and shards."""
     parts = []
     for _ in range(draw(st.integers(1, 3))):
         ids = draw(st.lists(st.integers(0, N - 1), min_size=1, max_size=N, unique=True))
@@ -31,20 +33,34 @@ def any_parts(draw: st.DrawFn) -> list[tuple[list[int], dict[str, list[int]], in
 
 
 @st.composite
-def parts_of_one_table(draw: st.DrawFn) -> list[tuple[list[int], dict[str, list[int]], int]]:
+def parts_of_one_table(draw: st.DrawFn) -> list[Part]:
     """As any_parts, of the same segments and shards, so that whole shards can be taken over."""
     presence = st.lists(st.sampled_from([C, C, F, M, T]), min_size=N, max_size=N)
     n_parts, rows_per_shard = draw(st.integers(2, 3)), draw(st.integers(2, 4))
     return [(list(range(N)), {m: draw(presence) for m in ("audio", "rgb")}, rows_per_shard) for _ in range(n_parts)]
 
 
-@settings(max_examples=40)
-@given(parts=st.one_of(any_parts(), parts_of_one_table()))
+@pytest.mark.parametrize("examples", [10, pytest.param(80, marks=pytest.mark.slow)])
 def test_every_row_reads_as_in_the_part_that_knows_most_of_it(
+    examples: int,
     make_part: MakePart,
     make_segments: Callable[[int], pd.DataFrame],
     make_folder: Callable[[], Path],
-    parts: list[tuple[list[int], dict[str, list[int]], int]],
+    assert_same_row: Callable[..., None],
+) -> None:
+    @settings(max_examples=examples)
+    @given(parts=st.one_of(any_parts(), parts_of_one_table()))
+    def check(parts: list[Part]) -> None:
+        check_merge(parts, make_part, make_segments, make_folder, assert_same_row)
+
+    check()
+
+
+def check_merge(
+    parts: list[Part],
+    make_part: MakePart,
+    make_segments: Callable[[int], pd.DataFrame],
+    make_folder: Callable[[], Path],
     assert_same_row: Callable[..., None],
 ) -> None:
     """CACHED beats FAILED beats MISSING beats TO_DO; of equals, the first part wins."""

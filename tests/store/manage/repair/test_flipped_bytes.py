@@ -21,7 +21,7 @@ Work = Callable[[Path], None]
 Flip = Callable[[Path, int, int], None]
 Place = tuple[str, int, int]  # file, byte, bit
 C, T = Presence.CACHED, Presence.TO_DO
-N_FLIPS = 200
+FLIPS = pytest.mark.parametrize("flips", [60, pytest.param(400, marks=pytest.mark.slow)])
 
 
 def extract(data: Path, store: Path) -> None:
@@ -78,12 +78,12 @@ def check_found(root: Path, sound: Path, name: str, byte: int, kinds: tuple[str,
 @pytest.fixture
 def flip_one_at_a_time(
     flip: Flip, places: Callable[..., Iterator[Place]], kinds: tuple[str, ...]
-) -> Callable[[Path, Path], set[str]]:
+) -> Callable[[Path, Path, int], set[str]]:
     """Flip a byte of a copy, have it found, put it back, many times; which files were hit."""
 
-    def run(root: Path, sound: Path) -> set[str]:
+    def run(root: Path, sound: Path, flips: int) -> set[str]:
         hit = set()
-        for name, byte, bit in places(sound, N_FLIPS, seed=0):
+        for name, byte, bit in places(sound, flips, seed=0):
             flip(root / name, byte, bit)
             check_found(root, sound, name, byte, kinds)
             shutil.copy(sound / name, root / name)
@@ -99,26 +99,37 @@ def to_do(root: Path) -> int:
     return sum(int((store.present[modality] == T).sum()) for modality in store.modalities)
 
 
+@FLIPS
 def test_every_flipped_byte_of_an_extracted_store_is_found_and_its_segments_named(
-    epic_store: Path, make_folder: Callable[[], Path], flip_one_at_a_time: Callable[[Path, Path], set[str]]
+    flips: int,
+    epic_store: Path,
+    make_folder: Callable[[], Path],
+    flip_one_at_a_time: Callable[[Path, Path, int], set[str]],
 ) -> None:
     copy = Path(shutil.copytree(epic_store, make_folder() / "epic.zarr"))
-    hit = flip_one_at_a_time(copy, epic_store)
+    hit = flip_one_at_a_time(copy, epic_store, flips)
     for part in ("tokens/rgb/swin3d_demo/c", "tokens/audio/ast_demo/c", "present/imu/imu_demo/c", SPARE, "segments"):
         assert any(name.startswith(part) for name in hit), part
 
 
+@FLIPS
 def test_every_flipped_byte_of_a_store_with_everything_is_found_and_its_segments_named(
-    sound: Path, root: Path, kinds: tuple[str, ...], flip_one_at_a_time: Callable[[Path, Path], set[str]]
+    flips: int,
+    sound: Path,
+    root: Path,
+    kinds: tuple[str, ...],
+    flip_one_at_a_time: Callable[[Path, Path, int], set[str]],
 ) -> None:
-    hit = flip_one_at_a_time(root, sound)
+    hit = flip_one_at_a_time(root, sound, flips)
     for kind in kinds:
         assert any(name.startswith(f"{kind}/q/enc/c/") for name in hit), kind
     assert {"failures.jsonl", "segments.parquet"} <= hit
     assert any(name.startswith("logits/karmma-0a1b/noun/c/") for name in hit)
 
 
+@pytest.mark.parametrize("flips", [12, pytest.param(80, marks=pytest.mark.slow)])
 def test_each_flipped_byte_is_undone_by_repair_and_the_same_work(
+    flips: int,
     sound: Path,
     make_folder: Callable[[], Path],
     work: Work,
@@ -128,7 +139,7 @@ def test_each_flipped_byte_is_undone_by_repair_and_the_same_work(
     metadata: Callable[[Path], list[str]],
 ) -> None:
     whole = tree(sound)
-    for name, byte, bit in places(sound, 40, seed=1):
+    for name, byte, bit in places(sound, flips, seed=1):
         root = Path(shutil.copytree(sound, make_folder() / "toy.zarr"))
         flip(root / name, byte, bit)
         repaired = repair(root)
@@ -141,7 +152,7 @@ def test_each_flipped_byte_is_undone_by_repair_and_the_same_work(
         shutil.rmtree(root.parent)
 
 
-@pytest.mark.parametrize("seed", range(7))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 7))])
 def test_many_flipped_bytes_are_undone_by_repair_and_the_same_work(
     sound: Path, root: Path, work: Work, tree: Tree, seed: int, flip: Flip, apart: Callable[[Path, int], list[Place]]
 ) -> None:
