@@ -302,11 +302,12 @@ print(json.dumps({"seen": sorted(seen), "wrong": wrong}))
 """
 
 
+@pytest.mark.parametrize("times", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_of_two_writers_at_once_one_is_refused_and_readers_see_only_right_tokens(
-    features: Path, undisturbed: Path, make_folder: Callable[[], Path], tree: Tree
+    times: int, features: Path, undisturbed: Path, make_folder: Callable[[], Path], tree: Tree
 ) -> None:
     codes, states = [], set()
-    for _ in range(3):
+    for _ in range(times):
         folder = make_folder()
         root, stop = folder / "toy.zarr", folder.with_suffix(".stop")
         reading = [sys.executable, "-W", "error", "-c", READ_ON_AND_ON, str(root), str(undisturbed), str(stop)]

@@ -12,7 +12,8 @@ from mmcache.extract.media.base.requests import VideoRequest
 WEIGHTS = {"mvit_v1_b": tv.MViT_V1_B_Weights.KINETICS400_V1, "mvit_v2_s": tv.MViT_V2_S_Weights.KINETICS400_V1}
 
 
-@pytest.mark.parametrize("name", [pytest.param("mvit_v1_b", marks=pytest.mark.slow), "mvit_v2_s"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mvit_v1_b", "mvit_v2_s"])
 def test_tokens_are_those_of_torchvision_with_the_same_seeded_weights(name: str) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
