@@ -14,14 +14,14 @@ EXAMPLE = "Example: mmcache predict runs/epic/karmma-1a2b3c4d --rgb clip.mp4 --a
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder, as `mmcache fuse` makes it.")],
-    rgb: Annotated[Path | None, typer.Option(help="Video file, or a folder of numbered pictures.", rich_help_panel="Media")] = None,
-    flow: Annotated[Path | None, typer.Option(help="Folder with u/ and v/, numbered pictures each.", rich_help_panel="Media")] = None,
-    audio: Annotated[Path | None, typer.Option(help="Any file with sound, videos too.", rich_help_panel="Media")] = None,
+    rgb: Annotated[Path | None, typer.Option(help="Video file, or a folder of numbered images.", rich_help_panel="Media")] = None,
+    flow: Annotated[Path | None, typer.Option(help="Folder with u/ and v/, numbered images each.", rich_help_panel="Media")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Any file with audio, videos too.", rich_help_panel="Media")] = None,
     imu: Annotated[list[Path] | None, typer.Option(help="CSV of accelerometer and gyroscope, or one each: give both, or GoPro's X-accl.csv.", rich_help_panel="Media")] = None,
     imu_columns: Annotated[str, typer.Option(metavar="NAME=COLUMN,...", help="The columns and units of the IMU files, where these are not plain: time=ts,ax=acc1,time_unit=ms", rich_help_panel="Media")] = "",
     boxes: Annotated[Path | None, typer.Option(help=".pkl of EPIC-KITCHENS or .json of Something-Else.", rich_help_panel="Media")] = None,
     media: Annotated[list[str] | None, typer.Option(help="NAME=PATH for any modality of the run, repeatable; ';' between paths that belong together.", rich_help_panel="Media")] = None,
-    rate: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER: pictures a second, where they lie in a folder.", rich_help_panel="Media")] = None,
+    rate: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER: images a second, where they lie in a folder.", rich_help_panel="Media")] = None,
     start: Annotated[float, typer.Option(help="Seconds into the clip.", rich_help_panel="Media")] = 0.0,
     stop: Annotated[float | None, typer.Option(help="Seconds into the clip. Default: its end.", rich_help_panel="Media")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Do without media that cannot be used.", rich_help_panel="Media")] = False,
@@ -115,7 +115,7 @@ def _rates(values: list[str] | None) -> dict[str, float]:
         except ValueError:
             rates[name] = 0.0
         if not 0 < rates[name] < float("inf"):
-            raise ConfigError(f"--rate {name}={text}: expected a number of pictures a second")
+            raise ConfigError(f"--rate {name}={text}: expected a number of images a second")
     return rates
 
 

@@ -34,7 +34,7 @@ def clip_source(
 
     Args:
         paths: a file or folder, or those that belong together.
-        rate: pictures a second of a folder of numbered pictures, or of the pictures that boxes are of.
+        rate: images a second of a folder of numbered images, or of the images that boxes are of.
         variant: which form of the media the encoder was fed, as its fingerprint says: how depth is coloured, which
             sensors an IMU had, which values of 16-bit infrared are black and white.
         timed: whether only a part of the clip is asked for, which what has no clock cannot give.
@@ -59,7 +59,7 @@ def clip_source(
     source = find_media(modality, paths, rate, _settings(modality, variant, imu_columns))
     if timed and rate is None and source.kind in ("frames", "flow", "depth"):
         raise ConfigError(
-            f"{paths[0]} is a folder of pictures without a clock: say how many there are a second with --rate "
+            f"{paths[0]} is a folder of images without a clock: say how many there are a second with --rate "
             f"{modality}=NUMBER, or leave out --start and --stop"
         )
     return source
@@ -89,7 +89,7 @@ def _boxes(paths: tuple[Path, ...], rate: float | None, variant: str) -> Source:
         raise ConfigError(f"{path}: boxes are read from EPIC-KITCHENS' .pkl or from a .json of Something-Else")
     if rate is None:
         if not _EPIC_VIDEO.fullmatch(path.stem):
-            raise ConfigError(f"{path}: say how many pictures a second its boxes are of, with --rate boxes=NUMBER")
+            raise ConfigError(f"{path}: say how many images a second its boxes are of, with --rate boxes=NUMBER")
         rate = 50.0 if is_extension(path.stem) else 60.0
     return Source("epic_boxes", paths, rate=rate)
 

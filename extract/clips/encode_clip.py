@@ -41,7 +41,7 @@ class Wanted:
     Attributes:
         media: modality -> its file or folder, or those that belong together.
         start_s, stop_s: the part to look at; infinity is the end of the media.
-        rates: modality -> pictures a second, where pictures lie in a folder.
+        rates: modality -> frames a second, where frames lie in a folder.
         encoders, weights: modality -> the name of its encoder, and its weights, where the recipe cannot tell.
         skip_bad: do without media that cannot be used, where there are others.
         imu_columns: what the columns of an IMU table are, as media/imu/imu_columns.py has it.
@@ -140,9 +140,9 @@ def _read(wanted: Wanted, recipes: Mapping[str, Recipe]) -> tuple[dict[str, Read
 
 def _paths(wanted: Wanted, name: str) -> tuple[Path, ...]:
     """The files of a modality; boxes in pixels come with the video that says how large these are."""
-    paths, film = wanted.media[name], wanted.media.get("rgb", ())
-    with_film = name == "boxes" and paths[0].suffix == ".json" and len(paths) == 1 and film and film[0].is_file()
-    return (*paths, *film) if with_film else paths
+    paths, video = wanted.media[name], wanted.media.get("rgb", ())
+    with_video = name == "boxes" and paths[0].suffix == ".json" and len(paths) == 1 and video and video[0].is_file()
+    return (*paths, *video) if with_video else paths
 
 
 def _refuse(wanted: Wanted, left: Mapping[str, Any], skipped: Mapping[str, str]) -> None:

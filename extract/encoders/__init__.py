@@ -41,13 +41,13 @@ ENCODERS: dict[str, EncoderEntry] = {
 # prefix -> what `<prefix>:<model>` stands for; what is so of one model, entry_of says.
 OPEN_FAMILIES: dict[str, EncoderEntry] = {
     "timm": EncoderEntry(
-        "timm_images", ("rgb", "depth", "ir", "flow"), "the model's own", "any picture network of timm, by picture"
+        "timm_images", ("rgb", "depth", "ir", "flow"), "the model's own", "any image network of timm, frame by frame"
     ),
     "hf": EncoderEntry(
         "hf",
         ("rgb", "flow", "depth", "ir", "audio"),
         "the model's own",
-        "a video or sound transformer of transformers, by id or folder",
+        "a video or audio transformer of transformers, by id or folder",
     ),
 }
 

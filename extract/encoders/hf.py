@@ -1,6 +1,6 @@
-"""Video and sound transformers of the transformers library: `hf:<model id>` of the hub, or `hf:<folder>` on disk.
+"""Video and audio transformers of the transformers library: `hf:<model id>` of the hub, or `hf:<folder>` on disk.
 
-Video: whatever takes `pixel_values` of several frames, such as VideoMAE, TimeSformer and ViViT. Sound: whatever takes
+Video: whatever takes `pixel_values` of several frames, such as VideoMAE, TimeSformer and ViViT. Audio: whatever takes
 `input_values` made by the feature extractor of wav2vec 2.0 (HuBERT and WavLM do too) or of the Audio Spectrogram
 Transformer. Tokens are the last hidden state, preprocessing is the library's own, with the numbers that the model comes
 with. Code that comes with a model is never run, and weights are read from safetensors alone.
@@ -30,12 +30,12 @@ from mmcache.extract.media.base.requests import AudioRequest, MediaRequest, Vide
 from mmcache.store.ground.errors import ConfigError
 
 PREFIX = "hf:"
-_PICTURES = ("rgb", "flow", "depth", "ir")
-_SECONDS = 10.0  # of sound, where the network takes any length: shorter sounds are padded, of longer ones the middle is
+_FRAMES = ("rgb", "flow", "depth", "ir")
+_SECONDS = 10.0  # of audio, where the network takes any length: shorter sounds are padded, of longer ones the middle is
 _LEAST_HEARD_S = 0.1  # a mask over less would leave wav2vec 2.0 nothing to attend to
 # What fingerprints say of the library's own preprocessing.
-_PICTURE_FIELDS = "size crop_size do_resize do_center_crop do_rescale rescale_factor do_normalize image_mean image_std"
-_SOUND_FIELDS = "do_normalize max_length num_mel_bins mean std padding_value return_attention_mask"
+_FRAME_FIELDS = "size crop_size do_resize do_center_crop do_rescale rescale_factor do_normalize image_mean image_std"
+_AUDIO_FIELDS = "do_normalize max_length num_mel_bins mean std padding_value return_attention_mask"
 # Parts that the last hidden state of a network in use does not depend on: checkpoints may lack them.
 _UNUSED = re.compile(r"pooler\.|masked_spec_embed$")
 
@@ -53,14 +53,14 @@ class _Model(NamedTuple):
 
 def entry(name: str) -> EncoderEntry:
     source = _source(name)
-    takes_pictures = _look(source).takes == "pixel_values"
-    return EncoderEntry("hf", _PICTURES if takes_pictures else ("audio",), _title(source), f"{source} of transformers")
+    takes_frames = _look(source).takes == "pixel_values"
+    return EncoderEntry("hf", _FRAMES if takes_frames else ("audio",), _title(source), f"{source} of transformers")
 
 
 def info(name: str) -> EncoderInfo:
     source = _source(name)
     model = _look(source)
-    fields = _PICTURE_FIELDS if model.takes == "pixel_values" else _SOUND_FIELDS
+    fields = _FRAME_FIELDS if model.takes == "pixel_values" else _AUDIO_FIELDS
     settings = json.loads(json.dumps(model.processor.to_dict()))  # lists, as a fingerprint read back has them
     said = {field: settings[field] for field in fields.split() if settings.get(field) is not None}
     return EncoderInfo(
@@ -81,7 +81,7 @@ def build(name: str, weights: str) -> Encoder:
     )
     if looked.takes == "pixel_values":
         return HfVideo(known, model, called, looked.processor)
-    return HfSound(known, model, called, looked.processor)
+    return HfAudio(known, model, called, looked.processor)
 
 
 class HfVideo(Encoder):
@@ -95,7 +95,7 @@ class HfVideo(Encoder):
         """(frames, H, W, 3) uint8 -> (frames, 3, crop, crop) float, as the model's own processor makes it."""
         if view is not None:
             assert isinstance(self.info.request, VideoRequest)
-            media = augment.pictures(media, self.info.request.short_side, view, modality).numpy()
+            media = augment.frames(media, self.info.request.short_side, view, modality).numpy()
         ready = self._processor(list(media), return_tensors="pt", input_data_format="channels_last")
         return ready["pixel_values"][0]
 
@@ -103,8 +103,8 @@ class HfVideo(Encoder):
         return self.model(pixel_values=batch).last_hidden_state
 
 
-class HfSound(Encoder):
-    """The last hidden state of a sound transformer, (B, T, D)."""
+class HfAudio(Encoder):
+    """The last hidden state of an audio transformer, (B, T, D)."""
 
     def __init__(self, info: EncoderInfo, model: nn.Module, weights: str, extractor: Any) -> None:
         super().__init__(info, model, weights)
@@ -166,18 +166,18 @@ def _look(source: str) -> _Model:
     takes = getattr(made_by, "main_input_name", "something else")
     if takes == "pixel_values" and getattr(config, "num_frames", None):
         processor = _load("image processor", transformers.AutoImageProcessor, source)
-        short_side, picture = _sizes(processor, source)
+        short_side, frame = _sizes(processor, source)
         request: MediaRequest = VideoRequest(frames=config.num_frames, short_side=short_side)
-        shape: tuple[int, ...] = (1, config.num_frames, 3, *picture)
+        shape: tuple[int, ...] = (1, config.num_frames, 3, *frame)
     elif takes == "pixel_values":
-        raise ConfigError(f"hf:{source} ({config.model_type}) takes single pictures; for those there is timm:MODEL")
+        raise ConfigError(f"hf:{source} ({config.model_type}) takes single frames; for those there is timm:MODEL")
     elif takes == "input_values":
         processor = _load("feature extractor", transformers.AutoFeatureExtractor, source)
-        request, shape = _sound(processor, config, source)
+        request, shape = _audio(processor, config, source)
     else:
         raise ConfigError(
             f"hf:{source} ({config.model_type}) takes {takes}; only models of video (pixel_values of several frames) "
-            "and of sound (input_values) are fed here"
+            "and of audio (input_values) are fed here"
         )
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.inference_mode():
@@ -189,8 +189,8 @@ def _look(source: str) -> _Model:
     return _Model(config, processor, takes, request, tokens, width)
 
 
-def _sound(extractor: Any, config: Any, source: str) -> tuple[AudioRequest, tuple[int, ...]]:
-    """The sound a model wants, and the shape of what its feature extractor makes of it."""
+def _audio(extractor: Any, config: Any, source: str) -> tuple[AudioRequest, tuple[int, ...]]:
+    """The audio a model wants, and the shape of what its feature extractor makes of it."""
     rate = extractor.sampling_rate
     if isinstance(extractor, transformers.ASTFeatureExtractor):
         request = AudioRequest(rate=rate, max_seconds=extractor.max_length * spectrogram.HOP / rate)
@@ -204,7 +204,7 @@ def _sound(extractor: Any, config: Any, source: str) -> tuple[AudioRequest, tupl
 
 
 def _sizes(processor: Any, source: str) -> tuple[int, tuple[int, int]]:
-    """The shorter side that an image processor scales pictures to, and the height and width it then cuts out."""
+    """The shorter side that an image processor scales frames to, and the height and width it then cuts out."""
     settings = processor.to_dict()
     size = settings.get("size") or {}
     short_side = size.get("shortest_edge") or size.get("height")

@@ -9,7 +9,7 @@ from torchvision.models import video as tv
 from mmcache.extract.encoders.base.downloads import torchvision_weights
 from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo, capture_output, check_known
 from mmcache.extract.encoders.base.weights import build_model
-from mmcache.extract.encoders.inputs.images import PictureEncoder, normalised
+from mmcache.extract.encoders.inputs.video_frames import VideoEncoder, normalised
 from mmcache.extract.media.base.requests import VideoRequest
 
 # name -> (torchvision constructor, its weights)
@@ -39,7 +39,7 @@ def build(name: str, weights: str) -> Encoder:
     return MViT(info(name), model, called)
 
 
-class MViT(PictureEncoder):
+class MViT(VideoEncoder):
     """The tokens after the final norm, (B, 1 + T/2 * H/32 * W/32, D): class token, then time, height, width."""
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:

@@ -1,13 +1,13 @@
 """The Spatial-Temporal Layout Transformer (Radevski et al., BMVC 2021): boxes of hands and objects to a token a frame.
 
-A frame is the boxes of one picture behind a box around all of it; a spatial transformer reads them into one vector. The
+A frame is the boxes of one image behind a box around all of it; a spatial transformer reads them into one vector. The
 vectors, each with its position and type, and an empty frame of the type `extract` after the last, go through a causal
 temporal transformer. Its outputs are the tokens, 16 in time order and last the extract frame's, which alone has seen
 all frames and which the paper's classifier reads.
 
 `stlt_12` has the paper's 4 spatial and 8 temporal layers. `stlt_9` is the size that KARMMA (2025) names without saying
-how its layers divide: 3 and 6 here, in the same proportion, is a guess. The paper shortens films of fewer than 16
-pictures; here pictures are repeated.
+how its layers divide: 3 and 6 here, in the same proportion, is a guess. The paper shortens videos of fewer than 16
+frames; here frames are repeated.
 
 No weights are published as safetensors. Checkpoints of github.com/gorjanradevski/revisiting-spatial-temporal-layouts
 for Something-Something and Something-Else load with --weights PATH: whole models of both of its releases, whose keys
@@ -32,7 +32,7 @@ _FRAMES, _BOXES, _MIN_SCORE = 16, 14, 0.5  # 14 boxes, as in the ICCV 2023 code;
 _POSITIONS = 256  # of the checkpoints
 _CATEGORIES = {"pad": 0, "hand": int(BoxCategory.HAND), "object": int(BoxCategory.OBJECT), "frame": 3}
 _FRAME_TYPES = {"pad": 0, "start": 1, "regular": 2, "empty": 3, "extract": 4}
-_LEAST_CROP = 0.9  # an augmented view shows at least this share of the picture's width and height
+_LEAST_CROP = 0.9  # an augmented view shows at least this share of the frame's width and height
 # name -> (width, heads, spatial layers, temporal layers)
 _SIZES = {"stlt_12": (768, 12, 4, 8), "stlt_9": (768, 12, 3, 6)}
 
@@ -63,7 +63,7 @@ def build(name: str, weights: str) -> Encoder:
 
 
 class BoxEmbeddings(nn.Module):
-    """(..., 4) corners as shares of the picture and (...) categories -> (..., D)."""
+    """(..., 4) corners as shares of the frame and (...) categories -> (..., D)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class StltEncoder(Encoder):
 
 
 def _cropped(boxes: torch.Tensor, view: View) -> torch.Tensor:
-    """(frames, boxes, 5) as seen in a random part of the picture, or in its mirror image."""
+    """(frames, boxes, 5) as seen in a random part of the frame, or in its mirror image."""
     size = view.rng.uniform(_LEAST_CROP, 1.0, 2)
     corner = view.rng.random(2) * (1.0 - size)
     scale, shift = boxes.new_tensor(size).repeat(2), boxes.new_tensor(corner).repeat(2)

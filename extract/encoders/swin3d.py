@@ -7,7 +7,7 @@ from torchvision.models import video as tv
 from mmcache.extract.encoders.base.downloads import torchvision_weights
 from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo, capture_output, check_known
 from mmcache.extract.encoders.base.weights import build_model
-from mmcache.extract.encoders.inputs.images import PictureEncoder, normalised
+from mmcache.extract.encoders.inputs.video_frames import VideoEncoder, normalised
 from mmcache.extract.media.base.requests import VideoRequest
 
 # name -> (torchvision constructor, its weights)
@@ -56,10 +56,10 @@ def build(name: str, weights: str) -> Encoder:
     return Swin3D(info(name), model, called)
 
 
-class Swin3D(PictureEncoder):
+class Swin3D(VideoEncoder):
     """The tokens after the final norm, (B, T/2 * H/32 * W/32, D), in time, height, width order."""
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
-        pictures = normalised(batch, _MEAN, _STD)  # (B, 3, T, H, W)
-        tokens = capture_output(self.model, "norm", pictures)  # (B, T', H', W', D)
+        images = normalised(batch, _MEAN, _STD)  # (B, 3, T, H, W)
+        tokens = capture_output(self.model, "norm", images)  # (B, T', H', W', D)
         return tokens.flatten(1, 3)

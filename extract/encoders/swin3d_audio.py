@@ -1,8 +1,8 @@
-"""Sound for the Video Swin Transformers: its spectrogram, cut into windows that are shown to them as pictures.
+"""Audio for the Video Swin Transformers: its spectrogram, cut into windows that are shown to them as frames.
 
-As a film has pictures of moments spread evenly over the segment, so this has windows of 1.28 s (the length that
-Kazakos et al., ICCV 2019, found good on EPIC-KITCHENS). Windows of a short sound overlap much, those of a long one
-little. The weights are those of the same network for pictures.
+As a video has frames of moments spread evenly over the segment, so this has windows of 1.28 s (the length that
+Kazakos et al., ICCV 2019, found good on EPIC-KITCHENS). Windows of short audio overlap much, those of a long one
+little. The weights are those of the same network for frames.
 """
 
 from typing import Any
@@ -19,24 +19,24 @@ from mmcache.extract.encoders.base.views import View
 from mmcache.extract.encoders.inputs import augment, spectrogram
 from mmcache.extract.media.base.requests import AudioRequest
 
-_OF = {f"swin3d_{size}_audio": f"swin3d_{size}" for size in "tsb"}  # -> the network for pictures
+_OF = {f"swin3d_{size}_audio": f"swin3d_{size}" for size in "tsb"}  # -> the network for frames
 _MAX_SECONDS = 10.24
-_WINDOWS, _WINDOW = 32, 128  # pictures, and the spectrogram frames that one shows
+_WINDOWS, _WINDOW = 32, 128  # frames, and the spectrogram frames that one shows
 
 
 def info(name: str) -> EncoderInfo:
     check_known(name, _OF, "swin3d_audio")
-    pictures = swin3d.info(_OF[name])
+    frames = swin3d.info(_OF[name])
     return EncoderInfo(
         name=name,
-        tokens=pictures.tokens,
-        width=pictures.width,
+        tokens=frames.tokens,
+        width=frames.width,
         request=AudioRequest(rate=spectrogram.RATE, max_seconds=_MAX_SECONDS),
         preprocessing={
             "mel_bins": spectrogram.MEL_BINS,
             "windows": _WINDOWS,
             "window_frames": _WINDOW,
-            "picture": pictures.preprocessing["crop"],
+            "picture": frames.preprocessing["crop"],
             "mean": spectrogram.MEAN,
             "std": spectrogram.STD,
         },
@@ -61,7 +61,7 @@ class Swin3DAudio(Encoder):
     def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """(samples,) at 16 kHz -> (windows, 128, 128) normalised log-mel: low pitches at the bottom, time to the right.
 
-        A sound shorter than a window is followed by silence.
+        Audio shorter than a window is followed by silence.
         """
         media = spectrogram.long_enough(media)
         mel = self._extractor(media, sampling_rate=spectrogram.RATE, return_tensors="pt")["input_values"][0]
@@ -75,11 +75,11 @@ class Swin3DAudio(Encoder):
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         side = self.info.preprocessing["picture"]
-        pictures = functional.interpolate(batch, (side, side), mode="bilinear")  # (B, T, H, W)
-        film = pictures[:, None].expand(-1, 3, -1, -1, -1)  # (B, 3, T, H, W)
-        return capture_output(self.model, "norm", film).flatten(1, 3)
+        frames = functional.interpolate(batch, (side, side), mode="bilinear")  # (B, T, H, W)
+        video = frames[:, None].expand(-1, 3, -1, -1, -1)  # (B, 3, T, H, W)
+        return capture_output(self.model, "norm", video).flatten(1, 3)
 
 
 def _normalised(mel: Any) -> Any:
-    """Mean 0 and deviation 1, as the network's pictures have; AST has half the deviation."""
+    """Mean 0 and deviation 1, as the network's frames have; AST has half the deviation."""
     return (mel - spectrogram.MEAN) / spectrogram.STD

@@ -1,9 +1,9 @@
-"""Any picture network of timm, picture by picture: `timm:<model>`, such as timm:resnet34 or timm:vit_base_patch16_224.
+"""Any image network of timm, image by image: `timm:<model>`, such as timm:resnet34 or timm:vit_base_patch16_224.
 
 The model's name may carry the tag of its weights, as timm writes it: timm:resnet34.a1_in1k. What the network's
-`forward_features` has of a picture, a map of channels or patch tokens, is average-pooled to 4 x 4 places where it has
-more; tokens that stand for no place are left out. With 8 pictures a segment that makes at most 128 tokens in the order
-of time, height, width, so that `--k 8` leaves one a picture.
+`forward_features` has of an image, a map of channels or patch tokens, is average-pooled to 4 x 4 places where it has
+more; tokens that stand for no place are left out. With 8 images a segment that makes at most 128 tokens in the order
+of time, height, width, so that `--k 8` leaves one an image.
 """
 
 import difflib
@@ -21,7 +21,7 @@ from mmcache.extract.encoders.base.downloads import hub
 from mmcache.extract.encoders.base.encoder import Encoder, EncoderInfo
 from mmcache.extract.encoders.base.entry import EncoderEntry
 from mmcache.extract.encoders.base.weights import build_model, one_line
-from mmcache.extract.encoders.inputs.images import PictureEncoder, normalised
+from mmcache.extract.encoders.inputs.video_frames import VideoEncoder, normalised
 from mmcache.extract.media.base.requests import VideoRequest
 from mmcache.store.ground.errors import ConfigError
 
@@ -30,7 +30,7 @@ _FRAMES, _GRID = 8, 4
 
 
 class _Features(NamedTuple):
-    """What a network has of a picture: `order` is NCHW, NHWC or NLC, then with `extra` tokens before the places."""
+    """What a network has of an image: `order` is NCHW, NHWC or NLC, then with `extra` tokens before the places."""
 
     order: str
     extra: int
@@ -43,7 +43,7 @@ def entry(name: str) -> EncoderEntry:
     _look(model)
     config = timm.models.get_pretrained_cfg(model)
     published = (config.tag or "timm") if config is not None and config.has_weights else None
-    return EncoderEntry("timm_images", ("rgb", "depth", "ir", "flow"), published, f"{model} of timm, by picture")
+    return EncoderEntry("timm_images", ("rgb", "depth", "ir", "flow"), published, f"{model} of timm, image by image")
 
 
 def info(name: str) -> EncoderInfo:
@@ -70,7 +70,7 @@ def build(name: str, weights: str) -> Encoder:
         title = f"timm {config.architecture or model_name}.{config.tag}" if config.tag else f"timm {model_name}"
         published = (title, lambda: _published(model_name))
     model, called = build_model(known.name, weights, lambda: timm.create_model(model_name), published)
-    return TimmPictures(known, model, called, _look(model_name)[0])
+    return TimmImages(known, model, called, _look(model_name)[0])
 
 
 def _published(model_name: str) -> Mapping[str, torch.Tensor]:
@@ -78,8 +78,8 @@ def _published(model_name: str) -> Mapping[str, torch.Tensor]:
         return timm.create_model(model_name, pretrained=True).state_dict()
 
 
-class TimmPictures(PictureEncoder):
-    """(B, frames * height * width, D): the features of each picture, pooled to `info.preprocessing["grid"]`."""
+class TimmImages(VideoEncoder):
+    """(B, frames * height * width, D): the features of each image, pooled to `info.preprocessing["grid"]`."""
 
     def __init__(self, info: EncoderInfo, model: nn.Module, weights: str, features: _Features) -> None:
         super().__init__(info, model, weights)
@@ -87,9 +87,9 @@ class TimmPictures(PictureEncoder):
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         done = self.info.preprocessing
-        film = normalised(batch, tuple(done["mean"]), tuple(done["std"]))  # (B, 3, T, H, W)
+        video = normalised(batch, tuple(done["mean"]), tuple(done["std"]))  # (B, 3, T, H, W)
         forward: Any = self.model.forward_features
-        maps = forward(film.transpose(1, 2).flatten(0, 1))  # a row a picture
+        maps = forward(video.transpose(1, 2).flatten(0, 1))  # a row an image
         if self._features.order == "NHWC":
             maps = maps.permute(0, 3, 1, 2)
         elif self._features.order == "NLC":
@@ -122,7 +122,7 @@ def _model(name: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _look(model_name: str) -> tuple[_Features, dict[str, Any]]:
-    """What a network gives and the pictures it wants, from a network without values. Raises ConfigError."""
+    """What a network gives and the images it wants, from a network without values. Raises ConfigError."""
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.inference_mode():
             model = timm.create_model(model_name).eval()
@@ -134,7 +134,7 @@ def _look(model_name: str) -> tuple[_Features, dict[str, Any]]:
     channels, height, width = data["input_size"]
     if channels != 3 or height != width:
         raise ConfigError(
-            f"timm's {model_name} takes pictures of {channels} x {height} x {width}; only square ones of three "
+            f"timm's {model_name} takes images of {channels} x {height} x {width}; only square ones of three "
             "channels are fed here. Choose another model."
         )
     features = _features(model, given)

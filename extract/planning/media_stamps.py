@@ -36,7 +36,7 @@ def seen(source: Source) -> Seen | None:
 
 
 def _parts(path: Path) -> Iterator[Seen]:
-    """A file; or a folder, and a sample of its files, because replacing all pictures may leave their folder's time."""
+    """A file; or a folder, and a sample of its files, because replacing all frames may leave their folder's time."""
     status = os.stat(path)
     if not path.is_dir():
         yield Seen(status.st_size, status.st_mtime_ns)

@@ -172,7 +172,7 @@ def _find_sources(config: ExtractConfig, dataset: Dataset) -> dict[str, dict[str
 
 def _refuse_absent(sources: dict[str, dict[str, Source]], dataset: Dataset) -> None:
     """Raise ConfigError when a table names files of a modality, and none of them is there."""
-    modalities_of: dict[tuple[str, int], list[str]] = {}  # sound is looked for in the files of pictures
+    modalities_of: dict[tuple[str, int], list[str]] = {}  # audio is looked for in the files of frames
     for modality, found in sources.items():
         reasons = (source.absent() for source in found.values())
         first = next(reasons)

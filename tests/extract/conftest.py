@@ -1,4 +1,4 @@
-"""Media made by the tests of stage one: every picture says which one it is, and every sound when it is."""
+"""Media made by the tests of stage one: every frame says which one it is, and every audio when it is."""
 
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 WriteVideo = Callable[..., Path]
-ROWS, COLUMNS = 3, 4  # a picture is 12 black or white blocks: its number in binary
+ROWS, COLUMNS = 3, 4  # a frame is 12 black or white blocks: its number in binary
 
 
 class Watcher:
@@ -80,14 +80,14 @@ def _picture(number: int, width: int, height: int) -> NDArray[np.uint8]:
 
 @pytest.fixture
 def numbers_of() -> Callable[[NDArray[Any]], list[int]]:
-    """(T, H, W, 3) pictures of write_video -> which of its pictures each one is."""
+    """(T, H, W, 3) frames of write_video -> which of its frames each one is."""
 
     def read(pictures: NDArray[Any]) -> list[int]:
         _, height, width, _ = pictures.shape
         rows = ((np.arange(ROWS) + 0.5) * height / ROWS).astype(int)
         columns = ((np.arange(COLUMNS) + 0.5) * width / COLUMNS).astype(int)
         centres = pictures[:, rows][:, :, columns].mean(axis=3)
-        assert ((centres < 90) | (centres > 165)).all(), "a block is neither black nor white: no clean picture"
+        assert ((centres < 90) | (centres > 165)).all(), "a block is neither black nor white: no clean frame"
         return ((centres > 128).reshape(len(pictures), -1) * (1 << np.arange(ROWS * COLUMNS))).sum(axis=1).tolist()
 
     return read
@@ -95,7 +95,7 @@ def numbers_of() -> Callable[[NDArray[Any]], list[int]]:
 
 @pytest.fixture
 def write_video() -> WriteVideo:
-    """Write a video whose picture i shows the number i."""
+    """Write a video whose frame i shows the number i."""
 
     def write(
         path: Path,

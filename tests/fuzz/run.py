@@ -20,7 +20,7 @@ from pathlib import Path
 
 from targets import MODULES, targets_of
 
-_START_S = 120.0  # imports, and the sound input
+_START_S = 120.0  # imports, and the audio input
 _IN_RAM = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # readers that write wait for no disk
 _FAULTS = ("traceback", "death", "hang", "memory", "zeros")
 

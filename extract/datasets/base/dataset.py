@@ -25,7 +25,7 @@ class Option:
 
 
 # The setting `depth` of every data set that has depth; media/images/depth.py says more of the two.
-DEPTH_OPTION = Option("grey", "how depth is coloured: grey, on one scale, or jet, picture by picture", ("grey", "jet"))
+DEPTH_OPTION = Option("grey", "how depth is coloured: grey, on one scale, or jet, frame by frame", ("grey", "jet"))
 
 
 class Dataset(abc.ABC):

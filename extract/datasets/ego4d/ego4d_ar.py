@@ -108,7 +108,7 @@ class Ego4dActionRecognition(Dataset):
             for column, value in zip(_COLUMNS, values, strict=True):
                 out[column].append(value)
         for uid, count in stereo.items():
-            self.problems.append(f"video {uid} is stereo, two pictures side by side: its {count} segments are left out")
+            self.problems.append(f"video {uid} is stereo, two frames side by side: its {count} segments are left out")
         if not out["id"]:
             raise ConfigError(f"STA gives no segment: {'; '.join(self.problems[:3]) or 'its files list nothing'}")
         return pd.DataFrame(out).sort_values(["split", "video", "start_s", "id"], kind="stable", ignore_index=True)

@@ -4,9 +4,9 @@
     <root>/v2/video_540ss/<video_uid>.mp4     the same videos, 540 lines high
     <root>/v2/clips/<clip_uid>.mp4            parts of them, five minutes long for hands and objects
     <root>/v2/imu/<video_uid>.csv
-    <root>/v2/ego4d.json                      or <root>/ego4d.json: which videos have sound, IMU, two eyes
+    <root>/v2/ego4d.json                      or <root>/ego4d.json: which videos have audio, IMU, two eyes
 
-Videos are canonical: 30 pictures a second throughout.
+Videos are canonical: 30 frames a second throughout.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ VIDEO_FOLDERS = ("full_scale", "video_540ss")
 CLIPS = "clips"
 MEDIA_OPTION = Option(
     "any",
-    f"which files of pictures and sound are read; any takes the first there is of {', '.join(VIDEO_FOLDERS)}, {CLIPS}",
+    f"which files of video and audio are read; any takes the first there is of {', '.join(VIDEO_FOLDERS)}, {CLIPS}",
     ("any", *VIDEO_FOLDERS, CLIPS),
 )
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -64,7 +64,7 @@ class Ego4dMedia:
     def __init__(self, root: Path, annotations: Path, media: str, problems: list[str]) -> None:
         self.root = root
         self._folders = (*VIDEO_FOLDERS, CLIPS) if media == "any" else (media,)
-        self._clips: dict[str, tuple[str, int]] = {}  # name -> clip uid, and the clip's first picture in the video
+        self._clips: dict[str, tuple[str, int]] = {}  # name -> clip uid, and the clip's first frame in the video
         self._disputed: set[str] = set()
         self._listed: dict[str, dict[str, Path]] = {}
         self._problems = problems
@@ -75,7 +75,7 @@ class Ego4dMedia:
             self._facts = _read_facts(self.metadata, problems)
         else:
             problems.append(
-                f"no ego4d.json in {root} or beside the annotations: stereo videos are not left out, and sound and IMU "
+                f"no ego4d.json in {root} or beside the annotations: stereo videos are not left out, and audio and IMU "
                 "are taken to be wherever there are files"
             )
 
@@ -89,7 +89,7 @@ class Ego4dMedia:
         if known != first_frame and clip_uid not in self._disputed:
             self._disputed.add(clip_uid)
             self._problems.append(
-                f"clip {clip_uid} is said to begin at picture {known} and at {first_frame} of its video; "
+                f"clip {clip_uid} is said to begin at frame {known} and at {first_frame} of its video; "
                 "the first is used"
             )
         return name
@@ -101,7 +101,7 @@ class Ego4dMedia:
         if modality == "imu":
             path = self._files("imu", ".csv").get(video_uid)
             return Source("ego4d_imu", (path,)) if path is not None and facts.has_imu else None
-        # Some recordings had their sound removed; a stream of silence in their files is not what was heard.
+        # Some recordings had their audio removed; a stream of silence in their files is not what was heard.
         if modality == "audio" and not facts.has_audio:
             return None
         stream: Kind = "audio" if modality == "audio" else "video"

@@ -1,6 +1,6 @@
 """The annotations of Ego4D's short-term anticipation (STA): objects about to be touched, and when they are.
 
-A record is one picture of a video: {video_uid or video_id, frame, clip_uid, clip_frame, objects: [{verb_category_id,
+A record is one frame of a video: {video_uid or video_id, frame, clip_uid, clip_frame, objects: [{verb_category_id,
 noun_category_id, time_to_contact, box}]}. Frames count 30 a second. Half a second later there may be another record of
 the same contact.
 """
@@ -16,8 +16,8 @@ from mmcache.store.ground.errors import Problems
 from mmcache.store.ground.text import excerpt
 
 _CATEGORIES = {"verb": "verb_categories", "noun": "noun_categories"}
-_MOST_PICTURES = 1 << 31  # of a video; more is a fault of the file
-_LONGEST_S = 60.0  # anticipation is of some seconds; more would be pictures or milliseconds
+_MOST_FRAMES = 1 << 31  # of a video; more is a fault of the file
+_LONGEST_S = 60.0  # anticipation is of some seconds; more would be frames or milliseconds
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -28,9 +28,9 @@ class Contact:
     frame: int  # of the contact, in the video
     verb: int
     noun: int
-    seen: int  # the record's own picture
+    seen: int  # the record's own frame
     clip_uid: str
-    clip_first: int  # the clip's first picture, in the video
+    clip_first: int  # the clip's first frame, in the video
 
     @property
     def id(self) -> str:
@@ -78,15 +78,15 @@ def contacts_of(
             if not isinstance(record, dict):
                 raise ValueError("it is no object")
             where += f" ({excerpt(record['uid']) if record.get('uid') else 'no uid'})"
-            video_uid, frame = _video_of(record), _picture(record, "frame")
+            video_uid, frame = _video_of(record), _frame(record, "frame")
             if video_uid in odd_rates:
-                raise ValueError(f"its video has {odd_rates[video_uid]:g} pictures a second, not {RATE:g}")
+                raise ValueError(f"its video has {odd_rates[video_uid]:g} frames a second, not {RATE:g}")
             clip_uid = record.get("clip_uid") or ""
             if clip_uid and not is_uid(clip_uid):
                 raise ValueError(f"clip_uid {excerpt(clip_uid)} is no uid")
-            clip_first = frame - _picture(record, "clip_frame") if clip_uid else 0
+            clip_first = frame - _frame(record, "clip_frame") if clip_uid else 0
             if clip_first < 0:
-                raise ValueError(f"its clip would begin {-clip_first} pictures before its video")
+                raise ValueError(f"its clip would begin {-clip_first} frames before its video")
             objects = record.get("objects")
             if not isinstance(objects, list) or not objects:
                 raise ValueError("it lists no objects")
@@ -127,10 +127,10 @@ def _video_of(record: dict[str, Any]) -> str:
     return found[0]
 
 
-def _picture(record: dict[str, Any], key: str) -> int:
+def _frame(record: dict[str, Any], key: str) -> int:
     value = record.get(key)
-    if not is_count(value, _MOST_PICTURES):
-        raise ValueError(f"{key} {excerpt(value)} is no number of a picture")
+    if not is_count(value, _MOST_FRAMES):
+        raise ValueError(f"{key} {excerpt(value)} is no number of a frame")
     return int(value)
 
 

@@ -1,4 +1,4 @@
-"""MMG-Ego4D: few-shot recognition on clips of Ego4D with pictures, sound and IMU, base and novel classes.
+"""MMG-Ego4D: few-shot recognition on clips of Ego4D with video, audio and IMU, base and novel classes.
 
 The paper (Gong et al., CVPR 2023) published no list in a documented form, so this reads any CSV, Parquet or JSON table
 of clips; the classes, base and novel, are those it names. Columns, each under the first of these names that is there:
@@ -73,7 +73,7 @@ class MmgEgo4d(Dataset):
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "audio", "imu")
     mirrors: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]] = {
-        "media": Option("any", "which files of pictures and sound are read", ("any", *VIDEO_FOLDERS))
+        "media": Option("any", "which files of video and audio are read", ("any", *VIDEO_FOLDERS))
     }
 
     def __init__(self, root: Path, annotations: Path | None = None, *, media: str = "any") -> None:
@@ -109,7 +109,7 @@ class MmgEgo4d(Dataset):
         facts = self._media.facts(video)
         where = f"{line} ({cells.get('id', '')[:80] or 'no id'})"
         if facts.is_stereo:
-            self.problems.append(f"{where}: video {video} is stereo, two pictures side by side")
+            self.problems.append(f"{where}: video {video} is stereo, two frames side by side")
             return None
         try:
             if not is_uid(video):

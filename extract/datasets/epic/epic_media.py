@@ -4,10 +4,10 @@
     PXX/rgb_frames/PXX_YY/           frame_0000000001.jpg ..., unpacked from the .tar by hand
     PXX/flow_frames/PXX_YY/{u,v}/    the same, grey
     PXX/meta_data/PXX_YYY-accl.csv   and -gyro.csv; extension videos only
-    audio/PXX_YY.wav                 sound taken out of the MP4, as the audio baselines keep it
+    audio/PXX_YY.wav                 audio taken out of the MP4, as the audio baselines keep it
     EPIC_audio.hdf5                  the same in one file: a waveform of 24 kHz a video
-    PXX/hand-objects/PXX_YY.pkl      hands and objects detected in every extracted picture
-    *.hdf5, *.h5, hdf5/*             pictures, flow and detections packed into HDF5 (packed.py): file[video][narration],
+    PXX/hand-objects/PXX_YY.pkl      hands and objects detected in every extracted frame
+    *.hdf5, *.h5, hdf5/*             frames, flow and detections packed into HDF5 (packed.py): file[video][narration],
                                      and file[video][number] for detections
 
 Frame numbers count extracted JPEGs at 60 a second for videos of 2018 (PXX_YY) and 50 for the extension (PXX_1YY).
@@ -30,7 +30,7 @@ class EpicMedia:
     """Finds the media of a video below `root`.
 
     Args:
-        narrations: whether segments are narrations of EPIC-KITCHENS-100. Pictures packed by narration are of no use to
+        narrations: whether segments are narrations of EPIC-KITCHENS-100. Frames packed by narration are of no use to
             others, and the ids of EPIC-SOUNDS look the same.
     """
 
@@ -50,19 +50,19 @@ class EpicMedia:
             return self._flow(video)
         if modality == "boxes":
             return self._boxes(video)
-        film = self._first(video, ("videos/{v}.MP4", "videos/{v}.mp4"))
-        return self._rgb(video, film) if modality == "rgb" else self._audio(video, film)
+        video_file = self._first(video, ("videos/{v}.MP4", "videos/{v}.mp4"))
+        return self._rgb(video, video_file) if modality == "rgb" else self._audio(video, video_file)
 
-    def _rgb(self, video: str, film: Path | None) -> Source | None:
-        if film is not None:
-            return Source("video", (film,))
+    def _rgb(self, video: str, video_file: Path | None) -> Source | None:
+        if video_file is not None:
+            return Source("video", (video_file,))
         folder = self._first(video, ("rgb_frames/{v}",))
         if folder is None:
             return self._packed_by_narration("rgb", "hdf5_frames", video)
         return Source("frames", (folder,), rate=_rate(video, lambda: sum(1 for _ in folder.iterdir())))
 
     def _flow(self, video: str) -> Source | None:
-        """Flow of 2018 skips every other picture and is bounded by 25 pixels, the extension's by 8 and skips none.
+        """Flow of 2018 skips every other frame and is bounded by 25 pixels, the extension's by 8 and skips none.
 
         Both are brought to pixels in a thirtieth of a second, 25 at most.
         """
@@ -86,12 +86,12 @@ class EpicMedia:
         packed = self._packed.file(modality, video) if self._narrations else None
         return None if packed is None else Source(kind, (packed,), gain=gain, entry=f"{video}/{{id}}")
 
-    def _audio(self, video: str, film: Path | None) -> Source | None:
-        if film is not None:
-            return Source("audio", (film,))
-        sound = self._first(video, ("audio/{v}.wav", "wavs/{v}.wav"))
-        if sound is not None:
-            return Source("audio", (sound,))
+    def _audio(self, video: str, video_file: Path | None) -> Source | None:
+        if video_file is not None:
+            return Source("audio", (video_file,))
+        audio = self._first(video, ("audio/{v}.wav", "wavs/{v}.wav"))
+        if audio is not None:
+            return Source("audio", (audio,))
         for name in _AUDIO_FILES:
             if (self.root / name).is_file():
                 return Source("hdf5_audio", (self.root / name,), rate=float(AUDIO_RATE), entry=video)
@@ -128,7 +128,7 @@ def is_extension(video: str) -> bool:
 
 
 def _rate(video: str, count: Callable[[], int] | None) -> float:
-    """Extracted pictures a second.
+    """Extracted frames a second.
 
     Args:
         count: how many there are of the video, where that can be counted.
@@ -141,7 +141,7 @@ def _rate(video: str, count: Callable[[], int] | None) -> float:
 
 
 def _messages(path: Path) -> int:
-    """How many pictures a file of detections is about; 0 where it is damaged, which reading it will report."""
+    """How many frames a file of detections is about; 0 where it is damaged, which reading it will report."""
 
     try:
         return len(message_places(path))
@@ -149,6 +149,6 @@ def _messages(path: Path) -> int:
         return 0
 
 
-# Released at 60 frames a second at first, though their labels count 50: 222,487 and 146,918 pictures then, 50 / 60 of
+# Released at 60 frames a second at first, though their labels count 50: 222,487 and 146,918 frames then, 50 / 60 of
 # that once mended. More than this is of the first release.
 _ONCE_AT_60 = {"P01_109": 200_000, "P27_103": 135_000}

@@ -83,7 +83,7 @@ class EpicSounds(Dataset):
 
     def expected_layout(self) -> str:
         return (
-            f"Sound is taken from {self.root}/PXX/videos/PXX_YY.MP4, {self.root}/audio/PXX_YY.wav or "
+            f"Audio is taken from {self.root}/PXX/videos/PXX_YY.MP4, {self.root}/audio/PXX_YY.wav or "
             f"{self.root}/EPIC_audio.hdf5, also below {self.root}/EPIC-KITCHENS."
         )
 

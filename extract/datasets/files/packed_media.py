@@ -3,7 +3,7 @@
     ROOT/*.hdf5, ROOT/*.h5, and the same in ROOT/hdf5/
 
 The files have no official names. The words in a name say what it holds: `flow`; `boxes`, `detections` or `layout`;
-`rgb`, `video`, `frames` or `dataset`. A name with `audio` is left to those who read sound. Where several files hold a
+`rgb`, `video`, `frames` or `dataset`. A name with `audio` is left to those who read audio. Where several files hold a
 modality (train and validation, say), a video is taken from the first by name that has it.
 """
 

@@ -1,13 +1,13 @@
 """NTU RGB+D 60 and 120: one sample a segment, known by its name SsssCcccPpppRrrrAaaa.
 
-    <stem>_rgb.avi, <stem>_ir.avi      colour and infrared films
+    <stem>_rgb.avi, <stem>_ir.avi      colour and infrared videos
     <stem>/                            depth: MDepth-%08d.png (masked) or Depth-%08d.png (full), 16-bit millimetres
     <stem>.skeleton                    text
-    <stem>_rgb/, <stem>_ir/            extracted pictures, as ActionMAE keeps them
+    <stem>_rgb/, <stem>_ir/            extracted frames, as ActionMAE keeps them
 
 S is the setup, C the camera, P the subject, R the replication, A the action. They may lie in any folders below the
-root (nturgb+d_rgb/, nturgbd_rgb_s001/nturgb+d_rgb/, ...). Where both are there, films are preferred to extracted
-pictures and masked depth to full. Skeletons re-packed as .skeleton.npy are pickles and are not read.
+root (nturgb+d_rgb/, nturgbd_rgb_s001/nturgb+d_rgb/, ...). Where both are there, videos are preferred to extracted
+frames and masked depth to full. Skeletons re-packed as .skeleton.npy are pickles and are not read.
 
 The splits: cross-subject (xsub; this is `split`), cross-view (xview, of 60), cross-setup (xset, of 120). There is no
 official validation split.

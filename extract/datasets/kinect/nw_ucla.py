@@ -7,7 +7,7 @@
         ..._depth_vis.jpg, ..._maprgbd.png, fileList.txt, which are not needed
 
 A moment has another timecode in every modality: they are matched by n, which has no leading zeros. Colour and depth
-are used where both have the picture, so that the same share of each is the same moment.
+are used where both have the frame, so that the same share of each is the same moment.
 
 The published protocol is cross-view, train on views 1 and 2, test on 3: `split`, which is also `split_view3`.
 `split_view1` and `split_view2` test on another view.

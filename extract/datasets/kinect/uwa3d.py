@@ -6,7 +6,7 @@
 
 in any folders below the root, of which one must say RGB, Depth or WholeFrames. Views are 1 front, 2 left, 3 right,
 4 top. The take number e differs between the modalities of one take in some copies, so what has the same action,
-subject and view is paired in the order of e. Of colour and depth the pictures are used whose numbers both have.
+subject and view is paired in the order of e. Of colour and depth the frames are used whose numbers both have.
 
 Train and test are other views. `split` is ActionMAE's: train on 3 and 4, test on 1 and 2; the takes it leaves out are
 'excluded'. `split_v12_v3` trains on 1 and 2 and tests on 3, and so on for every pair of views and each of the two
@@ -27,7 +27,7 @@ from mmcache.extract.datasets.kinect.kinect_dataset import KinectDataset
 from mmcache.extract.media.base.source import Kind, Source
 
 _ACTIONS, _VIEWS = 30, (1, 2, 3, 4)
-_PICTURES = re.compile(r"a(?P<a>\d+)_s(?P<s>\d+)_v(?P<v>\d+)_e(?P<e>\d+)", re.ASCII)
+_FRAMES = re.compile(r"a(?P<a>\d+)_s(?P<s>\d+)_v(?P<v>\d+)_e(?P<e>\d+)", re.ASCII)
 _SKELETON = re.compile(r"a(?P<a>\d+)_s(?P<s>\d+)_e(?P<e>\d+)_v(?P<v>\d+)\.mat", re.ASCII)
 _LEVELS = 6  # of folders below the root
 # a word in a folder's name -> the modality of what lies in it
@@ -108,13 +108,13 @@ class Uwa3d(KinectDataset):
     def _find(self) -> dict[_Take, dict[str, dict[int, Path]]]:
         """Take -> modality -> e -> path."""
         found: dict[_Take, dict[str, dict[int, Path]]] = defaultdict(lambda: defaultdict(dict))
-        entries = walk(self.root, _LEVELS, lambda name: _PICTURES.fullmatch(name) is not None, self.problems)
+        entries = walk(self.root, _LEVELS, lambda name: _FRAMES.fullmatch(name) is not None, self.problems)
         for entry, is_folder in entries:
             path = Path(entry.path)
             shown = path.relative_to(self.root)
             match, modality = _SKELETON.fullmatch(entry.name), "skeleton"
             if match is None:
-                match = _PICTURES.fullmatch(entry.name)
+                match = _FRAMES.fullmatch(entry.name)
                 if match is None or not is_folder:
                     continue
                 modality = _modality_of(shown.parent)
@@ -135,7 +135,7 @@ class Uwa3d(KinectDataset):
         return found
 
     def _preferred(self, one: Path, other: Path) -> Path:
-        """Of two folders of the same pictures: the region of interest rather than whole frames, as in ActionMAE."""
+        """Of two folders of the same frames: the region of interest rather than whole frames, as in ActionMAE."""
         used, left = sorted((one, other), key=lambda path: ("roi" not in str(path).casefold(), str(path)))
         self.problems.append(f"{left.relative_to(self.root)} is also {used.relative_to(self.root)}, which is used")
         return used

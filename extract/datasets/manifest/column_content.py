@@ -11,11 +11,11 @@ from mmcache.store.segments.splits import TEST, TRAIN, VALIDATION, canonical_spl
 
 Cells = "pd.Series[str]"
 _LOOKED_AT = 100  # cells whose files are looked for
-_FILMS = ".mp4 .mkv .avi .mov .webm .m4v .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .h264 .264 .mxf .y4m .gif"
-_SOUNDS = ".wav .flac .mp3 .ogg .oga .m4a .aac .opus .wma .aif .aiff .amr .mka"
+_VIDEO_FILES = ".mp4 .mkv .avi .mov .webm .m4v .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .h264 .264 .mxf .y4m .gif"
+_AUDIO_FILES = ".wav .flac .mp3 .ogg .oga .m4a .aac .opus .wma .aif .aiff .amr .mka"
 _MODALITY_OF = {
-    **dict.fromkeys(_FILMS.split(), "rgb"),
-    **dict.fromkeys(_SOUNDS.split(), "audio"),
+    **dict.fromkeys(_VIDEO_FILES.split(), "rgb"),
+    **dict.fromkeys(_AUDIO_FILES.split(), "audio"),
     ".csv": "imu",
 }
 _SPAN = re.compile(r"[\[(]?\s*\d+(\.\d*)?\s*(,|;|-|\s)\s*\d+(\.\d*)?\s*[\])]?", re.ASCII)
@@ -60,7 +60,7 @@ def some_exist(cells: "pd.Series[str]", exists: Callable[[str], bool]) -> bool:
 
 
 def modalities_of(cells: "pd.Series[str]") -> set[str]:
-    """The modalities of the files that the cells name: what has no suffix of its own is a folder of pictures."""
+    """The modalities of the files that the cells name: what has no suffix of its own is a folder of images."""
     return {_MODALITY_OF.get(_suffix(cell), "rgb") for cell in filled(cells)}
 
 

@@ -7,13 +7,13 @@
     rgb, flow, audio, imu, depth, ir    the media of a modality (manifest_media.py says what they may be), absolute or
                                         relative to the table's folder; empty = none. What is named and not there is a
                                         failure
-    rgb_rate, flow_rate, ...            pictures a second, where the media are folders of numbered pictures
+    rgb_rate, flow_rate, ...            images a second, where the media are folders of numbered images
     video     optional: what videos are called; else their first file
     label, label_<task>      labels, numbers or names; also verb, noun, action, class; empty = none
     Other columns are kept as they are.
 
 column_names.py lists the other names that are taken for these. `classes/<task>.txt` beside the table, one name a line,
-fixes the classes of a task; else they are the values found. Without a column for sound, it is looked for in the rgb
+fixes the classes of a task; else they are the values found. Without a column for audio, it is looked for in the rgb
 files. A table without labels is refused, unless the option `labels` says that it has none.
 """
 
@@ -31,7 +31,7 @@ from mmcache.extract.datasets.files.clock import seconds_of
 from mmcache.extract.datasets.files.user_tables import place, read_table
 from mmcache.extract.datasets.manifest.column_names import MODALITIES
 from mmcache.extract.datasets.manifest.manifest_columns import understand
-from mmcache.extract.datasets.manifest.manifest_media import MEDIA_OPTIONS, PICTURES, MediaSettings, find_media
+from mmcache.extract.datasets.manifest.manifest_media import IMAGES, MEDIA_OPTIONS, MediaSettings, find_media
 from mmcache.extract.media.base.source import Source, is_there
 from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.ground.text import excerpt
@@ -79,7 +79,7 @@ class Manifest(Dataset):
                 f"It has {', '.join(table.columns)}"
             )
         self._refuse_missing_words(table, problems)
-        rates = {name: self._rates(table, name, problems) for name in PICTURES}
+        rates = {name: self._rates(table, name, problems) for name in IMAGES}
         self._number_labels(table, labels, problems)
         split: pd.Series | str = TRAIN
         if columns.split is not None:
@@ -107,7 +107,7 @@ class Manifest(Dataset):
         if modality == "audio" and "audio" not in self._columns.paths:
             cell = cells.get("rgb", "")
             if os.path.isdir(self._path(cell)) or not (Path(cell).suffix or self._is_there(cell)):
-                return None  # nothing named, or pictures, which have no sound
+                return None  # nothing named, or images, which have no sound
         if not cell:
             return None
         # An IMU may be two files.
@@ -148,7 +148,7 @@ class Manifest(Dataset):
                 )
 
     def _rates(self, table: pd.DataFrame, modality: str, problems: Problems) -> list[float | None]:
-        """Pictures a second, None where the cell is empty."""
+        """Images a second, None where the cell is empty."""
         column = self._columns.rates.get(modality)
         if column is None:
             return [None] * len(table)
@@ -158,7 +158,7 @@ class Manifest(Dataset):
         if wrong.any():
             problems.add(
                 f"{self._place(table.index[wrong][0])}: {column} {excerpt(text[wrong].iloc[0])} is no number of "
-                f"pictures a second ({wrong.sum()} such)"
+                f"images a second ({wrong.sum()} such)"
             )
         return [None if np.isnan(rate) else float(rate) for rate in rates]
 
@@ -276,7 +276,7 @@ class Manifest(Dataset):
             (segments["id"].duplicated(), "has the id of an earlier row"),
             (segments["start_s"] < 0, "starts before 0 s"),
             (~(segments["stop_s"] > segments["start_s"]), "stops before it starts, or when it does"),
-            (timeless, "has a start, but its folder of pictures has no rate (as in a column rgb_rate)"),
+            (timeless, "has a start, but its folder of images has no rate (as in a column rgb_rate)"),
         ):
             for index in segments.index[found]:
                 reasons.setdefault(index, reason)

@@ -23,7 +23,7 @@ from mmcache.extract.datasets.manifest.column_content import (
     usual_splits,
 )
 from mmcache.extract.datasets.manifest.column_names import plain
-from mmcache.extract.datasets.manifest.manifest_media import PICTURES
+from mmcache.extract.datasets.manifest.manifest_media import IMAGES
 from mmcache.store.ground.errors import Problems
 from mmcache.store.segments.segment_table import is_task_name
 from mmcache.store.segments.splits import TRAIN
@@ -147,11 +147,11 @@ class _Names:
             self.columns.paths[kinds[0]] = column
 
     def _find_rates(self) -> None:
-        pictures = [modality for modality in PICTURES if modality in self.columns.paths]
-        for modality in PICTURES:
+        images = [modality for modality in IMAGES if modality in self.columns.paths]
+        for modality in IMAGES:
             exact = self._named(f"{modality}_rate")
-            near = [c for c in self._free() if modality in pictures and names.RATE[modality].fullmatch(self.joined[c])]
-            if pictures == [modality]:
+            near = [c for c in self._free() if modality in images and names.RATE[modality].fullmatch(self.joined[c])]
+            if images == [modality]:
                 near += [column for column in self._free() if names.ANY_RATE.fullmatch(self.joined[column])]
             column = self._only(f"{modality}_rate", [*([exact] if exact else []), *near])
             if column is not None:
@@ -306,7 +306,7 @@ class _Names:
         """What a column that is carried along may have been meant for, or ''."""
         if are_paths(self.table[column], self.exists):
             return f" (its files are not read: media are in columns named {', '.join(names.MODALITIES)})"
-        known = ("start", "stop", "split", "label", *names.MODALITIES[:4], *(f"{name}_rate" for name in PICTURES))
+        known = ("start", "stop", "split", "label", *names.MODALITIES[:4], *(f"{name}_rate" for name in IMAGES))
         open_roles = [name for name in known if name not in self.columns.used().values()]
         near = difflib.get_close_matches(self.plain[column], open_roles, n=1, cutoff=0.8)
         return f" (did you mean {near[0]}?)" if near else ""

@@ -1,12 +1,12 @@
 """What the cells of a manifest may name, and how it is read.
 
-    rgb, ir    a video file, or a folder of numbered pictures
-    depth      a folder of numbered 16-bit PNG files in millimetres, or a video of depth that was made pictures
-    flow       a folder with u/ and v/, numbered grey pictures each
-    audio      any file with sound
+    rgb, ir    a video file, or a folder of numbered images
+    depth      a folder of numbered 16-bit PNG files in millimetres, or a video of depth that was made images
+    flow       a folder with u/ and v/, numbered grey images each
+    audio      any file with audio
     imu        a CSV of accelerometer and gyroscope, or one of each with a ';' between (media/imu.py says which)
 
-Second 0 of a folder with a rate is its first picture. Without a rate a folder is one segment, and its pictures are
+Second 0 of a folder with a rate is its first image. Without a rate a folder is one segment, and its images are
 spread over it evenly.
 """
 
@@ -22,14 +22,14 @@ from mmcache.extract.media.images.image_file import parse_range
 from mmcache.extract.media.imu.imu_columns import parse_columns
 from mmcache.store.files.user_file import open_regular
 
-PICTURES = ("rgb", "flow", "depth", "ir")  # modalities that may be folders of pictures
+IMAGES = ("rgb", "flow", "depth", "ir")  # modalities that may be folders of images
 _OF_EGO4D = "canonical_timestamp_ms"  # a column that no other form has
 
 # What --set may say of media, by name.
 MEDIA_OPTIONS = {
     "depth": DEPTH_OPTION,
     "imu_columns": Option("", "what the columns of IMU files are, where it is not plain: time=ts,ax=acc1,time_unit=ms"),
-    "ir_range": Option("", "LOW..HIGH: the values of 16-bit infrared pictures that become black and white"),
+    "ir_range": Option("", "LOW..HIGH: the values of 16-bit infrared images that become black and white"),
 }
 
 
@@ -85,7 +85,7 @@ def _first_line(path: Path) -> str:
 
 
 def _first_number(folder: Path, rate: float | None) -> float:
-    """The number of the first picture in a folder with a clock; 0 where there is none, which its reader will report."""
+    """The number of the first image in a folder with a clock; 0 where there is none, which its reader will report."""
     if rate is None or not os.path.isdir(folder):
         return 0.0
     try:

@@ -20,7 +20,7 @@ from mmcache.extract.datasets.ssv2.box_index import Extents, find_extents
 from mmcache.extract.media.base.source import Source
 from mmcache.store.ground.errors import ConfigError
 
-RATE, FIRST = 12.0, 1.0  # pictures a second, and the first one's number
+RATE, FIRST = 12.0, 1.0  # frames a second, and the first one's number
 _BOX_FILES = (
     *(f"bounding_box_smthsmth_part{part}.json" for part in range(1, 5)),
     "bounding_box_annotations.json",
@@ -65,13 +65,13 @@ class ElseBoxes:
         self._extents: list[tuple[Path, Extents]] | None = None
         self._sizes: Path | None = None
 
-    def source(self, video: str, film: Path | None) -> Source | None:
-        """The boxes of one video, or None; `film` is the video itself, where it is on disk."""
+    def source(self, video: str, video_file: Path | None) -> Source | None:
+        """The boxes of one video, or None; `video` is the video itself, where it is on disk."""
         if self._extents is None:
             self._extents = self._look()
         for path, extents in self._extents:
             if video in extents:
-                others = (other for other in (self._sizes, film) if other is not None)
+                others = (other for other in (self._sizes, video_file) if other is not None)
                 paths = (path, *others)
                 return Source(
                     "else_boxes",

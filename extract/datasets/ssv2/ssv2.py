@@ -3,11 +3,11 @@
     <root>/20bn-something-something-v2/<id>.webm        or videos/, or <root> itself
     something-something-v2-{labels,train,validation,test}.json, or labels/{labels,train,validation,test}.json
     labels/test-answers.csv                             optional: "id;template", which makes test scorable
-    dataset.hdf5, flow.hdf5                             pictures packed into HDF5 (packed.py): file[id][n], or a group
+    dataset.hdf5, flow.hdf5                             frames packed into HDF5 (packed.py): file[id][n], or a group
     bounding_box_smthsmth_part1.json ...                boxes (something_else.py)
 
 Ids are strings. A template with its brackets removed is the class name; placeholders other than [something] keep their
-words. There is no sound. Packed flow is one picture of three channels a moment, and is taken as it is.
+words. There is no sound. Packed flow is one frame of three channels a moment, and is taken as it is.
 
 The divisions of Something-Else become columns `split_compositional`, `split_fewshot_base` ... of the segments, ''
 where a video is not in them. Labels stay those of Something-Something V2, by class name: the numbers in
@@ -98,19 +98,21 @@ class SomethingSomethingV2(Dataset):
     def source(self, modality: str, video: str) -> Source | None:
         if not video.isdigit():
             return None
-        films = (self.root / folder / f"{video}.webm" for folder in _MEDIA_FOLDERS)
-        film = next((path for path in films if path.exists()), None) if modality in ("rgb", "boxes") else None
+        video_files = (self.root / folder / f"{video}.webm" for folder in _MEDIA_FOLDERS)
+        video_file = (
+            next((path for path in video_files if path.exists()), None) if modality in ("rgb", "boxes") else None
+        )
         if modality == "boxes":
-            return self._boxes.source(video, film)
-        if film is not None:
-            return Source("video", (film,))
+            return self._boxes.source(video, video_file)
+        if video_file is not None:
+            return Source("video", (video_file,))
         packed = self._packed.file(modality, video) if modality in ("rgb", "flow") else None
         return None if packed is None else Source("hdf5_frames", (packed,), entry=video)
 
     def expected_layout(self) -> str:
         return (
             f"Videos are looked for as {self.root}/20bn-something-something-v2/<id>.webm, in videos/, and in the root; "
-            f"packed pictures and flow as {LAYOUT.format(root=self.root)}; boxes as "
+            f"packed frames and flow as {LAYOUT.format(root=self.root)}; boxes as "
             f"{self.root}/bounding_box_smthsmth_part1.json to part4.json or detected_compositional.json, also in its "
             "folders."
         )

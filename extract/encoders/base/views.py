@@ -2,7 +2,7 @@
 
 View 0 is the centre view, used at test: the whole segment, nothing changed. Every other view is a function of the
 segment's id and its number alone, and the same for all modalities: they show the same part of the segment, are
-mirrored together or not at all, and draw the rest (crop, colour, SpecAugment) from the same numbers, so that pictures
+mirrored together or not at all, and draw the rest (crop, colour, SpecAugment) from the same numbers, so that frames
 and flow are cut alike.
 """
 

@@ -1,7 +1,7 @@
 """What is done to the media of augmented views, and every number of it.
 
 Each function takes the generator of one view and gives the same shape and type as the centre view has. One draw holds
-for a whole segment: all its pictures are cut, mirrored and coloured alike.
+for a whole segment: all its frames are cut, mirrored and coloured alike.
 """
 
 import math
@@ -16,12 +16,12 @@ from torchvision.transforms.v2 import functional as tv
 from mmcache.extract.encoders.base.views import View
 from mmcache.extract.media.base.requests import AudioRequest, ImuRequest, MediaRequest, SkeletonRequest, VideoRequest
 
-# Pictures. Shapes as in PySlowFast's and Video Swin's training (area 0.08 to 1, aspect 3/4 to 4/3, mirrored half of the
-# time), but never less than half of the picture: nobody trains these encoders further, and a view is cached for good.
+# Frames. Shapes as in PySlowFast's and Video Swin's training (area 0.08 to 1, aspect 3/4 to 4/3, mirrored half of the
+# time), but never less than half of the frame: nobody trains these encoders further, and a view is cached for good.
 _AREA, _ASPECT = (0.5, 1.0), (3 / 4, 4 / 3)
 _COLOUR = 0.4  # brightness, contrast and saturation times 0.6 to 1.4, rgb only (MViT's training, PySlowFast)
 _TRIES = 10  # as torchvision's RandomResizedCrop
-# Sound. SpecAugment (Park et al., Interspeech 2019), one mask each way, at most as wide as AST's training on AudioSet
+# Audio. SpecAugment (Park et al., Interspeech 2019), one mask each way, at most as wide as AST's training on AudioSet
 # has it: 48 of 128 mel bins, 192 of 1024 spectrogram frames.
 _BINS_MASKED, _TIME_MASKED = 48 / 128, 192 / 1024
 # Motion. A sensor worn askew, and another's scale (Um et al., ICMI 2017: sigma 0.1); their free rotation is ours
@@ -45,8 +45,8 @@ def parameters(request: MediaRequest) -> dict[str, Any]:
     return {}
 
 
-def pictures(media: NDArray[Any], size: int, view: View, modality: str) -> torch.Tensor:
-    """A random part of the pictures, perhaps mirrored, in other colours if they are rgb.
+def frames(media: NDArray[Any], size: int, view: View, modality: str) -> torch.Tensor:
+    """A random part of the frames, perhaps mirrored, in other colours if they are rgb.
 
     Args:
         media: (T, H, W, 3) uint8.
@@ -57,21 +57,21 @@ def pictures(media: NDArray[Any], size: int, view: View, modality: str) -> torch
     """
     top, left, height, width = _part(media.shape[1], media.shape[2], view.rng)
     colours = view.rng.uniform(1 - _COLOUR, 1 + _COLOUR, 3)
-    film = torch.from_numpy(media).permute(0, 3, 1, 2)  # (T, 3, H, W)
-    film = tv.resized_crop(film, top, left, height, width, [size, size], antialias=True)
+    video = torch.from_numpy(media).permute(0, 3, 1, 2)  # (T, 3, H, W)
+    video = tv.resized_crop(video, top, left, height, width, [size, size], antialias=True)
     if view.mirrored:
-        film = film.flip(-1)
+        video = video.flip(-1)
         if modality == "flow":
-            film[:, 0] = (256 - film[:, 0].int()).clamp(max=255).to(torch.uint8)  # 128 is no displacement
+            video[:, 0] = (256 - video[:, 0].int()).clamp(max=255).to(torch.uint8)  # 128 is no displacement
     if modality == "rgb":
         adjustments = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation)
         for adjust, factor in zip(adjustments, colours, strict=True):
-            film = adjust(film, float(factor))
-    return film.permute(0, 2, 3, 1).contiguous()
+            video = adjust(video, float(factor))
+    return video.permute(0, 2, 3, 1).contiguous()
 
 
 def _part(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a random part of a picture; the middle square where none fits."""
+    """Top, left, height and width of a random part of a frame; the middle square where none fits."""
     for _ in range(_TRIES):
         area = height * width * rng.uniform(*_AREA)
         aspect = math.exp(rng.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
@@ -98,7 +98,7 @@ def spectrogram(mel: torch.Tensor, heard: int, rng: np.random.Generator) -> torc
 
 
 def waveform(samples: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
-    """The same of a sound that has no spectrogram: a band of pitches and a stretch of time are silent.
+    """The same of audio that has no spectrogram: a band of pitches and a stretch of time are silent.
 
     As SpeechBrain's DropFreq and DropChunk do. The band is chosen on a scale of frequencies, not of mels.
     """

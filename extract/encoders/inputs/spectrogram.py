@@ -24,16 +24,16 @@ def empty_filters() -> Iterator[None]:
 
 
 def extractor(frames: int, **options: Any) -> ASTFeatureExtractor:
-    """Sound to (frames, 128) log-mel, padded with 0 before it is normalised, or cut."""
+    """Audio to (frames, 128) log-mel, padded with 0 before it is normalised, or cut."""
     with empty_filters():
         return ASTFeatureExtractor(sampling_rate=RATE, num_mel_bins=MEL_BINS, max_length=frames, **options)
 
 
 def long_enough(samples: NDArray[Any]) -> NDArray[Any]:
-    """A sound that has at least one spectrogram frame: a shorter one is followed by silence."""
+    """Audio that has at least one spectrogram frame: a shorter one is followed by silence."""
     return np.pad(samples, (0, max(0, WINDOW - len(samples))))
 
 
 def frames_of(samples: NDArray[Any]) -> int:
-    """How many spectrogram frames a sound has before it is padded or cut."""
+    """How many spectrogram frames audio has before it is padded or cut."""
     return 1 + (len(samples) - WINDOW) // HOP

@@ -1,4 +1,4 @@
-"""Sound of a segment, by timestamp, as mono samples of the wanted rate.
+"""Audio of a segment, by timestamp, as mono samples of the wanted rate.
 
 All channels count alike in the mix to mono, whatever their layout: their mean, as librosa and torchaudio have it. The
 only other case is sound that its file calls ambisonic: there channel 0 (W) is the sound of all directions.
@@ -17,11 +17,11 @@ from scipy.signal import resample_poly
 
 from mmcache.extract.media.av.container import audio_stream, can_seek, name_of, on_clock_of, open_container, origin_s
 from mmcache.extract.media.av.stream_lengths import stream_end_s
-from mmcache.extract.media.base.limits import check_sound
+from mmcache.extract.media.base.limits import check_audio
 from mmcache.extract.media.base.requests import TOLERANCE_S, AudioRequest, MediaError, NoMedia, Reading, clamp
 
 _JITTER_S = 0.01  # Matroska rounds timestamps to 1 ms; what differs by less than this is no gap
-_PREROLL_S = 0.1  # AAC and Opus need a little sound before a cut to decode it right
+_PREROLL_S = 0.1  # AAC and Opus need a little audio before a cut to decode it right
 _LOUDEST = 64.0  # times full scale; louder are files of floats that were not scaled to [-1, 1], or damage
 _FINEST_RATIO = 48_000  # of rates: the filter that resamples has 20 coefficients for each of these
 # Sample format of FFmpeg -> dtype, the value of silence, and that of full scale. Formats of planes end in p.
@@ -36,9 +36,9 @@ _FORMATS = {
 
 
 def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest, zero_s: float = 0.0) -> Reading:
-    """Decode the sound of [start_s, stop_s), mixed to mono and resampled.
+    """Decode the audio of [start_s, stop_s), mixed to mono and resampled.
 
-    Samples are placed by their timestamps. A part of the segment without sound in the file becomes silence; the note
+    Samples are placed by their timestamps. A part of the segment without audio in the file becomes silence; the note
     says how much.
 
     Args:
@@ -48,7 +48,7 @@ def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest,
         Reading of (samples,) float32 in [-1, 1].
 
     Raises:
-        NoMedia: the file has no audio stream, or no sound at that time.
+        NoMedia: the file has no audio stream, or no audio at that time.
         MediaError: it cannot be opened or decoded, its sound ends before the segment does, or it is no sound: absurd
             rates, NaN, levels far beyond full scale.
     """
@@ -56,19 +56,19 @@ def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest,
     for from_start in (False, True):
         with open_container(path) as container:
             stream = audio_stream(container, path)
-            check_sound(stream.rate, stream.channels, name_of(path))
-            end_s, late = clamp(start_s, stop_s, stream_end_s(container, stream, path), "sound")
-            low_s, high_s = heard_part(start_s, end_s, request)
+            check_audio(stream.rate, stream.channels, name_of(path))
+            end_s, late = clamp(start_s, stop_s, stream_end_s(container, stream, path), "audio")
+            low_s, high_s = part_to_read(start_s, end_s, request)
             if from_start or can_seek(container, stream, low_s - _PREROLL_S):
                 samples, gaps = _samples_of(container, stream, low_s, high_s, name_of(path))
                 rate = stream.rate
                 break
-    check_level(samples, f"the sound of {name_of(path)}")
+    check_level(samples, f"the audio of {name_of(path)}")
     silent = silence_note(samples)
     return Reading(resample(samples, rate, request.rate), "; ".join(filter(None, [early, gaps, silent, late])) or None)
 
 
-def heard_part(start_s: float, stop_s: float, request: AudioRequest) -> tuple[float, float]:
+def part_to_read(start_s: float, stop_s: float, request: AudioRequest) -> tuple[float, float]:
     """The part of a segment that is asked for, or the middle of it when it is too long."""
     start_s, stop_s = request.part_of(start_s, stop_s)
     if stop_s - start_s > request.max_seconds:
@@ -90,8 +90,8 @@ def check_level(samples: NDArray[np.floating], what: str) -> None:
 
 
 def silence_note(samples: NDArray[np.floating]) -> str | None:
-    """What is noted of sound without any."""
-    return None if samples.any() else "the sound is silent: every sample is 0"
+    """What is noted of audio without any."""
+    return None if samples.any() else "the audio is silent: every sample is 0"
 
 
 def resample(samples: NDArray[np.float64], rate: int, wanted: int) -> NDArray[np.float32]:
@@ -147,15 +147,15 @@ def _samples_of(
             heard += max(0, high - max(low, heard_until))
             heard_until = max(heard_until, high)
     if not goes_on and (not heard or (first + count - heard_until) / rate > TOLERANCE_S):
-        ends = f"its sound ends at {expected / rate:.2f} s" if expected else f"it has no sound from {start_s:.2f} s on"
+        ends = f"its audio ends at {expected / rate:.2f} s" if expected else f"it has no audio from {start_s:.2f} s on"
         raise MediaError(f"{name} is cut off: {ends}, the segment needs {stop_s:.2f} s")
     missing_s = (count - heard) / rate
     if damaged and missing_s > TOLERANCE_S:
-        raise MediaError(f"{name} cannot be decoded: damaged, {missing_s:.2f} s of the segment's sound are lost")
+        raise MediaError(f"{name} cannot be decoded: damaged, {missing_s:.2f} s of the segment's audio are lost")
     if not heard:
-        raise NoMedia(f"{name} has no sound from {start_s:.2f} to {stop_s:.2f} s: there is a gap in it")
+        raise NoMedia(f"{name} has no audio from {start_s:.2f} to {stop_s:.2f} s: there is a gap in it")
     if missing_s > TOLERANCE_S or (damaged and missing_s > 0):
-        why = "cannot be decoded" if damaged else "have no sound in the file"
+        why = "cannot be decoded" if damaged else "have no audio in the file"
         return out, f"{missing_s:.2f} s {why}; silence stands in"
     return out, None
 
@@ -163,7 +163,7 @@ def _samples_of(
 def _frames(
     container: av.container.InputContainer, stream: av.audio.stream.AudioStream
 ) -> Iterator[av.AudioFrame | None]:
-    """Decoded frames of sound, and None for each packet that cannot be decoded.
+    """Decoded frames of audio, and None for each packet that cannot be decoded.
 
     Damage is not the only cause: after a seek the first packet may be the rest of one.
     """
@@ -182,7 +182,7 @@ def _mono(frame: av.AudioFrame, name: str) -> NDArray[np.floating]:
     Planes are taken one by one: PyAV's own list of them runs over its end from 8 channels on, and crashes.
     """
     channels = frame.layout.nb_channels
-    check_sound(frame.sample_rate, channels, name)
+    check_audio(frame.sample_rate, channels, name)
     dtype, silence, full = _FORMATS[frame.format.packed.name]
     if frame.format.is_planar:
         planes = [_plane(frame, i, dtype, frame.samples) for i in range(channels)]
@@ -190,7 +190,7 @@ def _mono(frame: av.AudioFrame, name: str) -> NDArray[np.floating]:
         planes = list(_plane(frame, 0, dtype, frame.samples * channels).reshape(-1, channels).T)
     if frame.layout.name.startswith("ambisonic"):
         planes = planes[:1]
-    # Sound of single floats, which AAC and most others decode to, is averaged as such: its tokens keep their bits.
+    # Audio of single floats, which AAC and most others decode to, is averaged as such: its tokens keep their bits.
     total: NDArray[Any] = np.zeros(frame.samples, np.float32 if dtype == "f4" else np.float64)
     for plane in planes:
         total += plane

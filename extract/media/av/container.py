@@ -12,19 +12,19 @@ from av.container import InputContainer
 from av.format import Flags
 from av.stream import Disposition
 
-from mmcache.extract.media.base.limits import MAX_FILM_PIXELS, MAX_SAMPLES_A_FRAME
+from mmcache.extract.media.base.limits import MAX_SAMPLES_A_FRAME, MAX_VIDEO_PIXELS
 from mmcache.extract.media.base.requests import MediaError, NoMedia
 from mmcache.store.files.user_file import open_regular
 from mmcache.store.ground.text import printable
 
 Stream = av.video.stream.VideoStream | av.audio.stream.AudioStream
 
-# Decoders refuse larger pictures and longer sound frames before they take memory for them.
-_DECODER_LIMITS = {"max_pixels": str(MAX_FILM_PIXELS), "max_samples": str(MAX_SAMPLES_A_FRAME)}
+# Decoders refuse larger frames and longer audio frames before they take memory for them.
+_DECODER_LIMITS = {"max_pixels": str(MAX_VIDEO_PIXELS), "max_samples": str(MAX_SAMPLES_A_FRAME)}
 # How files begin that hold no media, only the names of other files and addresses.
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0", b"[playlist]", b"[Reference]", b"<ASX", b"<asx")
 FARTHEST = 1 << 62  # the largest timestamp to seek to; FFmpeg counts in 64 bits
-NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails  # pictures that accompany a file: covers
+NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails  # images that accompany a file: covers
 
 
 def name_of(path: Path) -> str:
@@ -55,7 +55,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
                 if head.removeprefix(b"\xef\xbb\xbf").startswith(_PLAYLISTS):
                     raise MediaError(
                         f"{name} is a playlist or description that names other files; these are not opened. "
-                        "Give the film or sound file itself"
+                        "Give the video or audio file itself"
                     ) from error
                 raise
             with container:
@@ -68,7 +68,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         ) from error
     except av.error.ArgumentError as error:  # what decoders say of a size beyond _DECODER_LIMITS
         raise MediaError(
-            f"{name} cannot be read: damaged, or its pictures have more than the {MAX_FILM_PIXELS:,} pixels that are "
+            f"{name} cannot be read: damaged, or its frames have more than the {MAX_VIDEO_PIXELS:,} pixels that are "
             f"read (FFmpeg: {error.strerror})"
         ) from error
     except av.error.FFmpegError as error:
@@ -78,23 +78,23 @@ def open_container(path: Path) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer, path: Path) -> av.video.stream.VideoStream:
-    """The film of a file: its first video stream marked as default, else the first; a cover picture is none.
+    """The video of a file: its first video stream marked as default, else the first; a cover image is none.
 
     Raises:
         NoMedia: there is none.
         MediaError: FFmpeg has no decoder for it.
     """
-    films = [stream for stream in container.streams.video if not stream.disposition & NO_FILM]
-    if not films:
-        only = ", only a cover picture" if container.streams.video else ""
+    videos = [stream for stream in container.streams.video if not stream.disposition & NO_VIDEO]
+    if not videos:
+        only = ", only a cover image" if container.streams.video else ""
         raise NoMedia(f"{name_of(path)} has no video stream{only}")
-    stream = min(films, key=lambda stream: not stream.disposition & Disposition.default)
-    _check_decodable(stream, path, "picture")
+    stream = min(videos, key=lambda stream: not stream.disposition & Disposition.default)
+    _check_decodable(stream, path, "video stream")
     return stream
 
 
 def audio_stream(container: InputContainer, path: Path) -> av.audio.stream.AudioStream:
-    """The sound of a file: its first audio stream marked as default, else the first.
+    """The audio of a file: its first audio stream marked as default, else the first.
 
     Raises:
         NoMedia: there is none.
@@ -103,7 +103,7 @@ def audio_stream(container: InputContainer, path: Path) -> av.audio.stream.Audio
     if not container.streams.audio:
         raise NoMedia(f"{name_of(path)} has no audio stream")
     stream = min(container.streams.audio, key=lambda stream: not stream.disposition & Disposition.default)
-    _check_decodable(stream, path, "sound")
+    _check_decodable(stream, path, "audio stream")
     return stream
 
 
@@ -115,21 +115,21 @@ def _check_decodable(stream: Stream, path: Path, what: str) -> None:
 
 
 def has_timestamps(container: InputContainer) -> bool:
-    """Whether pictures of this kind of file say when they are shown; raw .h264, .hevc and .m2v files do not."""
+    """Whether frames of this kind of file say when they are shown; raw .h264, .hevc and .m2v files do not."""
     no_timestamps: Any = Flags.no_timestamps  # PyAV's stub has another type for its value
     return not container.format.flags & no_timestamps.value
 
 
 def is_avi(container: InputContainer) -> bool:
-    """Whether the file is an AVI, which says in which order pictures are decoded, not when each is shown."""
+    """Whether the file is an AVI, which says in which order frames are decoded, not when each is shown."""
     return container.format.name == "avi"
 
 
 def origin_s(container: InputContainer) -> Fraction:
-    """Where second 0 of a file lies on its streams' clocks: at its first picture or sound, whichever comes first.
+    """Where second 0 of a file lies on its streams' clocks: at its first frame or audio, whichever comes first.
 
-    One origin for all streams, or picture and sound would part where one begins later than the other. A start
-    before 0 is a sound codec's run-in, not content.
+    One origin for all streams, or video and audio would part where one begins later than the other. A start
+    before 0 is audio codec's run-in, not content.
     """
     return max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
 
@@ -155,7 +155,7 @@ def can_seek(container: InputContainer, stream: Stream, moment_s: float) -> bool
     """Go to the last place before `moment_s` that decoding can start at; whether there is a way to it.
 
     Where there is none (raw FLAC of a single frame), the container has lost its place: open the file again. In a WAV
-    whose sound is compressed (ADPCM, MP3) there is none either: FFmpeg would go by the average bit rate in its header,
+    whose audio is compressed (ADPCM, MP3) there is none either: FFmpeg would go by the average bit rate in its header,
     which is rounded, and be seconds off after an hour.
     """
     assert stream.time_base is not None

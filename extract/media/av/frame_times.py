@@ -1,7 +1,7 @@
-"""Decoded pictures of a film with the time at which each comes on screen.
+"""Decoded frames of a video with the time at which each comes on screen.
 
-AVI says of no picture when it is shown, only in which order they are decoded: FFmpeg makes up times that are one to
-three pictures late and out of order. Decoders give pictures in the order in which they are shown, so the n-th one is
+AVI says of no frame when it is shown, only in which order they are decoded: FFmpeg makes up times that are one to
+three frames late and out of order. Decoders give frames in the order in which they are shown, so the n-th one is
 given the n-th time of the coded ones.
 """
 
@@ -16,15 +16,15 @@ from mmcache.extract.media.av.container import FARTHEST, is_avi, origin_s
 
 _BEFORE_ALL_S = 3600.0
 _SEEK_BACK_S = (0.0, 1.0, 8.0, 64.0)  # how far before a moment a seek is tried; at last from the beginning
-_REORDERED = 17  # codecs hold back at most 16 pictures to bring them into order
+_REORDERED = 17  # codecs hold back at most 16 frames to bring them into order
 
 Timed = Iterator[tuple[av.VideoFrame, float]]
 
 
 def frames_from(container: InputContainer, stream: VideoStream, moment_s: float) -> Timed:
-    """Decoded pictures with their times, the first one not later than `moment_s` if there is any such.
+    """Decoded frames with their times, the first one not later than `moment_s` if there is any such.
 
-    A seek may land too late: before a key frame there can be pictures that need the one before it (open GOP), and
+    A seek may land too late: before a key frame there can be frames that need the one before it (open GOP), and
     transport streams are sought by guessing. Then it is tried again from further back.
     """
     decode_from = _decode_avi_from if is_avi(container) else _decode_from
@@ -63,7 +63,7 @@ def _decode_avi_from(container: InputContainer, stream: VideoStream, start_s: fl
     assert time_base is not None
     left_out = _left_out(container, stream, start_s) if stream.codec_context.has_b_frames else 0
     _seek(container, stream, start_s)
-    coded: list[int] = []  # when pictures are decoded, which ascends
+    coded: list[int] = []  # when frames are decoded, which ascends
     shown, waiting = left_out, list[av.VideoFrame]()
     for packet in container.demux(stream):
         if packet.size and packet.dts is not None:
@@ -75,10 +75,10 @@ def _decode_avi_from(container: InputContainer, stream: VideoStream, start_s: fl
 
 
 def _left_out(container: InputContainer, stream: VideoStream, start_s: float) -> int:
-    """How many pictures the decoder leaves out when it begins at `start_s`: those before the first key frame that is
-    found there, which need a picture from before it (open GOP)."""
+    """How many frames the decoder leaves out when it begins at `start_s`: those before the first key frame that is
+    found there, which need a frame from before it (open GOP)."""
     _seek(container, stream, start_s)
-    stream.codec_context.copy_opaque = True  # a decoded picture carries the number of the coded one it comes from
+    stream.codec_context.copy_opaque = True  # a decoded frame carries the number of the coded one it comes from
     given, fed = set[object](), 0
     for packet in container.demux(stream):
         if packet.size and packet.dts is not None:

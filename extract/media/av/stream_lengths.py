@@ -1,7 +1,7 @@
 """When a stream of a media file ends.
 
-Some containers hold an index of each stream, and what they declare is right; only MP4 counts until its last picture is
-decoded, which may be seconds before it is shown, where pictures are of unequal length and stored out of order. For
+Some containers hold an index of each stream, and what they declare is right; only MP4 counts until its last frame is
+decoded, which may be seconds before it is shown, where frames are of unequal length and stored out of order. For
 others FFmpeg divides the size by a
 bit rate that it saw at the beginning (MP3, AAC, AMR), or has one length for all streams (Matroska, WebM, FLV). There
 the last packets are read to find the end. A file that ends before the length in its own header is cut off: then that
@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from mmcache.extract.media.av.container import FARTHEST, NO_FILM, Stream, is_avi, open_container, origin_s
+from mmcache.extract.media.av.container import FARTHEST, NO_VIDEO, Stream, is_avi, open_container, origin_s
 from mmcache.store.files.user_file import check_regular, open_regular
 
 # Whose length of each stream is exact, as far as the file is whole.
@@ -58,7 +58,7 @@ def stream_end_s(container: InputContainer, stream: Stream, path: Path) -> float
 
 
 def _reorders(stream: Stream) -> bool:
-    """Whether pictures are stored in another order than they are shown in."""
+    """Whether frames are stored in another order than they are shown in."""
     return isinstance(stream, av.video.stream.VideoStream) and bool(stream.codec_context.has_b_frames)
 
 
@@ -70,7 +70,7 @@ def _declared_end_s(container: InputContainer, path: Path) -> float | None:
 
 @functools.lru_cache(maxsize=64)
 def _last_shown_end(path: Path, index: int, mtime_ns: int, size: int) -> float:
-    """When the last picture of an MP4's stream ends, on the clock of `origin_s`; 0 where the file is cut off before.
+    """When the last frame of an MP4's stream ends, on the clock of `origin_s`; 0 where the file is cut off before.
 
     Args:
         mtime_ns, size: of the file, so that one that changed is read again.
@@ -102,8 +102,8 @@ def _packets_end(path: Path, mtime_ns: int, size: int) -> dict[int, float]:
             if back_s is not None and not _go_to(container, supposed - back_s):
                 continue
             ends = _ends_from_here(container)
-            films = [stream for stream in container.streams.video if not stream.disposition & NO_FILM]
-            media = [stream.index for stream in (*films, *container.streams.audio)]
+            videos = [stream for stream in container.streams.video if not stream.disposition & NO_VIDEO]
+            media = [stream.index for stream in (*videos, *container.streams.audio)]
             late = max(ends.values(), default=0.0) >= supposed - _CUT_S
             if back_s is None or (late and all(index in ends for index in media)):
                 return ends
@@ -136,7 +136,7 @@ def _ends_from_here(container: InputContainer) -> dict[int, float]:
 
 
 def _promised(path: Path) -> float:
-    """How many times as much sound or film a WAV or AVI should hold by its header; 1 where it is whole."""
+    """How many times as much audio or video a WAV or AVI should hold by its header; 1 where it is whole."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(12)

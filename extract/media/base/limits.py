@@ -2,23 +2,23 @@
 
 from mmcache.extract.media.base.requests import MediaError
 
-MAX_FILM_PIXELS = 36_000_000  # a picture of 8K cinema has 35.4 million; a decoder holds up to 17 of them
-MAX_PICTURE_PIXELS = 1 << 26  # 8192 x 8192; in a file of its own, where only one is held
+MAX_VIDEO_PIXELS = 36_000_000  # an image of 8K cinema has 35.4 million; a decoder holds up to 17 of them
+MAX_IMAGE_PIXELS = 1 << 26  # 8192 x 8192; in a file of its own, where only one is held
 MAX_ASPECT = 32  # long side by short side, which becomes `short_side`: beyond panoramas and mosaics of cameras
-MAX_RATE = 1_536_000  # Hz: above the fastest converters of sound and ultrasound; 30 s of it take 0.4 GB
+MAX_RATE = 1_536_000  # Hz: above the fastest converters of audio and ultrasound; 30 s of it take 0.4 GB
 MAX_CHANNELS = 512  # FFmpeg's own limit; the largest arrays of microphones have about half of it
-MAX_SAMPLES_A_FRAME = 1 << 22  # of sound, decoded at once; codecs use up to 2^20
+MAX_SAMPLES_A_FRAME = 1 << 22  # of audio, decoded at once; codecs use up to 2^20
 
 
-def check_film_size(width: float, height: float, name: str) -> None:
-    """Raise MediaError for pictures of a film that are empty, too large, or too narrow to be scaled by their shorter
+def check_video_size(width: float, height: float, name: str) -> None:
+    """Raise MediaError for images of a video that are empty, too large, or too narrow to be scaled by their shorter
     side."""
-    _check_size(width, height, f"{name}: its pictures have", MAX_FILM_PIXELS)
+    _check_size(width, height, f"{name}: its images have", MAX_VIDEO_PIXELS)
 
 
-def check_picture_size(width: float, height: float, name: str) -> None:
-    """The same for a picture in a file of its own."""
-    _check_size(width, height, f"{name} has", MAX_PICTURE_PIXELS)
+def check_image_size(width: float, height: float, name: str) -> None:
+    """The same for an image in a file of its own."""
+    _check_size(width, height, f"{name} has", MAX_IMAGE_PIXELS)
 
 
 def _check_size(width: float, height: float, subject: str, most: int) -> None:
@@ -31,8 +31,8 @@ def _check_size(width: float, height: float, subject: str, most: int) -> None:
         raise MediaError(f"{size}; the longer side may be at most {MAX_ASPECT} times the shorter one. Crop it")
 
 
-def check_sound(rate: int, channels: int, what: str) -> None:
-    """Raise MediaError for sound whose header declares a sampling rate or number of channels that cannot be."""
+def check_audio(rate: int, channels: int, what: str) -> None:
+    """Raise MediaError for audio whose header declares a sampling rate or number of channels that cannot be."""
     if not 1 <= rate <= MAX_RATE:
         raise MediaError(f"{what} declares a sampling rate of {rate:,} Hz; 1 to {MAX_RATE:,} are read")
     if not 1 <= channels <= MAX_CHANNELS:

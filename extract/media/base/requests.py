@@ -33,7 +33,7 @@ class MediaRequest:
 
 @dataclasses.dataclass(frozen=True)
 class VideoRequest(MediaRequest):
-    """`frames` pictures spread evenly over the segment, scaled so that the shorter side is `short_side` pixels."""
+    """`frames` frames spread evenly over the segment, scaled so that the shorter side is `short_side` pixels."""
 
     frames: int
     short_side: int
@@ -41,7 +41,7 @@ class VideoRequest(MediaRequest):
 
 @dataclasses.dataclass(frozen=True)
 class AudioRequest(MediaRequest):
-    """Mono sound at `rate` Hz; of a segment longer than `max_seconds`, the middle."""
+    """Mono audio at `rate` Hz; of a segment longer than `max_seconds`, the middle."""
 
     rate: int
     max_seconds: float
@@ -65,7 +65,7 @@ class SkeletonRequest(MediaRequest):
 
 @dataclasses.dataclass(frozen=True)
 class BoxesRequest(MediaRequest):
-    """The boxes of `frames` pictures spread evenly over the segment: at most `boxes` a picture, the surest first.
+    """The boxes of `frames` frames spread evenly over the segment: at most `boxes` a frame, the surest first.
 
     Detections that score less than `min_score` are left out; annotated boxes score 1.
     """
@@ -86,11 +86,11 @@ class BoxCategory(enum.IntEnum):
 class Reading:
     """Media as an array, and what was mended on the way, if anything.
 
-    video      (frames, H, W, 3) uint8; flow, depth and infrared too are pictures
+    video      (frames, H, W, 3) uint8; flow, depth and infrared too are frames
     audio      (samples,) float32 in [-1, 1]
     imu        (points, 6) float32: accelerometer in m/s^2, gyroscope in rad/s
     skeleton   (frames, bodies, joints, 3) float32 in metres; the main actor first, 0 where there is nobody
-    boxes      (frames, boxes, 6) float32: x1, y1, x2, y2 as shares of the picture, category, score; the category
+    boxes      (frames, boxes, 6) float32: x1, y1, x2, y2 as shares of the frame, category, score; the category
                is 0 where there is no box, else a BoxCategory
     """
 
@@ -99,7 +99,7 @@ class Reading:
 
 
 # A stream may end this much before the segment does without anything being wrong with it: containers round
-# durations, and sound is cut to whole codec frames.
+# durations, and audio is cut to whole codec frames.
 TOLERANCE_S = 0.15
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal[
-    "video",  # the picture stream of a media file
-    "frames",  # a folder of numbered pictures
+    "video",  # the video stream of a media file
+    "frames",  # a folder of numbered images
     "flow",  # two of them, u and v
-    "depth",  # a folder of numbered 16-bit depth pictures
-    "hdf5_frames",  # encoded pictures in an HDF5 file
+    "depth",  # a folder of numbered 16-bit depth images
+    "hdf5_frames",  # encoded images in an HDF5 file
     "hdf5_flow",  # the same, u and v in turn
-    "audio",  # the sound stream of a media file
+    "audio",  # the audio stream of a media file
     "hdf5_audio",  # a waveform in an HDF5 file
     "imu",  # a CSV of accelerometer and gyroscope, or one each, as GoPro's extraction tool writes them
     "ego4d_imu",  # one CSV of Ego4D
@@ -39,15 +39,15 @@ class Source:
     Attributes:
         kind: how it is read.
         paths: the file or folder, or those that belong together.
-        rate: numbered pictures, or samples of a waveform, a second; None where a folder is one segment.
-        first: the number of the picture at second 0, before it is rounded down.
+        rate: numbered images, or samples of a waveform, a second; None where a folder is one segment.
+        first: the number of the image at second 0, before it is rounded down.
         gain: what displacements of flow are multiplied by.
         entry: the name inside an HDF5 file; `{id}` in it stands for the segment's id.
         extent: first and last byte (exclusive) of this video's part of a file that holds many.
         variant: which of several forms of the same media this is, part of what the tokens are known by: depth in `grey`
             or `jet`, boxes `annotated` or `detected`, the values of 16-bit infrared that are black and white.
         names: which files of a folder are meant where it holds several kinds: a regular expression for whole names,
-            with the group `number`; empty for all numbered pictures.
+            with the group `number`; empty for all numbered images.
         beside: (folder, names) of other modalities with the same numbers: only numbers that they have too are used.
         columns: the setting imu_columns (media/imu/imu_columns.py), which says what the columns of an IMU table are.
     """

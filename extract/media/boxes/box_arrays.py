@@ -1,4 +1,4 @@
-"""What every reader of boxes does: which pictures of a segment are looked at, and boxes brought to one form."""
+"""What every reader of boxes does: which frames of a segment are looked at, and boxes brought to one form."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mmcache.extract.media.base.requests import TOLERANCE_S, BoxesRequest, MediaError, Reading
 
 COLUMNS = 6  # x1, y1, x2, y2, category, score
-EPIC_PIXEL = (1 / 456, 1 / 256)  # the pictures that EPIC-KITCHENS' hands and objects were detected on
+EPIC_PIXEL = (1 / 456, 1 / 256)  # the frames that EPIC-KITCHENS' hands and objects were detected on
 
 
 def boxes_over_time(
@@ -22,20 +22,20 @@ def boxes_over_time(
     request: BoxesRequest,
     what: str,
 ) -> Reading:
-    """The boxes of `request.frames` pictures of [start_s, stop_s).
+    """The boxes of `request.frames` frames of [start_s, stop_s).
 
     Args:
-        boxes_of: picture number -> (n, 6) boxes as the file has them, coordinates as shares of the picture.
-        span: the first and last picture there is.
-        clock: pictures a second, and the number at second 0.
-        pixel: width and height of one pixel as shares of the picture; no box is narrower or lower.
+        boxes_of: frame number -> (n, 6) boxes as the file has them, coordinates as shares of the frame.
+        span: the first and last frame there is.
+        clock: frames a second, and the number at second 0.
+        pixel: width and height of one pixel as shares of the frame; no box is narrower or lower.
         what: the media's name in messages.
 
     Returns:
         Reading of (frames, boxes, 6) float32.
 
     Raises:
-        MediaError: the segment starts after the last picture, or `boxes_of` raises it.
+        MediaError: the segment starts after the last frame, or `boxes_of` raises it.
     """
     (lowest, highest), (rate, first) = span, clock
     end_s = (highest + 1 - first) / rate
@@ -44,7 +44,7 @@ def boxes_over_time(
         raise MediaError(f"segment starts at {start_s:.2f} s, after the boxes of {what} end ({end_s:.2f} s)")
     notes = []
     if stop_s > end_s + TOLERANCE_S:
-        notes.append(f"segment ends {stop_s - end_s:.2f} s past the last picture with boxes; clamped")
+        notes.append(f"segment ends {stop_s - end_s:.2f} s past the last frame with boxes; clamped")
     start_s, stop_s = request.part_of(start_s, min(stop_s, end_s))
     moments = start_s + (np.arange(request.frames) + 0.5) * (stop_s - start_s) / request.frames
     numbers = np.clip(np.floor(first + moments * rate + 1e-6).astype(int), lowest, highest).tolist()
@@ -53,16 +53,16 @@ def boxes_over_time(
     if unusable:
         notes.append(f"{unusable} boxes of {what} are no finite numbers; left out")
     if not any(boxes.any() for boxes, _ in found.values()):
-        notes.append(f"no box in any of the {len(found)} pictures of {what} that are looked at")
+        notes.append(f"no box in any of the {len(found)} frames of {what} that are looked at")
     return Reading(np.stack([found[number][0] for number in numbers]), "; ".join(notes) or None)
 
 
 def arranged(
     found: NDArray[np.float64], pixel: tuple[float, float], request: BoxesRequest
 ) -> tuple[NDArray[np.float32], int]:
-    """The surest boxes of one picture in the form of a Reading, and how many were no numbers.
+    """The surest boxes of one frame in the form of a Reading, and how many were no numbers.
 
-    Corners in the wrong order are swapped, what lies outside the picture is cut off, and what has no extent then is
+    Corners in the wrong order are swapped, what lies outside the frame is cut off, and what has no extent then is
     one pixel wide: detections and annotations hold all three.
 
     Args:

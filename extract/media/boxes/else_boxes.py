@@ -6,8 +6,8 @@
     {"id": "2", "size": [427, 240], "frames": [[{x1, y1, ...}, ...], ...]}
                                             prepared for STLT (BMVC 2021, ICCV 2023)
 
-Coordinates are pixels of the original video. Pictures are numbered from 1, twelve a second. Those of Something-Else go
-by the number in their names, since pictures without any box may be left out; prepared ones by their position.
+Coordinates are pixels of the original video. Frames are numbered from 1, twelve a second. Those of Something-Else go
+by the number in their names, since frames without any box may be left out; prepared ones by their position.
 """
 
 import functools
@@ -33,8 +33,8 @@ _NUMBER = re.compile(r"(\d+)\.[A-Za-z]+$", re.ASCII)
 _HAND = re.compile(r"\bhands?\b", re.IGNORECASE)  # a handbag is none
 _MOST_BYTES = 8 << 20  # of one video; real ones have some tens of thousands
 _MOST_SIZES_BYTES = 256 << 20  # of the table of sizes, which has 10 MB
-_MOST_PIXELS = 1 << 16  # of a side of a picture
-_MOST_DIGITS = 7  # of a picture's number
+_MOST_PIXELS = 1 << 16  # of a side of a frame
+_MOST_DIGITS = 7  # of a frame's number
 
 
 def read_else_boxes(
@@ -47,24 +47,24 @@ def read_else_boxes(
     rate: float,
     first: float,
 ) -> Reading:
-    """Boxes of [start_s, stop_s), coordinates as shares of the picture.
+    """Boxes of [start_s, stop_s), coordinates as shares of the frame.
 
     Args:
         paths: the JSON of boxes; then, in any order, a JSON of sizes {video: [width, height]} and the video itself.
             The video also says when the segment ends, which the boxes may not.
         extent: first and last byte (exclusive) of the video's part.
-        rate, first: pictures a second, and the number at second 0.
+        rate, first: frames a second, and the number at second 0.
 
     Returns:
         Reading of (frames, boxes, 6) float32.
 
     Raises:
-        NoMedia: no picture of this video has been annotated.
-        MediaError: its part is not of the form above, or nothing says how large the pictures are.
+        NoMedia: no frame of this video has been annotated.
+        MediaError: its part is not of the form above, or nothing says how large the frames are.
     """
     path, *others = paths
     item = _part(path, video, extent)
-    found, size, bad = _pictures(item, path.name, video)
+    found, size, bad = _frames(item, path.name, video)
     if not found:
         raise NoMedia(f"{path.name} has no boxes of video {video}")
     size, end_s = _size_and_end(others, video, size)
@@ -83,31 +83,31 @@ def read_else_boxes(
         request=request,
         what=f"video {video}",
     )
-    left_out = f"{bad} entries of {path.name} are no numbered picture or no box; left out" if bad else None
+    left_out = f"{bad} entries of {path.name} are no numbered frame or no box; left out" if bad else None
     return Reading(reading.array, "; ".join(filter(None, [reading.note, left_out])) or None)
 
 
 def _size_and_end(
     others: list[Path], video: str, size: tuple[float, float] | None
 ) -> tuple[tuple[float, float], float | None]:
-    """Width and height of the images of a video, and when it ends, None where only the boxes could say.
+    """Width and height of the frames of a video, and when it ends, None where only the boxes could say.
 
     Args:
         others: the table of sizes and the video, as far as they are on disk.
         size: what the boxes say of it.
 
     Raises:
-        MediaError: nothing says how large the images are.
+        MediaError: nothing says how large the frames are.
     """
     table = next((other for other in others if other.suffix == ".json"), None)
     file = next((other for other in others if other.suffix != ".json"), None)
     if size is None and table is not None:
         size = _sizes(table, status_of(table).st_mtime_ns).get(video)
-    own_size, end_s = (None, None) if file is None else _film(file)
+    own_size, end_s = (None, None) if file is None else _video(file)
     size = size or own_size
     if size is None:
         raise MediaError(
-            f"boxes of video {video} are in pixels, and the size of its images is not known: put the video, or "
+            f"boxes of video {video} are in pixels, and the size of its frames is not known: put the video, or "
             "videoid2size.json, into the folder of the data set"
         )
     return size, end_s
@@ -128,29 +128,27 @@ def _part(path: Path, video: str, extent: tuple[int, int] | None) -> Any:
         raise MediaError(f"{path.name}: the part of video {video} is no JSON: {printable(str(error)[:200])}") from error
 
 
-def _pictures(
-    item: Any, name: str, video: str
-) -> tuple[dict[int, NDArray[np.float64]], tuple[float, float] | None, int]:
-    """Picture number -> (n, 6) boxes in pixels; the size of pictures where it is said; how many entries were bad."""
+def _frames(item: Any, name: str, video: str) -> tuple[dict[int, NDArray[np.float64]], tuple[float, float] | None, int]:
+    """Frame number -> (n, 6) boxes in pixels; the size of frames where it is said; how many entries were bad."""
     prepared = isinstance(item, dict)
-    pictures = item.get("frames") if prepared else item
-    if not isinstance(pictures, list):
-        raise MediaError(f"{name}: the part of video {video} is no list of pictures")
+    frames = item.get("frames") if prepared else item
+    if not isinstance(frames, list):
+        raise MediaError(f"{name}: the part of video {video} is no list of frames")
     found: dict[int, NDArray[np.float64]] = {}
     bad = 0
-    for position, picture in enumerate(pictures):
-        objects = picture
+    for position, frame in enumerate(frames):
+        objects = frame
         number: int | None = position + 1
-        if isinstance(picture, dict):
-            objects = picture.get("frame_objects") if prepared else picture.get("labels")
+        if isinstance(frame, dict):
+            objects = frame.get("frame_objects") if prepared else frame.get("labels")
         if not prepared:
-            match = _NUMBER.search(str(picture.get("name"))) if isinstance(picture, dict) else None
+            match = _NUMBER.search(str(frame.get("name"))) if isinstance(frame, dict) else None
             number = int(match[1]) if match and len(match[1]) <= _MOST_DIGITS else None
         if number is None or not isinstance(objects, list):
             bad += 1
             continue
         if number in found:
-            raise MediaError(f"{name}: video {video} has picture {number} twice")
+            raise MediaError(f"{name}: video {video} has frame {number} twice")
         rows = [_row(each) for each in objects]
         bad += rows.count(None)
         found[number] = np.array([row for row in rows if row], np.float64).reshape(-1, COLUMNS)
@@ -190,8 +188,8 @@ def _sizes(path: Path, mtime_ns: int) -> dict[str, tuple[float, float]]:
     return {video: size for video, size in sizes.items() if size}
 
 
-def _film(path: Path) -> tuple[tuple[float, float] | None, float | None]:
-    """The size of a video's pictures, and when they end."""
+def _video(path: Path) -> tuple[tuple[float, float] | None, float | None]:
+    """The size of a video's frames, and when they end."""
     with open_container(path) as container:
         try:
             stream = video_stream(container, path)

@@ -1,9 +1,9 @@
-"""Hand-object detections of EPIC-KITCHENS-100: `<video>.pkl`, a pickled list with a protobuf message a picture.
+"""Hand-object detections of EPIC-KITCHENS-100: `<video>.pkl`, a pickled list with a protobuf message a frame.
 
-Item i is about picture i + 1. The pickle is not loaded, not even with its classes forbidden: an unpickler still
+Item i is about frame i + 1. The pickle is not loaded, not even with its classes forbidden: an unpickler still
 allocates whatever the file tells it to. Its opcodes are walked with pickletools, those that make a flat list of byte
 strings are allowed and all others refused, and of each item only its place in the file is kept. So nothing in the file
-is executed, and an hour (216,000 pictures) takes 3 MB.
+is executed, and an hour (216,000 frames) takes 3 MB.
 
 Messages: github.com/epic-kitchens/epic-kitchens-100-hand-object-bboxes, types.proto. Zero fields are left out on the
 wire, as proto3 does. A hand's side, state and offset are not read.
@@ -32,10 +32,10 @@ _FRAMING = ("PROTO", "FRAME", "MARK", "APPEND", "APPENDS", "STOP")
 
 
 def read_epic_boxes(path: Path, start_s: float, stop_s: float, request: BoxesRequest, rate: float) -> Reading:
-    """Hands and objects of [start_s, stop_s), coordinates as shares of the picture.
+    """Hands and objects of [start_s, stop_s), coordinates as shares of the frame.
 
     Args:
-        rate: pictures a second.
+        rate: frames a second.
 
     Returns:
         Reading of (frames, boxes, 6) float32.
@@ -61,7 +61,7 @@ def read_epic_boxes(path: Path, start_s: float, stop_s: float, request: BoxesReq
 
 
 def message_places(path: Path) -> NDArray[np.int64]:
-    """(pictures, 2): where each message begins in the file, and its length. Raises MediaError."""
+    """(frames, 2): where each message begins in the file, and its length. Raises MediaError."""
     try:
         stat = check_regular(path)
         return _message_places(path, stat.st_mtime_ns, stat.st_size)
@@ -114,18 +114,18 @@ def _message_places(path: Path, mtime_ns: int, size: int) -> NDArray[np.int64]:
 
 
 def _boxes(file: Any, items: NDArray[np.int64], number: int, name: str) -> NDArray[np.float64]:
-    """(n, 6) of one picture, hands first."""
+    """(n, 6) of one frame, hands first."""
     offset, length = items[number - 1].tolist()
     if length > _MOST_BYTES:
-        raise MediaError(f"{name}: the message of picture {number} has {length} bytes; {_MOST_BYTES} are allowed")
+        raise MediaError(f"{name}: the message of frame {number} has {length} bytes; {_MOST_BYTES} are allowed")
     file.seek(offset)
     message = _detections()()
     try:
         message.ParseFromString(file.read(length))
     except DecodeError as error:
-        raise MediaError(f"{name}: the message of picture {number} is damaged: {error}") from error
+        raise MediaError(f"{name}: the message of frame {number} is damaged: {error}") from error
     if message.frame_number != number:
-        raise MediaError(f"{name}: item {number} says it is of picture {message.frame_number}; they are out of step")
+        raise MediaError(f"{name}: item {number} says it is of frame {message.frame_number}; they are out of step")
     rows = [
         (box.bbox.left, box.bbox.top, box.bbox.right, box.bbox.bottom, category, box.score)
         for category, boxes in ((BoxCategory.HAND, message.hands), (BoxCategory.OBJECT, message.objects))
@@ -144,7 +144,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
 
 @functools.cache
 def _detections() -> Any:
-    """The class of a picture's message."""
+    """The class of a frame's message."""
     kinds = descriptor_pb2.FieldDescriptorProto
     package = "mmcache.hand_objects"
     file = descriptor_pb2.FileDescriptorProto(name="hand_objects.proto", package=package, syntax="proto3")

@@ -2,8 +2,8 @@
 
     file[video][number] = b"[{'box': [x1, y1, x2, y2], 'category': 'hand', 'score': 0.98, 'state': 3, 'side': 1}, ...]"
 
-A Python literal a picture, coordinates as shares of it. Whether the files count pictures from 0 or 1 is not published;
-a video that has a picture 0 is taken to count from 0.
+A Python literal a frame, coordinates as shares of it. Whether the files count frames from 0 or 1 is not published;
+a video that has a frame 0 is taken to count from 0.
 """
 
 import ast
@@ -20,8 +20,8 @@ from mmcache.extract.media.base.requests import BoxCategory, BoxesRequest, Media
 from mmcache.extract.media.boxes.box_arrays import COLUMNS, EPIC_PIXEL, boxes_over_time
 from mmcache.store.files.hdf5_reading import names_in, read_whole
 
-_MOST_BYTES = 1 << 17  # of one picture's text; a hundred detections have a tenth of it
-_MOST_DIGITS = 9  # of a picture's number
+_MOST_BYTES = 1 << 17  # of one frame's text; a hundred detections have a tenth of it
+_MOST_DIGITS = 9  # of a frame's number
 _CATEGORIES = {"hand": BoxCategory.HAND, "object": BoxCategory.OBJECT}
 
 
@@ -31,7 +31,7 @@ def read_hdf5_boxes(
     """Hands and objects of [start_s, stop_s) of the video `entry`.
 
     Args:
-        rate: pictures a second.
+        rate: frames a second.
 
     Returns:
         Reading of (frames, boxes, 6) float32.
@@ -45,13 +45,13 @@ def read_hdf5_boxes(
         if group is None:
             raise NoMedia(f"{path.name} has no detections of {entry}")
         if not isinstance(group, h5py.Group):
-            raise MediaError(f"{named(entry, path)} is no group with an entry a picture")
+            raise MediaError(f"{named(entry, path)} is no group with an entry a frame")
         stat = path.stat()
         base, highest = _span(path, stat.st_mtime_ns, stat.st_size, entry)
         return boxes_over_time(
             lambda number: _boxes(group, number, f"{path.name}: {entry}"),
             span=(base, highest),
-            clock=(rate, base - 1.0),  # picture n of the release is called n - 1 where they count from 0
+            clock=(rate, base - 1.0),  # frame n of the release is called n - 1 where they count from 0
             pixel=EPIC_PIXEL,
             start_s=start_s,
             stop_s=stop_s,
@@ -62,7 +62,7 @@ def read_hdf5_boxes(
 
 @functools.lru_cache(maxsize=16)  # neighbouring segments share a video
 def _span(path: Path, mtime_ns: int, size: int, entry: str) -> tuple[int, int]:
-    """What pictures are counted from, and the highest number."""
+    """What frames are counted from, and the highest number."""
     where = named(entry, path)
     with open_hdf5(path) as file, member(where):
         group = find_member(file, entry, where)
@@ -74,8 +74,8 @@ def _span(path: Path, mtime_ns: int, size: int, entry: str) -> tuple[int, int]:
 
 
 def _boxes(group: h5py.Group, number: int, where: str) -> NDArray[np.float64]:
-    """(n, 6) of one picture; none where it has no entry."""
-    where = f"{where}, picture {number}"
+    """(n, 6) of one frame; none where it has no entry."""
+    where = f"{where}, frame {number}"
     node = find_member(group, str(number), where)
     if node is None:
         return np.zeros((0, COLUMNS))

@@ -1,6 +1,6 @@
-"""Which of a folder's pictures comes first: the number in their names that varies, whichever place it has.
+"""Which of a folder's images comes first: the number in their names that varies, whichever place it has.
 
-    frame_0000000010.jpg, clip_00001_480p.jpg, 001,.jpg    one number varies: it is the picture's number
+    frame_0000000010.jpg, clip_00001_480p.jpg, 001,.jpg    one number varies: it is the image's number
     frame_10_tc_90467319.jpg                               several vary together: the one whose steps are the smallest
     t0.033.jpg, img_2024_01_31_12_00_01.png                times: they give an order, but count nothing
 
@@ -30,12 +30,12 @@ _TIME = re.compile(
     r"(?:[01]\d|2[0-3])[-_.:h]?[0-5]\d[-_.:m]?[0-5]\d)(?:[-_.,](?P<fraction>\d{1,9}))?(?!\d)",
     re.ASCII,
 )
-_ONE_SERIES = "put the pictures of each series into a folder of its own, or rename them so that one number counts them"
+_ONE_SERIES = "put the images of each series into a folder of its own, or rename them so that one number counts them"
 
 
 @dataclasses.dataclass(frozen=True)
 class Numbered:
-    """The pictures of a folder.
+    """The images of a folder.
 
     Attributes:
         files: number -> file.
@@ -52,19 +52,19 @@ def numbered_files(
     """Number -> file.
 
     Args:
-        names: a regular expression that whole names must match, with the group `number`; empty for every picture,
+        names: a regular expression that whole names must match, with the group `number`; empty for every image,
             by the number that varies.
         beside: (folder, names) of files with the same numbers; only numbers that they have too are returned, unless
             there are none at all.
-        counted: whether the numbers must count pictures, as where a rate makes a clock of them.
+        counted: whether the numbers must count images, as where a rate makes a clock of them.
 
     Raises:
-        MediaError: a folder is not there, its names do not say which picture is which, or folders have no number in
+        MediaError: a folder is not there, its names do not say which image is which, or folders have no number in
             common.
     """
     files = _files(folder, names, counted or bool(beside))
     if not files and not names:
-        raise MediaError(_no_pictures(folder))
+        raise MediaError(_no_images(folder))
     for other, other_names in beside:
         there = _files(other, other_names, True)
         common = {number: path for number, path in files.items() if number in there}
@@ -72,7 +72,7 @@ def numbered_files(
             continue  # another modality's loss
         if files and not common:
             raise MediaError(
-                f"no number of a picture in {folder.name} is also found in {other.parent.name}/{other.name}"
+                f"no number of an image in {folder.name} is also found in {other.parent.name}/{other.name}"
             )
         files = common
     return files
@@ -88,7 +88,7 @@ def _files(folder: Path, names: str, counted: bool) -> dict[int, Path]:
     if counted and not found.counted:
         example = next(iter(found.files.values())).name
         raise MediaError(
-            f"the names in {folder.name}, such as {printable(example)}, hold times, which do not count pictures: leave "
+            f"the names in {folder.name}, such as {printable(example)}, hold times, which do not count images: leave "
             "out the rate, so that they are spread over the segment, or number them"
         )
     return found.files
@@ -105,54 +105,54 @@ def _list(folder: Path, names: str, mtime_ns: int) -> Numbered:
 
 
 def _by_varying_number(folder: Path, listed: list[str]) -> Numbered:
-    pictures = [name for name in listed if os.path.splitext(name)[1].lower() in SUFFIXES]
-    if not pictures:
+    images = [name for name in listed if os.path.splitext(name)[1].lower() in SUFFIXES]
+    if not images:
         return Numbered({}, True)
-    stems = [os.path.splitext(name)[0] for name in pictures]
-    _check_one_form(folder, pictures, [_NUMBER.sub("#", stem).casefold() for stem in stems])
+    stems = [os.path.splitext(name)[0] for name in images]
+    _check_one_form(folder, images, [_NUMBER.sub("#", stem).casefold() for stem in stems])
     moments = [_moment(stem) for stem in stems]
     if len({moment and moment[0] for moment in moments}) > 1 and None not in moments:
-        return _in_order(folder, pictures, moments)
+        return _in_order(folder, images, moments)
     numbers = [_NUMBER.findall(stem) for stem in stems]
     varying = [at for at, values in enumerate(zip(*numbers, strict=True)) if len(set(values)) > 1]
     at = (varying or [len(numbers[0]) - 1])[0] if len(varying) <= 1 else _counting(numbers, varying)
     if at is None:
-        one, other = pictures[0], _unlike(pictures, numbers, varying)
+        one, other = images[0], _unlike(images, numbers, varying)
         raise MediaError(
             f"several numbers vary in the names of {folder.name}, such as {printable(one)} and {printable(other)}, and "
-            f"none of them gives every picture its place: {_ONE_SERIES}"
+            f"none of them gives every image its place: {_ONE_SERIES}"
         )
     column = [each[at] for each in numbers]
     if any("." in value for value in column) and not _is_count(column):
-        return _in_order(folder, pictures, _as_times(folder, pictures, column))
+        return _in_order(folder, images, _as_times(folder, images, column))
     counts = (int(value.rpartition(".")[2]) for value in column)
-    return Numbered(_unique(folder, dict(zip(pictures, counts, strict=True))), True)
+    return Numbered(_unique(folder, dict(zip(images, counts, strict=True))), True)
 
 
-def _no_pictures(folder: Path) -> str:
+def _no_images(folder: Path) -> str:
     listed = sorted(os.listdir(folder))
     others = f"{len(listed)} other files, such as {printable(listed[0])}" if listed else "nothing"
-    return f"{folder.name} holds no numbered pictures but {others}; allowed are {', '.join(SUFFIXES)}"
+    return f"{folder.name} holds no numbered images but {others}; allowed are {', '.join(SUFFIXES)}"
 
 
-def _check_one_form(folder: Path, pictures: list[str], texts: list[str]) -> None:
+def _check_one_form(folder: Path, images: list[str], texts: list[str]) -> None:
     """Raise MediaError for names without a number, and for names that differ in more than numbers."""
-    nameless = [name for name, text in zip(pictures, texts, strict=True) if "#" not in text]
+    nameless = [name for name, text in zip(images, texts, strict=True) if "#" not in text]
     if nameless:
         raise MediaError(
-            f"{len(nameless)} of the {len(pictures)} pictures in {folder.name} have no number in their names, such as "
-            f"{printable(nameless[0])}: their order is unknown. Number them, or take out what is no picture of it"
+            f"{len(nameless)} of the {len(images)} images in {folder.name} have no number in their names, such as "
+            f"{printable(nameless[0])}: their order is unknown. Number them, or take out what is no image of it"
         )
     other = next((at for at, text in enumerate(texts) if text != texts[0]), None)
     if other is not None:
         raise MediaError(
-            f"{folder.name} holds more than one series of pictures, such as {printable(pictures[0])} and "
-            f"{printable(pictures[other])}: {_ONE_SERIES}"
+            f"{folder.name} holds more than one series of images, such as {printable(images[0])} and "
+            f"{printable(images[other])}: {_ONE_SERIES}"
         )
 
 
 def _counting(numbers: list[list[str]], varying: list[int]) -> int | None:
-    """The place of the number that counts pictures: all others that vary go up with it, and its own range is least."""
+    """The place of the number that counts images: all others that vary go up with it, and its own range is least."""
     values = {at: np.array([float(each[at]) for each in numbers]) for at in varying}
     good = []
     for at in varying:
@@ -165,14 +165,14 @@ def _counting(numbers: list[list[str]], varying: list[int]) -> int | None:
     return min(good)[1] if good else None
 
 
-def _unlike(pictures: list[str], numbers: list[list[str]], varying: list[int]) -> str:
-    """Another picture that has a number in common with the first one, where there is one."""
+def _unlike(images: list[str], numbers: list[list[str]], varying: list[int]) -> str:
+    """Another image that has a number in common with the first one, where there is one."""
     same = (
         name
-        for name, each in zip(pictures[1:], numbers[1:], strict=True)
+        for name, each in zip(images[1:], numbers[1:], strict=True)
         if any(each[at] == numbers[0][at] for at in varying)
     )
-    return next(same, pictures[-1])
+    return next(same, images[-1])
 
 
 def _is_count(column: list[str]) -> bool:
@@ -184,7 +184,7 @@ def _is_count(column: list[str]) -> bool:
     return int(versions[0]) > 0 or (len(steps) > 0 and int(steps.min()) <= 1)
 
 
-def _as_times(folder: Path, pictures: list[str], column: list[str]) -> list[float]:
+def _as_times(folder: Path, images: list[str], column: list[str]) -> list[float]:
     """Decimal numbers as they sort.
 
     Raises:
@@ -193,15 +193,15 @@ def _as_times(folder: Path, pictures: list[str], column: list[str]) -> list[floa
     fractions = [value.partition(".")[2] for value in column]
     if len(set(map(len, fractions))) > 1 and any(len(each) > 1 and each.endswith("0") for each in fractions):
         raise MediaError(
-            f"the numbers in the names of {folder.name}, such as {printable(pictures[0])}, have fractions of different "
+            f"the numbers in the names of {folder.name}, such as {printable(images[0])}, have fractions of different "
             "lengths, so that 1.10 may come before or after 1.9: write them with as many digits each"
         )
     return [float(value) for value in column]
 
 
-def _in_order(folder: Path, pictures: list[str], times: Sequence[Any]) -> Numbered:
-    """Pictures by their place in the order of times."""
-    ordered = sorted(zip(times, pictures, strict=True))
+def _in_order(folder: Path, images: list[str], times: Sequence[Any]) -> Numbered:
+    """Images by their place in the order of times."""
+    ordered = sorted(zip(times, images, strict=True))
     for (one, name), (other, next_name) in itertools.pairwise(ordered):
         if one == other:
             raise MediaError(_twice(folder, name, next_name))
@@ -222,7 +222,7 @@ def _unique(folder: Path, numbers: dict[str, int]) -> dict[int, Path]:
     found: dict[int, str] = {}
     for name, number in numbers.items():
         if number > _MOST_NUMBER:
-            raise MediaError(f"{printable(name)} in {folder.name} has a number too large to count pictures")
+            raise MediaError(f"{printable(name)} in {folder.name} has a number too large to count images")
         if number in found:
             raise MediaError(_twice(folder, found[number], name))
         found[number] = name

@@ -1,6 +1,6 @@
-"""Pictures of a segment from a folder of numbered picture files, and optical flow from two of them.
+"""Images of a segment from a folder of numbered image files, and optical flow from two of them.
 
-Numbers in file names are a clock: the picture on screen at second t is number `first + rate * t`, rounded down.
+Numbers in file names are a clock: the image on screen at second t is number `first + rate * t`, rounded down.
 numbering.py finds the number in a name; files are sorted by it, never by name (frame_10 comes after frame_2).
 """
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmcache.extract.media.base.requests import TOLERANCE_S, MediaError, Reading, VideoRequest
 from mmcache.extract.media.images.file_numbering import numbered_files
-from mmcache.extract.media.images.image_file import Range, check_one_size, colour, grey, ranged, read_picture, scaled
+from mmcache.extract.media.images.image_file import Range, check_one_size, colour, grey, ranged, read_image, scaled
 
 _SMOOTH = Image.Resampling.BILINEAR
 
@@ -30,31 +30,31 @@ def read_frames(
     beside: tuple[tuple[Path, str], ...] = (),
     bounds: Range | None = None,
 ) -> Reading:
-    """`request.frames` pictures of [start_s, stop_s).
+    """`request.frames` images of [start_s, stop_s).
 
     Args:
-        rate: numbers a second; None where the folder is the segment: its pictures are then spread over it evenly.
+        rate: numbers a second; None where the folder is the segment: its images are then spread over it evenly.
         first: the number at second 0.
         names, beside: as in numbered_files.
-        bounds: the values of 16-bit pictures that become black and white; without it 16-bit pictures are refused.
+        bounds: the values of 16-bit images that become black and white; without it 16-bit images are refused.
 
     Returns:
         Reading of (frames, H, W, 3) uint8 RGB, the shorter side scaled to `request.short_side`.
 
     Raises:
-        MediaError: there is no such folder, it has no pictures, their order is unknown, they end before the segment
+        MediaError: there is no such folder, it has no images, their order is unknown, they end before the segment
             does, sizes differ, or one is damaged or of a form that image_file refuses.
     """
     files = numbered_files(folder, names, beside, counted=rate is not None)
-    chosen, note = choose_pictures(files, folder, start_s, stop_s, request, rate, first)
-    pictures = {}
+    chosen, note = choose_images(files, folder, start_s, stop_s, request, rate, first)
+    images = {}
     for number in sorted(set(chosen)):
         name = files[number].name
-        image = read_picture(files[number], name)
+        image = read_image(files[number], name)
         pixels = colour(image, name) if bounds is None else ranged(image, name, bounds)
-        pictures[number] = scaled(pixels, request.short_side, _SMOOTH)
-    check_one_size(pictures, {number: files[number].name for number in pictures}, folder.name)
-    return Reading(np.stack([pictures[number] for number in chosen]), note)
+        images[number] = scaled(pixels, request.short_side, _SMOOTH)
+    check_one_size(images, {number: files[number].name for number in images}, folder.name)
+    return Reading(np.stack([images[number] for number in chosen]), note)
 
 
 def read_flow(
@@ -66,7 +66,7 @@ def read_flow(
     first: float,
     gain: float,
 ) -> Reading:
-    """Optical flow as pictures: horizontal and vertical displacement, 128 = none, from the folders of u and v.
+    """Optical flow as images: horizontal and vertical displacement, 128 = none, from the folders of u and v.
 
     Args:
         gain: what displacements are multiplied by, so that releases of other strides and bounds mean the same.
@@ -76,19 +76,19 @@ def read_flow(
     """
     u_files, v_files = (numbered_files(folder, counted=True) for folder in folders)
     both = {number: u_files[number] for number in u_files if number in v_files}
-    chosen, note = choose_pictures(both, folders[0].parent, start_s, stop_s, request, rate, first)
-    pictures = {}
+    chosen, note = choose_images(both, folders[0].parent, start_s, stop_s, request, rate, first)
+    images = {}
     for number in sorted(set(chosen)):
-        pictures[number] = flow_picture(
+        images[number] = flow_image(
             [(files[number], files[number].name) for files in (u_files, v_files)], request, gain
         )
-    check_one_size(pictures, {number: u_files[number].name for number in pictures}, folders[0].parent.name)
-    return Reading(np.stack([pictures[number] for number in chosen]), note)
+    check_one_size(images, {number: u_files[number].name for number in images}, folders[0].parent.name)
+    return Reading(np.stack([images[number] for number in chosen]), note)
 
 
-def flow_picture(axes: Sequence[tuple[Path | bytes, str]], request: VideoRequest, gain: float) -> NDArray[np.uint8]:
-    """(H, W, 3): u, v, and 128, from the grey pictures of u and of v and their names in messages."""
-    u, v = (scaled(grey(read_picture(source, name), name), request.short_side, _SMOOTH) for source, name in axes)
+def flow_image(axes: Sequence[tuple[Path | bytes, str]], request: VideoRequest, gain: float) -> NDArray[np.uint8]:
+    """(H, W, 3): u, v, and 128, from the grey images of u and of v and their names in messages."""
+    u, v = (scaled(grey(read_image(source, name), name), request.short_side, _SMOOTH) for source, name in axes)
     if u.shape != v.shape:
         raise MediaError(f"{axes[0][1]}: u is {u.shape[1]} x {u.shape[0]} pixels, v is {v.shape[1]} x {v.shape[0]}")
     return np.stack([_amplified(u, gain), _amplified(v, gain), np.full_like(u, 128)], axis=-1)
@@ -100,7 +100,7 @@ def _amplified(displacement: NDArray[np.uint8], gain: float) -> NDArray[np.uint8
     return np.clip(np.rint((displacement.astype(np.float32) - 128) * gain + 128), 0, 255).astype(np.uint8)
 
 
-def choose_pictures(
+def choose_images(
     files: dict[int, Path],
     folder: Path,
     start_s: float,
@@ -109,9 +109,9 @@ def choose_pictures(
     rate: float | None,
     first: float,
 ) -> tuple[list[int], str | None]:
-    """The numbers of the pictures on screen at evenly spread moments, and a note where some had to be replaced."""
+    """The numbers of the images on screen at evenly spread moments, and a note where some had to be replaced."""
     if not files:
-        raise MediaError(f"{folder.name} holds no numbered pictures of this kind")
+        raise MediaError(f"{folder.name} holds no numbered images of this kind")
     there = np.array(sorted(files))
     shares = (np.arange(request.frames) + 0.5) / request.frames
     if rate is None:
@@ -123,28 +123,28 @@ def choose_pictures(
     if (step - 1) / rate > TOLERANCE_S:
         raise MediaError(
             f"the numbers in {folder.name} go up by {step:,}, such as from {files[lowest].name} to "
-            f"{files[int(there[1])].name}: at {rate:g} numbers a second that would be {step / rate:.4g} s from picture "
-            "to picture. The rate says how many numbers make a second; give that, or number the pictures 1, 2, 3, ..."
+            f"{files[int(there[1])].name}: at {rate:g} numbers a second that would be {step / rate:.4g} s from image "
+            "to image. The rate says how many numbers make a second; give that, or number the images 1, 2, 3, ..."
         )
     end_s = (highest + 1 - first) / rate
     if math.isinf(stop_s):
         stop_s = end_s
     if start_s >= end_s:
-        raise MediaError(f"segment starts at {start_s:.2f} s, after the pictures of {folder.name} end ({end_s:.2f} s)")
+        raise MediaError(f"segment starts at {start_s:.2f} s, after the images of {folder.name} end ({end_s:.2f} s)")
     note = None
     if stop_s > end_s + TOLERANCE_S:
-        note = f"segment ends {stop_s - end_s:.2f} s past the last picture; clamped"
+        note = f"segment ends {stop_s - end_s:.2f} s past the last image; clamped"
     stop_s = min(stop_s, end_s)
     start_s, stop_s = request.part_of(start_s, stop_s)
     moments = start_s + shares * (stop_s - start_s)
     wanted = np.clip(np.floor(first + moments * rate + 1e-6).astype(int), lowest, highest)
-    # A picture that is missing is replaced by the last one before it, as a screen would show it.
+    # An image that is missing is replaced by the last one before it, as a screen would show it.
     shown = there[np.searchsorted(there, wanted, side="right") - 1]
     gap_s = float((wanted - shown).max()) / rate
     if gap_s > TOLERANCE_S:
         number = int(wanted[np.argmax(wanted - shown)])
-        raise MediaError(f"{folder.name} lacks picture {number} and those {gap_s:.2f} s before it")
+        raise MediaError(f"{folder.name} lacks image {number} and those {gap_s:.2f} s before it")
     lacking = int((wanted != shown).sum())
     if lacking:
-        note = "; ".join(filter(None, [note, f"{lacking} missing pictures replaced by the ones before them"]))
+        note = "; ".join(filter(None, [note, f"{lacking} missing images replaced by the ones before them"]))
     return shown.tolist(), note

@@ -1,7 +1,7 @@
-"""Pictures of a segment packed into HDF5 as the bytes of their files.
+"""Images of a segment packed into HDF5 as the bytes of their files.
 
-An entry is a data set whose n-th element is picture n, or a group with an entry a picture named by its number. It holds
-one segment (or a video that is one), so there is no clock: its pictures are spread over the segment evenly.
+An entry is a data set whose n-th element is image n, or a group with an entry an image named by its number. It holds
+one segment (or a video that is one), so there is no clock: its images are spread over the segment evenly.
 """
 
 from collections.abc import Callable
@@ -14,33 +14,31 @@ from PIL import Image
 
 from mmcache.extract.media.base.hdf5_members import find_member, member, named, open_hdf5
 from mmcache.extract.media.base.requests import MediaError, NoMedia, Reading, VideoRequest
-from mmcache.extract.media.images.frames import flow_picture
-from mmcache.extract.media.images.image_file import check_one_size, colour, read_picture, scaled
+from mmcache.extract.media.images.frames import flow_image
+from mmcache.extract.media.images.image_file import check_one_size, colour, read_image, scaled
 from mmcache.store.files.hdf5_reading import as_bytes, check_row_size, names_in, read_rows, read_whole
 
 
 def read_hdf5_frames(path: Path, entry: str, request: VideoRequest) -> Reading:
-    """`request.frames` pictures of the segment `entry`.
+    """`request.frames` images of the segment `entry`.
 
     Returns:
         Reading of (frames, H, W, 3) uint8 RGB, the shorter side scaled to `request.short_side`.
 
     Raises:
         NoMedia: the file has no such entry.
-        MediaError: it cannot be read, or a picture is damaged or of a form that image_file refuses.
+        MediaError: it cannot be read, or an image is damaged or of a form that image_file refuses.
     """
 
-    def picture(packed: "_Packed", n: int) -> NDArray[np.uint8]:
+    def image(packed: "_Packed", n: int) -> NDArray[np.uint8]:
         name = packed.named(n)
-        return scaled(
-            colour(read_picture(packed.picture(n), name), name), request.short_side, Image.Resampling.BILINEAR
-        )
+        return scaled(colour(read_image(packed.image(n), name), name), request.short_side, Image.Resampling.BILINEAR)
 
-    return _read(path, entry, request, 1, picture)
+    return _read(path, entry, request, 1, image)
 
 
 def read_hdf5_flow(path: Path, entry: str, request: VideoRequest, gain: float) -> Reading:
-    """Optical flow as pictures, from an entry that holds u and v in turn: u0, v0, u1, v1, ...
+    """Optical flow as images, from an entry that holds u and v in turn: u0, v0, u1, v1, ...
 
     Args:
         gain: what displacements are multiplied by, so that releases of other strides and bounds mean the same.
@@ -49,11 +47,11 @@ def read_hdf5_flow(path: Path, entry: str, request: VideoRequest, gain: float) -
         Reading of (frames, H, W, 3) uint8: u, v, and 128 (no motion), for networks that take three channels.
     """
 
-    def picture(packed: "_Packed", n: int) -> NDArray[np.uint8]:
-        axes = [(packed.picture(number), packed.named(number)) for number in (2 * n, 2 * n + 1)]
-        return flow_picture(axes, request, gain)
+    def image(packed: "_Packed", n: int) -> NDArray[np.uint8]:
+        axes = [(packed.image(number), packed.named(number)) for number in (2 * n, 2 * n + 1)]
+        return flow_image(axes, request, gain)
 
-    return _read(path, entry, request, 2, picture)
+    return _read(path, entry, request, 2, image)
 
 
 def _read(
@@ -61,29 +59,29 @@ def _read(
     entry: str,
     request: VideoRequest,
     per_moment: int,
-    picture: "Callable[[_Packed, int], NDArray[np.uint8]]",
+    image: "Callable[[_Packed, int], NDArray[np.uint8]]",
 ) -> Reading:
-    """Open the entry, choose evenly spread moments of it, and stack what `picture` makes of each."""
+    """Open the entry, choose evenly spread moments of it, and stack what `image` makes of each."""
     with open_hdf5(path) as file:
         node = find_member(file, entry, named(entry, path))
         if node is None:
-            raise NoMedia(f"{path.name} has no pictures of {entry}")
+            raise NoMedia(f"{path.name} has no images of {entry}")
         packed = _Packed(node, f"{path.name}: {entry}")
         moments, rest = divmod(packed.count, per_moment)
         if rest:
-            raise MediaError(f"{packed.name} holds {packed.count} pictures, which are no pairs of u and v")
+            raise MediaError(f"{packed.name} holds {packed.count} images, which are no pairs of u and v")
         if not moments:
-            raise MediaError(f"{packed.name} holds no pictures")
+            raise MediaError(f"{packed.name} holds no images")
         low, high = request.part
         shares = low + (np.arange(request.frames) + 0.5) / request.frames * (high - low)
         chosen = (shares * moments).astype(int).tolist()
-        found = {n: picture(packed, n) for n in sorted(set(chosen))}
-        check_one_size(found, {n: f"picture {n * per_moment}" for n in found}, packed.name)
+        found = {n: image(packed, n) for n in sorted(set(chosen))}
+        check_one_size(found, {n: f"image {n * per_moment}" for n in found}, packed.name)
         return Reading(np.stack([found[n] for n in chosen]))
 
 
 class _Packed:
-    """The pictures of one entry, counted from 0, whichever form it has."""
+    """The images of one entry, counted from 0, whichever form it has."""
 
     def __init__(self, node: h5py.Group | h5py.Dataset, name: str) -> None:
         self.name = name
@@ -95,30 +93,30 @@ class _Packed:
             self._names = sorted((each for each in names if each.isdecimal() and len(each) < 19), key=int)
             self.count = len(self._names)
             if len(set(map(int, self._names))) < self.count:
-                raise MediaError(f"{name} holds two pictures of one number, with and without leading zeros")
+                raise MediaError(f"{name} holds two images of one number, with and without leading zeros")
             return
         if node.ndim != 1:
-            raise MediaError(f"{name} is no list of pictures: its shape is {node.shape}")
+            raise MediaError(f"{name} is no list of images: its shape is {node.shape}")
         with member(name):
             check_row_size(node)
         self.count = len(node)
 
     def named(self, number: int) -> str:
-        return f"{self.name}, picture {number}"
+        return f"{self.name}, image {number}"
 
-    def picture(self, number: int) -> bytes:
-        """The bytes of a picture's file. Raises MediaError where it is no such thing."""
+    def image(self, number: int) -> bytes:
+        """The bytes of an image's file. Raises MediaError where it is no such thing."""
         where = self.named(number)
         with member(where):
             if isinstance(self._node, h5py.Dataset):
                 value = read_rows(self._node, slice(number, number + 1))[0]
             else:
-                picture = find_member(self._node, self._names[number], where)
-                if not isinstance(picture, h5py.Dataset):
+                image = find_member(self._node, self._names[number], where)
+                if not isinstance(image, h5py.Dataset):
                     raise MediaError(f"{where} is no data set")
-                value = read_whole(picture)
-        with member(f"{where} is no readable picture: it"):
+                value = read_whole(image)
+        with member(f"{where} is no readable image: it"):
             data = as_bytes(value)
         if not data:
-            raise MediaError(f"{where} is no readable picture: it has no bytes")
+            raise MediaError(f"{where} is no readable image: it has no bytes")
         return data

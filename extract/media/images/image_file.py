@@ -1,6 +1,6 @@
-"""One picture, from a file or from bytes: what its header says is checked before memory is taken for its pixels.
+"""One image, from a file or from bytes: what its header says is checked before memory is taken for its pixels.
 
-Pictures come out as a viewer shows them, turned as their EXIF data say. What has no one right value in 8 bits is
+Images come out as a viewer shows them, turned as their EXIF data say. What has no one right value in 8 bits is
 refused by name: grey of 16 or 32 bits (whose white is unknown), colours of print, transparent parts, animations.
 """
 
@@ -22,7 +22,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from mmcache.extract.media.base.limits import check_picture_size
+from mmcache.extract.media.base.limits import check_image_size
 from mmcache.extract.media.base.requests import MediaError
 from mmcache.store.files.user_file import open_regular
 from mmcache.store.ground.errors import ConfigError
@@ -41,7 +41,7 @@ _FORMATS = [
     )
 ]
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # modes with more than 8 bits a value
-_COLOUR_NOISE = 24  # grey pictures that were saved as coloured JPEG differ by less than this between their channels
+_COLOUR_NOISE = 24  # grey images that were saved as coloured JPEG differ by less than this between their channels
 
 Range = tuple[float, float]
 
@@ -55,12 +55,12 @@ def parse_range(text: str) -> Range | None:
     except ValueError:
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ConfigError(f"ir_range={text}: expected LOW..HIGH, values of the pictures such as 7000..9000")
+        raise ConfigError(f"ir_range={text}: expected LOW..HIGH, values of the images such as 7000..9000")
     return low, high
 
 
-def read_picture(source: Path | bytes, name: str) -> Image.Image:
-    """The picture as stored but upright, in a mode of Pillow: 1, L, RGB, or one of 16 or 32 bits.
+def read_image(source: Path | bytes, name: str) -> Image.Image:
+    """The image as stored but upright, in a mode of Pillow: 1, L, RGB, or one of 16 or 32 bits.
 
     Args:
         source: a file, or the bytes of one.
@@ -84,33 +84,33 @@ def read_picture(source: Path | bytes, name: str) -> Image.Image:
         reason = error.strerror or str(error)
     except Exception as error:  # every format of Pillow fails in its own ways, warnings as errors among them
         reason = str(error) or type(error).__name__
-    raise MediaError(f"{name} is no readable picture: {printable(' '.join(reason.split())[:200])}")
+    raise MediaError(f"{name} is no readable image: {printable(' '.join(reason.split())[:200])}")
 
 
 def colour(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """(H, W, 3). Raises MediaError for a picture of more than 8 bits."""
+    """(H, W, 3). Raises MediaError for an image of more than 8 bits."""
     _check_bits(image, name)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def grey(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """(H, W). Raises MediaError for a picture of more than 8 bits, or in colours: their mean would mean nothing."""
+    """(H, W). Raises MediaError for an image of more than 8 bits, or in colours: their mean would mean nothing."""
     _check_bits(image, name)
     if image.mode == "RGB":
         values = np.asarray(image).astype(np.int16)
         if (np.ptp(values, axis=2) > _COLOUR_NOISE).any():
-            raise MediaError(f"{name} is a coloured picture; optical flow is read from two grey ones, of u and of v")
+            raise MediaError(f"{name} is a coloured image; optical flow is read from two grey ones, of u and of v")
     return np.asarray(image.convert("L"))
 
 
 def ranged(image: Image.Image, name: str, bounds: Range) -> NDArray[np.uint8]:
-    """(H, W, 3) of a picture of more than 8 bits: the values between the bounds become 0 to 255, others are clipped.
+    """(H, W, 3) of an image of more than 8 bits: the values between the bounds become 0 to 255, others are clipped.
 
     Raises:
         MediaError: it has 8 bits, so that the bounds cannot be meant for it.
     """
     if image.mode not in _DEEP:
-        raise MediaError(f"{name} is a picture of 8 bits; the range of values given is for pictures of 16 bits")
+        raise MediaError(f"{name} is an image of 8 bits; the range of values given is for images of 16 bits")
     low, high = bounds
     share = np.clip((np.asarray(image).astype(np.float64) - low) / (high - low), 0, 1)
     if np.isnan(share).any():
@@ -126,16 +126,16 @@ def scaled(pixels: NDArray[np.uint8], short_side: int, resample: Image.Resamplin
     return pixels if size == (width, height) else np.asarray(Image.fromarray(pixels).resize(size, resample))
 
 
-def check_one_size(pictures: dict[int, NDArray[np.uint8]], names: dict[int, str], what: str) -> None:
-    """Raise MediaError where pictures that are to be one film differ in size once scaled. Names by number."""
-    numbers = sorted(pictures)
-    first = pictures[numbers[0]].shape[1::-1]
+def check_one_size(images: dict[int, NDArray[np.uint8]], names: dict[int, str], what: str) -> None:
+    """Raise MediaError where images that are to be one video differ in size once scaled. Names by number."""
+    numbers = sorted(images)
+    first = images[numbers[0]].shape[1::-1]
     for number in numbers:
-        size = pictures[number].shape[1::-1]
+        size = images[number].shape[1::-1]
         if size != first:
             raise MediaError(
-                f"the pictures of {what} are not of one shape: scaled, {names[numbers[0]]} is {first[0]} x {first[1]} "
-                f"and {names[number]} is {size[0]} x {size[1]}; put pictures of one shape into a folder"
+                f"the images of {what} are not of one shape: scaled, {names[numbers[0]]} is {first[0]} x {first[1]} "
+                f"and {names[number]} is {size[0]} x {size[1]}; put images of one shape into a folder"
             )
 
 
@@ -144,14 +144,14 @@ def _opened(source: Path | bytes) -> BinaryIO:
 
 
 def _check_header(image: Image.Image, name: str) -> None:
-    check_picture_size(*image.size, name)
+    check_image_size(*image.size, name)
     count = getattr(image, "n_frames", 1)
-    if count > 1 and image.format != "MPO":  # the JPEG of phones, with further pictures behind the first
-        raise MediaError(f"{name} holds {count} pictures (an animation or several pages); one picture a file is read")
+    if count > 1 and image.format != "MPO":  # the JPEG of phones, with further images behind the first
+        raise MediaError(f"{name} holds {count} images (an animation or several pages); one image a file is read")
 
 
 def _flat(image: Image.Image, name: str) -> Image.Image:
-    """The picture without palette and without transparency."""
+    """The image without palette and without transparency."""
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     elif image.mode in ("L", "RGB") and "transparency" in image.info:

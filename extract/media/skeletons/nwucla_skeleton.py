@@ -1,4 +1,4 @@
-"""Skeletons of Northwestern-UCLA: a text file a frame, beside its pictures.
+"""Skeletons of Northwestern-UCLA: a text file a frame, beside its frames.
 
     <id of the skeleton>
     x,y,z,state          20 lines, in metres

@@ -1,6 +1,6 @@
 """What the readers of skeletons share.
 
-Skeletons have no clock that could be relied on, and their frame counts differ from those of the pictures by a few.
+Skeletons have no clock that could be relied on, and their frame counts differ from those of the frames by a few.
 A file or folder is one segment, and poses are taken at evenly spread shares of it.
 """
 

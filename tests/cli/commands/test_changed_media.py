@@ -12,7 +12,7 @@ def test_what_changed_is_counted_and_named(mmcache: Callable, epic_copy: Path, s
     assert "have other media now" not in untouched.err
     told = json.loads(untouched.out)
     assert {part["changed"] for part in told.values()} == {part["gone"] for part in told.values()} == {0}
-    film = next(epic_copy.rglob("P01_101.MP4"))  # picture and sound
+    film = next(epic_copy.rglob("P01_101.MP4"))  # video and audio
     film.write_bytes(film.read_bytes() + b"\x00")
     for file in epic_copy.rglob("P01_102-*.csv"):
         file.unlink()

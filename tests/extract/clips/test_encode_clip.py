@@ -186,7 +186,7 @@ def test_files_find_their_readers(tmp_path: Path) -> None:
         ("boxes", "z.npy", False, "boxes are read from"),
         ("skeleton", "z.npy", False, "skeletons are read from"),
         ("skeleton", "y.mat", True, "skeletons have no clock"),
-        ("rgb", "pictures", True, "a folder of pictures without a clock"),
+        ("rgb", "pictures", True, "a folder of images without a clock"),
         ("smell", "z.npy", False, "no reader of files is known for the modality smell"),
     ):
         with pytest.raises(ConfigError, match=said):

@@ -72,7 +72,7 @@ def test_a_sound_shorter_than_a_window_is_padded_with_silence(samples: int) -> N
 
 @pytest.mark.parametrize("name", ["ast_t", "ast_demo"])
 def test_random_weights_tell_places_apart(name: str) -> None:
-    """The same sound everywhere must still give tokens of different places different values."""
+    """The same audio everywhere must still give tokens of different places different values."""
     encoder = build_encoder(name, "random")
     frames = encoder.info.preprocessing["frames"]
     tokens = encoder.encode(torch.zeros(1, frames, 128))[0, 2:]

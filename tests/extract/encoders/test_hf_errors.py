@@ -23,7 +23,7 @@ CROP = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A sound model of video, for a test to spoil."""
+    """Audio model of video, for a test to spoil."""
     hf.AutoModel.from_config(hf.VideoMAEConfig(image_size=32, num_frames=4, **TINY)).save_pretrained(tmp_path)
     hf.VideoMAEImageProcessor(**CROP).save_pretrained(tmp_path)
     build_encoder(f"hf:{tmp_path}", "pretrained")
@@ -68,7 +68,7 @@ def test_no_name_no_folder_and_a_folder_without_a_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (hf.ViTConfig(image_size=32, **TINY), "(vit) takes single pictures; for those there is timm:MODEL"),
+        (hf.ViTConfig(image_size=32, **TINY), "(vit) takes single frames; for those there is timm:MODEL"),
         (hf.BertConfig(**TINY), "(bert) takes input_ids; only models of video"),
         (
             hf.WhisperConfig(d_model=32, encoder_layers=1, decoder_layers=1),

@@ -25,7 +25,7 @@ def stlt(name: str = "stlt_9") -> Encoder:
 
 
 def media(seed: int = 0, boxes: int = 4) -> NDArray[np.float32]:
-    """(16, 14, 6) with `boxes` boxes a picture, the first a hand; pictures 3 and 9 have none."""
+    """(16, 14, 6) with `boxes` boxes a frame, the first a hand; frames 3 and 9 have none."""
     rng = np.random.default_rng(seed)
     out = np.zeros((16, 14, 6), np.float32)
     edges = np.sort(rng.uniform(0, 1, (16, boxes, 2, 2)), axis=2).reshape(16, boxes, 4)
@@ -181,7 +181,7 @@ def test_augmented_views_are_one_crop_of_all_frames_mirrored_or_not(seed: int) -
     corners = view[there][:, :4]
     assert ((corners >= 0) & (corners <= 1)).all()
     assert (corners[:, :2] < corners[:, 2:]).all()
-    # Edges inside the picture move by one linear map, the same in every frame.
+    # Edges inside the frame move by one linear map, the same in every frame.
     new, old = corners[:, [0, 2]], array[there][:, [0, 2]]
     mirrored = np.corrcoef(new[:, 0], old[:, 0])[0, 1] < 0
     new = np.sort(1 - new, axis=1) if mirrored else new

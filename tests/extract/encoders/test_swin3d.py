@@ -7,7 +7,7 @@ from torchvision.models import video as tv
 
 from mmcache.extract.encoders import build_encoder, encoder_info
 from mmcache.extract.encoders.base.weights import state_sha256
-from mmcache.extract.encoders.inputs.images import normalised
+from mmcache.extract.encoders.inputs.video_frames import normalised
 
 
 def pictures(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -56,7 +56,7 @@ def test_preprocessing_is_that_of_the_published_weights(size: tuple[int, int]) -
 
 
 def test_tokens_are_in_the_order_of_time_height_width() -> None:
-    """With the pictures changed at one time and place, the token that changes most is the one of that place."""
+    """With the frames changed at one time and place, the token that changes most is the one of that place."""
     encoder = build_encoder("swin3d_demo", "random:1")
     media = pictures(16, 64, 64)
     changed = media.copy()

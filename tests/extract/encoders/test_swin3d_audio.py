@@ -1,4 +1,4 @@
-"""Video Swin on sound: windows of the spectrogram in time order, and torchvision's own network on them."""
+"""Video Swin on audio: windows of the spectrogram in time order, and torchvision's own network on them."""
 
 import warnings
 

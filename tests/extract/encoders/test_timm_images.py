@@ -1,4 +1,4 @@
-"""Picture networks of timm: their features are timm's own, pooled; what they are is known without loading them."""
+"""Image networks of timm: their features are timm's own, pooled; what they are is known without loading them."""
 
 from pathlib import Path
 
@@ -67,11 +67,11 @@ def test_tokens_are_in_the_order_of_time_height_width() -> None:
     before, after = encoder.encode(torch.stack([encoder.preprocess(media), encoder.preprocess(changed)]))
     change = np.abs(after - before).sum(axis=1).reshape(8, 4, 4)
     assert np.unravel_index(change.argmax(), change.shape) == (5, 3, 0)
-    assert (change[[0, 1, 2, 3, 4, 6, 7]] < 1e-4).all()  # a picture knows nothing of the others
+    assert (change[[0, 1, 2, 3, 4, 6, 7]] < 1e-4).all()  # an image knows nothing of the others
 
 
 def test_eight_tokens_are_one_a_picture() -> None:
-    """k-Average over runs of 16 tokens is the mean over a picture's places."""
+    """k-Average over runs of 16 tokens is the mean over an image's places."""
     encoder = build_encoder("timm:resnet10t", "random")
     tokens = encoder.encode(encoder.preprocess(film("timm:resnet10t"))[None])[0]
     assert tokens.reshape(8, 16, -1).mean(axis=1).std(axis=0).mean() > 0
@@ -86,7 +86,7 @@ def test_eight_tokens_are_one_a_picture() -> None:
         ("swin_base_patch4_window7_224", 128, 1024, 248, 224),
         ("mvitv2_base", 128, 768, 248, 224),
         ("vit_base_patch14_dinov2", 128, 768, 518, 518),
-        ("pit_ti_224", 8, 256, 248, 224),  # one token a picture is all it has
+        ("pit_ti_224", 8, 256, 248, 224),  # one token an image is all it has
     ],
 )
 def test_what_is_said_before_loading(model_name: str, tokens: int, width: int, short_side: int, crop: int) -> None:
@@ -117,7 +117,7 @@ def test_looking_leaves_the_global_random_state_alone() -> None:
         ("resnet34.tv_in2k", r"no weights with the tag 'tv_in2k'; it has .*tv_in1k"),
         ("crossvit_9_240", "gives features of the shape list; needed are"),
         ("volo_d1_224", r"gives features of the shape \(1, 197, 384\); needed are"),
-        ("vit_base_patch16_sapiens2", "takes pictures of 3 x 1024 x 768; only square ones"),
+        ("vit_base_patch16_sapiens2", "takes images of 3 x 1024 x 768; only square ones"),
     ],
 )
 def test_a_model_that_cannot_be_used_says_why(model_name: str, says: str) -> None:

@@ -15,7 +15,7 @@ SOUND = AudioRequest(rate=16000, max_seconds=10.0)
 
 
 def clip(path: Path, kind: Any = "video") -> Source:
-    """The clip's first picture is picture 3000 of the video, 30 a second: 100 s."""
+    """The clip's first frame is frame 3000 of the video, 30 a second: 100 s."""
     return Source(kind, (path,), rate=30.0, first=-3000.0)
 
 

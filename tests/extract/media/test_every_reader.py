@@ -1,4 +1,4 @@
-"""What holds for every reader of pictures, depth, IMU, skeletons and boxes: damaged media are read rightly or refused.
+"""What holds for every reader of frames, depth, IMU, skeletons and boxes: damaged media are read rightly or refused.
 
 The readers and the ways to damage their files are those of `make fuzz`, which tries far more.
 """
@@ -30,7 +30,7 @@ sys.path.append(str(Path(__file__).parents[2] / "fuzz"))
 from targets.media import TARGETS
 
 READERS = [
-    target for target in TARGETS if not target.name.startswith(("film:", "sound:")) and target.name != "hdf5 sound"
+    target for target in TARGETS if not target.name.startswith(("film:", "sound:")) and target.name != "hdf5 audio"
 ]
 
 

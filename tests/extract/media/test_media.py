@@ -23,7 +23,7 @@ VIDEO, AUDIO, IMU = VideoRequest(8, 48), AudioRequest(16000, 10.0), ImuRequest(8
 
 
 def write_flash_and_click(path: Path, form: str, video_from_s: float, audio_from_s: float) -> None:
-    """White pictures and a tone that both begin 2 s into the file, though the streams begin where told."""
+    """White frames and a tone that both begin 2 s into the file, though the streams begin where told."""
     with av.open(str(path), "w", format=form) as container:
         video = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "10"})
         video.width, video.height, video.pix_fmt, video.gop_size = 64, 48, "yuv420p", 12
@@ -58,7 +58,7 @@ def test_picture_and_sound_of_a_file_share_one_clock(
     samples = read_media(Source("audio", (path,)), *span, AUDIO).array
     flash_s = span[0] + int(np.argmax(pictures.mean(axis=(1, 2, 3)) > 128)) / 100
     click_s = span[0] + int(np.argmax(np.abs(samples) > 0.2)) / 16000
-    assert flash_s == pytest.approx(click_s, abs=0.07)  # a picture lasts 40 ms, a codec frame 21
+    assert flash_s == pytest.approx(click_s, abs=0.07)  # a frame lasts 40 ms, a codec frame 21
     if min(video_from_s, audio_from_s) == 0.0:
         assert flash_s == pytest.approx(2.0, abs=0.05)
 
@@ -92,11 +92,11 @@ def test_clamp_moves_only_what_lies_past_the_end() -> None:
         start_s, length, duration_s = rng.uniform(0, 10), rng.uniform(0.1, 5), rng.uniform(0.1, 10)
         stop_s = start_s + length
         if start_s >= duration_s:
-            with pytest.raises(MediaError, match=r"after the picture ends \(\d+\.\d\d s\)"):
-                clamp(start_s, stop_s, duration_s, "picture")
+            with pytest.raises(MediaError, match=r"after the video ends \(\d+\.\d\d s\)"):
+                clamp(start_s, stop_s, duration_s, "video")
             continue
-        clamped, note = clamp(start_s, stop_s, duration_s, "picture")
+        clamped, note = clamp(start_s, stop_s, duration_s, "video")
         assert start_s < clamped <= stop_s
         assert (note is None) == (clamped == stop_s)
         assert clamped <= duration_s + 1e-3
-    assert clamp(1.0, 2.0, None, "picture") == (2.0, None)
+    assert clamp(1.0, 2.0, None, "video") == (2.0, None)

@@ -174,7 +174,7 @@ def test_a_hundred_damaged_inputs_are_each_recorded_with_a_reason(
         reason = reasons.get((name, modality), "")
         if what == "random bytes inside" and status == Presence.CACHED:
             continue  # it may hit what the segment does not need
-        if what == "absurd duration" and status == Presence.CACHED:  # FFmpeg counts the pictures itself
+        if what == "absurd duration" and status == Presence.CACHED:  # FFmpeg counts the frames itself
             same = store.tokens["rgb"].read([row_of[name], row_of["whole"]])
             np.testing.assert_allclose(same[0], same[1], atol=2e-3)
             continue

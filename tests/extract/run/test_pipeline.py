@@ -80,12 +80,12 @@ def index_first(path: Path) -> None:
 
 
 def damage(root: Path) -> None:
-    """One film cut off, one empty, one a text file; of the IMU files one gone, one noise; a segment too long."""
+    """One video cut off, one empty, one a text file; of the IMU files one gone, one noise; a segment too long."""
     cut = root / "P01" / "videos" / "P01_101.MP4"
     index_first(cut)
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
     (root / "P01" / "videos" / "P01_102.MP4").write_bytes(b"")
-    (root / "P08" / "videos" / "P08_101.MP4").write_text("I am no film.\n" * 100)
+    (root / "P08" / "videos" / "P08_101.MP4").write_text("I am no video.\n" * 100)
     (root / "P05" / "meta_data" / "P05_101-gyro.csv").unlink()
     (root / "P01" / "meta_data" / "P01_101-accl.csv").write_bytes(np.random.default_rng(0).bytes(5000))
     file = root / "epic-kitchens-100-annotations" / "EPIC_100_validation.csv"
@@ -130,7 +130,7 @@ def test_a_damaged_tree_is_done_to_the_end_and_every_loss_is_named(faulty: Run) 
         assert len(of(modality, "P01_102")) == 8
         assert len(of(modality, "P08_101")) == 2
         assert all("P08_101.MP4 cannot be decoded: damaged" in r for r in of(modality, "P08_101").values())
-        # The cut film: its early segments are there, its later ones say why not.
+        # The cut video: its early segments are there, its later ones say why not.
         lost = {int(i.rpartition("_")[2]) for i in of(modality, "P01_101")}
         assert lost
         assert lost == set(range(min(lost), 8))
@@ -155,7 +155,7 @@ def test_what_is_missing_or_mended_is_noted_and_no_failure(faulty: Run) -> None:
     clamped = {key: reason for key, reason in notes.items() if key not in silent}
     assert set(clamped) == {("rgb", "P06_01_3"), ("audio", "P06_01_3")}
     assert "past the video's end; clamped" in clamped["rgb", "P06_01_3"]
-    assert "past the sound's end; clamped" in clamped["audio", "P06_01_3"]
+    assert "past the audio's end; clamped" in clamped["audio", "P06_01_3"]
     assert faulty.summary.notes == store.notes
 
 

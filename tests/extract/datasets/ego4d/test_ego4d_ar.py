@@ -28,7 +28,7 @@ def touched(to_contact: Any = 0.5, verb: Any = 0, noun: Any = 1) -> Json:
 
 
 def record(frame: int, *objects: Json, video: str = VIDEOS[0], clip: str | None = CLIPS[0], first: int = 900) -> Json:
-    """One picture, half a second of which may be between it and the next one of the same contact."""
+    """One frame, half a second of which may be between it and the next one of the same contact."""
     return {
         "uid": f"{video}_{frame:07d}",
         "video_id": video,
@@ -140,7 +140,7 @@ def test_stereo_videos_are_left_out_and_named(tmp_path: Path) -> None:
     videos = [facts(VIDEOS[0]), facts(VIDEOS[1], is_stereo=True)]  # of the third nothing is known
     dataset = Ego4dActionRecognition(write(tmp_path, train, videos=videos))
     assert sorted(dataset.segments["video_uid"]) == [VIDEOS[0], VIDEOS[2]]
-    assert dataset.problems == [f"video {VIDEOS[1]} is stereo, two pictures side by side: its 2 segments are left out"]
+    assert dataset.problems == [f"video {VIDEOS[1]} is stereo, two frames side by side: its 2 segments are left out"]
     (tmp_path / "ego4d.json").unlink()
     without = Ego4dActionRecognition(tmp_path)
     assert len(without.segments) == 4
@@ -168,11 +168,11 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a path for a video": (broken(video_id="../../etc/passwd"), "video '../../etc/passwd' is no uid"),
     "a list for a video": (broken(video_id=[VIDEOS[0]]), "is no uid"),
     "a path for a clip": (broken(clip_uid="../x"), "clip_uid '../x' is no uid"),
-    "frame in words": (broken(frame="many"), "frame 'many' is no number of a picture"),
-    "frame below 0": (broken(frame=-3), "frame -3 is no number of a picture"),
-    "half a frame": (broken(frame=1.5), "frame 1.5 is no number of a picture"),
-    "no clip frame": (broken(clip_frame=None), "clip_frame None is no number of a picture"),
-    "a clip from before": (broken(clip_frame=6000), "its clip would begin 1000 pictures before its video"),
+    "frame in words": (broken(frame="many"), "frame 'many' is no number of a frame"),
+    "frame below 0": (broken(frame=-3), "frame -3 is no number of a frame"),
+    "half a frame": (broken(frame=1.5), "frame 1.5 is no number of a frame"),
+    "no clip frame": (broken(clip_frame=None), "clip_frame None is no number of a frame"),
+    "a clip from before": (broken(clip_frame=6000), "its clip would begin 1000 frames before its video"),
     "unannotated": ({k: v for k, v in record(5000).items() if k != "objects"}, "it lists no objects"),
     "nothing touched": (broken(objects=[]), "it lists no objects"),
     "an odd object": (broken(objects=["cup"]), "object 0: it is no object"),
@@ -184,10 +184,10 @@ BROKEN: dict[str, tuple[Any, str]] = {
         broken(objects=[touched(-0.5)]),
         "time_to_contact -0.5 is no number of seconds from 0 to 60",
     ),
-    "time in pictures": (broken(objects=[touched(900)]), "time_to_contact 900 is no number of seconds from 0 to 60"),
+    "time in frames": (broken(objects=[touched(900)]), "time_to_contact 900 is no number of seconds from 0 to 60"),
     "NaN": (broken(objects=[touched(float("nan"))]), "time_to_contact nan is no number of seconds"),
     "past the end": (broken(frame=20000, clip_frame=10), "at 667.17 s, but its video ends at 600.00 s"),
-    "another clock": (broken(video_id=VIDEOS[5]), "its video has 24 pictures a second, not 30"),
+    "another clock": (broken(video_id=VIDEOS[5]), "its video has 24 frames a second, not 30"),
 }
 
 

@@ -126,7 +126,7 @@ def test_a_clip_with_two_beginnings_is_named_once(tmp_path: Path) -> None:
     problems.clear()
     touch(tmp_path / "clips" / f"{CLIP}.mp4")
     names = {found.add_clip(VIDEO, CLIP, first) for first in (900, 900, 905, 910)}
-    assert problems == [f"clip {CLIP} is said to begin at picture 900 and at 905 of its video; the first is used"]
+    assert problems == [f"clip {CLIP} is said to begin at frame 900 and at 905 of its video; the first is used"]
     (name,) = names
     source = found.source("rgb", name)
     assert source is not None
@@ -142,7 +142,7 @@ def test_uids_are_the_only_names_of_files() -> None:
 def test_a_clip_and_its_video_show_the_same_pictures(
     tmp_path: Path, write_video: Callable[..., Path], numbers_of: Callable[[Any], list[int]]
 ) -> None:
-    """The contact is at picture 150 of the video: picture 60 of a clip that begins at picture 90."""
+    """The contact is at frame 150 of the video: frame 60 of a clip that begins at frame 90."""
     sta = {
         "annotations": [
             {
@@ -174,7 +174,7 @@ def test_a_clip_and_its_video_show_the_same_pictures(
         reading = read_media(source, segment["start_s"], segment["stop_s"], VideoRequest(45, 48))
         seen[media] = np.array(numbers_of(reading.array))
         silent = dataset.source("audio", segment["video"])
-        assert silent is not None, "ego4d.json tells of sound; this copy of the file lacks it"
+        assert silent is not None, "ego4d.json tells of audio; this copy of the file lacks it"
         with pytest.raises(NoMedia, match="has no audio stream"):
             read_media(silent, segment["start_s"], segment["stop_s"], AudioRequest(16000, 10.0))
     assert seen["full_scale"].tolist() == list(range(135, 180))

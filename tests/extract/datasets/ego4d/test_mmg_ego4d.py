@@ -60,7 +60,7 @@ def test_media_are_those_of_ego4d(tmp_path: Path) -> None:
     film = tmp_path / "v2/full_scale" / f"{OTHER}.mp4"
     assert dataset.source("rgb", OTHER) == Source("video", (film,))
     assert dataset.source("audio", OTHER) == Source("audio", (film,))
-    assert dataset.source("audio", VIDEO) is None, "its sound was removed"
+    assert dataset.source("audio", VIDEO) is None, "its audio was removed"
     assert dataset.source("imu", OTHER) is None, "it has none"
     assert dataset.source("imu", VIDEO) == Source("ego4d_imu", (tmp_path / "v2/imu" / f"{VIDEO}.csv",))
     assert MmgEgo4d(tmp_path, media="video_540ss").source("rgb", OTHER) is None

@@ -92,7 +92,7 @@ def write_sounds(root: Path) -> None:
 def test_the_ids_of_epic_sounds_are_no_narrations(
     write: Callable[[Path], None], dataset: type, expected: bool, tmp_path: Path
 ) -> None:
-    """They look the same: pictures packed by narration would be those of another moment."""
+    """They look the same: frames packed by narration would be those of another moment."""
     write(tmp_path)
     pack(tmp_path / "rgb.hdf5", "P01_01")
     pack(tmp_path / "flow.hdf5", "P01_01")

@@ -50,7 +50,7 @@ def test_the_era_of_a_video_sets_its_frame_clock(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def first_release() -> Iterator[Path]:
-    """146,918 pictures of P27_103, as first released, and two of P01_109; hard links, in memory."""
+    """146,918 frames of P27_103, as first released, and two of P01_109; hard links, in memory."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
         for video, count in (("P27_103", 146_918), ("P01_109", 2)):
             folder = Path(name) / video[:3] / "rgb_frames" / video

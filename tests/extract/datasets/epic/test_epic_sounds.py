@@ -127,7 +127,7 @@ def test_the_official_test_row_that_ends_long_after_its_video_is_read_to_the_end
     assert source is not None
     reading = read_media(source, segment["start_s"], segment["stop_s"], AudioRequest(rate=16000, max_seconds=10.0))
     assert len(reading.array) == 4 * 16000
-    assert reading.note == "segment ends 900.40 s past the sound's end; clamped"
+    assert reading.note == "segment ends 900.40 s past the audio's end; clamped"
 
 
 def test_without_annotations_it_says_what_to_clone(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_ids_never_become_paths_and_links_in_circles_end(root: Path) -> None:
 
 
 def test_media_folders_are_not_entered(root: Path) -> None:
-    """A walk over 114,480 samples must not look at their pictures; links to nowhere and to themselves do it no harm."""
+    """A walk over 114,480 samples must not look at their frames; links to nowhere and to themselves do it no harm."""
     tree(root, [f"nturgb+d_depth_masked/{FIRST}/{NEW.replace('S018', 'S003')}_rgb.avi"])
     os.symlink(root / "no such folder", root / "broken")
     os.symlink(root / "itself", root / "itself")
@@ -234,7 +234,7 @@ def skeleton_of(frames: int) -> str:
 def test_a_sample_is_extracted_whole_and_its_modalities_keep_in_step(
     write_video: Callable[..., Path], numbers_of: Callable[..., list[int]], tmp_path: Path
 ) -> None:
-    """Films as AVI; 60 pictures, 58 depth maps and 61 poses of the same two seconds."""
+    """Videos as AVI; 60 frames, 58 depth maps and 61 poses of the same two seconds."""
     from mmcache.extract.planning.plan import make_plan
     from mmcache.extract.run.pipeline import NoProgress, run_extract
 

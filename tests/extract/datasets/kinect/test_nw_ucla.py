@@ -21,10 +21,10 @@ RGB, DEPTH, SKELETONS = (8, 9, 10, 11, 12), (8, 9, 10, 11, 13), (8, 9, 10)
 
 
 def write_take(folder: Path, kinds: str = "rgb depth skeletons") -> Path:
-    """Every file says its number: red of the picture, grey of the depth, x of the skeleton."""
+    """Every file says its number: red of the frame, grey of the depth, x of the skeleton."""
     folder.mkdir(parents=True)
     for number in RGB if "rgb" in kinds else ():
-        # A timecode that falls, and other pictures of the same moment.
+        # A timecode that falls, and other frames of the same moment.
         name = f"frame_{number}_tc_{90467400 - number}"
         Image.new("RGB", (64, 48), (10 * number, 0, 0)).save(folder / f"{name}_rgb.jpg", quality=100, subsampling=0)
         Image.new("L", (32, 24), 3).save(folder / f"{name}_depth_vis.jpg")

@@ -81,7 +81,7 @@ def test_the_shortest_table_needs_paths_alone(tmp_path: Path) -> None:
     assert manifest.segments["id"].tolist() == ["line2", "line4"]
     assert manifest.segments["split"].tolist() == ["train", "train"]
     assert (manifest.tasks, manifest.eval_split) == ({}, "")
-    assert manifest.source("audio", "x") == Source("audio", (tmp_path / "x.mp4",)), "sound lies in the video"
+    assert manifest.source("audio", "x") == Source("audio", (tmp_path / "x.mp4",)), "audio lies in the video"
 
 
 def test_different_files_of_one_name_are_different_videos(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_no_table_says_where_it_was_looked_for(tmp_path: Path) -> None:
 
 
 def test_ten_lines_and_some_videos_are_extracted_with_no_other_preparation(epic_root: Path, tmp_path: Path) -> None:
-    """Whole videos and spans, a file that is not there, one without sound, a span past the end."""
+    """Whole videos and spans, a file that is not there, one without audio, a span past the end."""
     from mmcache.extract.planning.plan import make_plan
     from mmcache.extract.run.pipeline import NoProgress, run_extract
 

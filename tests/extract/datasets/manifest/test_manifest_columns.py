@@ -18,7 +18,7 @@ ROWS = {"rgb": ("a.mp4", "b.mp4"), "label": ("cut", "wash")}
 
 
 def manifest(folder: Path, columns: dict[str, tuple[str, ...]], labels: str = "expected") -> Manifest:
-    """A table of these columns, beside two files and a folder of pictures."""
+    """A table of these columns, beside two files and a folder of images."""
     for name in ("a.mp4", "b.mp4", "s.wav"):
         (folder / name).touch()
     (folder / "frames_a").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Folders of pictures, optical flow, depth and IMU in a manifest: what each cell is read as, and that it is read."""
+"""Folders of images, optical flow, depth and IMU in a manifest: what each cell is read as, and that it is read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ GOPRO = ("Milliseconds,AcclX,AcclY,AcclZ", "Milliseconds,GyroX,GyroY,GyroZ")
 
 
 def pictures(folder: Path, numbers: range, mode: str = "L") -> Path:
-    """Picture n is grey n; 16-bit ones are n metres deep."""
+    """Image n is grey n; 16-bit ones are n metres deep."""
     folder.mkdir(parents=True)
     for number in numbers:
         size = (16, 12)
@@ -62,7 +62,7 @@ def test_a_folder_without_a_rate_is_one_segment(tmp_path: Path) -> None:
     assert dataset.source("rgb", "p") == Source("frames", (tmp_path / "p",))
     for row in (0, 1):
         assert read(dataset, "rgb", row, 10)[:, 0, 0, 0].tolist() == list(range(2, 22, 2))
-    assert manifest(tmp_path, "rgb", "p").source("audio", "p") is None, "pictures have no sound"
+    assert manifest(tmp_path, "rgb", "p").source("audio", "p") is None, "images have no sound"
     named = manifest(tmp_path, "audio", "p").source("audio", "p")
     assert named is not None, "a folder that is said to be sound is a mistake to be told"
     with pytest.raises(MediaError, match=r"p cannot be read: it is a folder, not a regular file"):
@@ -70,12 +70,12 @@ def test_a_folder_without_a_rate_is_one_segment(tmp_path: Path) -> None:
 
 
 def test_a_row_that_starts_inside_a_folder_without_a_clock_is_named(tmp_path: Path) -> None:
-    """All such rows would be given the same pictures, those of the whole folder."""
+    """All such rows would be given the same images, those of the whole folder."""
     pictures(tmp_path / "p", range(1, 21))
     dataset = manifest(tmp_path, "id,rgb,rgb_rate,start", "a,p,,0", "b,p,,1", "c,p,10,1", "d,gone,,1")
     assert dataset.segments["id"].tolist() == ["a", "c", "d"]
     assert dataset.problems == [
-        "manifest.csv line 3 (b): has a start, but its folder of pictures has no rate (as in a column rgb_rate)"
+        "manifest.csv line 3 (b): has a start, but its folder of images has no rate (as in a column rgb_rate)"
     ]
 
 
@@ -116,7 +116,7 @@ def test_depth_is_a_folder_of_16_bit_pictures_or_a_video(
 @pytest.mark.parametrize("rate", ["zero", "0", "-5", "inf", "nan"])
 def test_a_rate_that_is_none_is_refused(rate: str, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=rf"line 2: ir_rate '{rate}' is no number of pictures a second \(1 such\)|'nan' in manifest"
+        ConfigError, match=rf"line 2: ir_rate '{rate}' is no number of images a second \(1 such\)|'nan' in manifest"
     ):
         manifest(tmp_path, "rgb,ir,ir_rate", f"a.mp4,p,{rate}", "b.mp4,p,25")
 

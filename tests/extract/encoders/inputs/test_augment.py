@@ -19,7 +19,7 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def film(frames: int = 3, height: int = 60, width: int = 90) -> NDArray[np.uint8]:
-    """Every picture the same; red rises to the right, green downwards, blue is a constant."""
+    """Every frame the same; red rises to the right, green downwards, blue is a constant."""
     picture = np.zeros((height, width, 3), np.uint8)
     picture[..., 0] = np.linspace(30, 220, width).round()[None]
     picture[..., 1] = np.linspace(30, 220, height).round()[:, None]
@@ -33,7 +33,7 @@ def test_all_pictures_of_a_segment_are_changed_alike(size: tuple[int, int], moda
     media = film(4, *size)
     kept = media.copy()
     for seed in SEEDS:
-        view = augment.pictures(media, 32, View.drawn(seed), modality)
+        view = augment.frames(media, 32, View.drawn(seed), modality)
         assert (view.shape, view.dtype) == ((4, 32, 32, 3), torch.uint8)
         assert view.is_contiguous()
         assert (view == view[:1]).all()
@@ -44,7 +44,7 @@ def test_a_view_shows_at_least_half_of_the_picture_wherever_it_lies() -> None:
     """Depth is neither coloured nor signed, so that the ramps tell which part is seen."""
     shares, lefts, tops = [], [], []
     for seed in range(300):
-        view = augment.pictures(film(1, 120, 160), 64, View.drawn(seed), "depth")[0].double()
+        view = augment.frames(film(1, 120, 160), 64, View.drawn(seed), "depth")[0].double()
         across, down = view[..., 0].mean(0), view[..., 1].mean(1)
         wide, high = (abs(float(ramp[-1] - ramp[0])) / 190 * 64 / 63 for ramp in (across, down))
         shares.append(wide * high)
@@ -60,11 +60,11 @@ def test_a_view_shows_at_least_half_of_the_picture_wherever_it_lies() -> None:
 def test_about_half_of_the_views_are_mirrored() -> None:
     rising = [
         bool(v[0, 0, -1, 0] > v[0, 0, 0, 0])
-        for v in (augment.pictures(film(), 32, View.drawn(s), "ir") for s in range(400))
+        for v in (augment.frames(film(), 32, View.drawn(s), "ir") for s in range(400))
     ]
     assert 0.4 < np.mean(rising) < 0.6
     upright = [
-        bool(v[0, -1, 0, 1] > v[0, 0, 0, 1]) for v in (augment.pictures(film(), 32, View.drawn(s), "ir") for s in SEEDS)
+        bool(v[0, -1, 0, 1] > v[0, 0, 0, 1]) for v in (augment.frames(film(), 32, View.drawn(s), "ir") for s in SEEDS)
     ]
     assert all(upright)
 
@@ -75,7 +75,7 @@ def test_flow_in_the_mirror_goes_the_other_way(right: int, left: int) -> None:
     media = np.empty((2, 60, 60, 3), np.uint8)
     media[..., 0], media[..., 1], media[..., 2] = right, 77, 128
     seen = {
-        tuple(augment.pictures(media, 32, View.drawn(seed), "flow").unique(dim=2)[0, 0, 0].tolist()) for seed in SEEDS
+        tuple(augment.frames(media, 32, View.drawn(seed), "flow").unique(dim=2)[0, 0, 0].tolist()) for seed in SEEDS
     }
     assert seen == {(right, 77, 128), (left, 77, 128)}
 
@@ -84,11 +84,11 @@ def test_only_rgb_changes_its_colours() -> None:
     media = np.full((2, 60, 60, 3), (90, 120, 150), np.uint8)
     for modality in ("depth", "ir", ""):
         assert all(
-            (augment.pictures(media, 32, View.drawn(seed), modality) == torch.tensor([90, 120, 150])).all()
+            (augment.frames(media, 32, View.drawn(seed), modality) == torch.tensor([90, 120, 150])).all()
             for seed in SEEDS
         )
     coloured = torch.stack(
-        [augment.pictures(media, 32, View.drawn(seed), "rgb")[0, 0, 0] for seed in range(200)]
+        [augment.frames(media, 32, View.drawn(seed), "rgb")[0, 0, 0] for seed in range(200)]
     ).double()
     brightness = coloured.mean(dim=1) / 120
     assert 0.58 < brightness.min() < 0.7

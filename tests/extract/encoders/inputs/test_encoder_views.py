@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mmcache.extract.encoders import ENCODERS, build_encoder
 from mmcache.extract.encoders.base.encoder import Encoder
 from mmcache.extract.encoders.base.views import View
-from mmcache.extract.encoders.inputs.images import centre_crop
+from mmcache.extract.encoders.inputs.video_frames import centre_crop
 from mmcache.extract.media.base.requests import MediaRequest
 
 Reader = Callable[[MediaRequest], NDArray[Any]]

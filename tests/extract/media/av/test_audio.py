@@ -1,4 +1,4 @@
-"""Sound comes back at its own time, at the wanted rate, in mono; every fault with its reason."""
+"""Audio comes back at its own time, at the wanted rate, in mono; every fault with its reason."""
 
 import re
 import wave
@@ -17,7 +17,7 @@ from mmcache.extract.media.base.requests import AudioRequest, MediaError, NoMedi
 WriteSound = Callable[..., Path]
 REQUEST = AudioRequest(rate=16000, max_seconds=10.24)
 CODEC_FRAME_S = 1024 / 44100
-# (codec, container, rate, how exactly in seconds sound must lie where it was put)
+# (codec, container, rate, how exactly in seconds audio must lie where it was put)
 FORMS = [
     ("aac", "mp4", 48000, 0.001),
     ("aac", "mp4", 44100, 0.001),
@@ -157,14 +157,14 @@ def test_a_segment_that_ends_past_the_sound_is_clamped_with_a_note(tmp_path: Pat
     path = write_sound(tmp_path / "a.mp4", clicks([4.0], 5.0, 48000), 48000)
     reading = read_audio(path, 3.0, 7.5, REQUEST)
     assert reading.note is not None
-    assert re.fullmatch(r"segment ends 2\.[45]\d s past the sound's end; clamped", reading.note)
+    assert re.fullmatch(r"segment ends 2\.[45]\d s past the audio's end; clamped", reading.note)
     assert abs(len(reading.array) - 2.0 * 16000) <= 0.03 * 16000
     assert where_loud(reading.array) == pytest.approx(1.0, abs=0.001)
 
 
 def test_a_segment_that_starts_past_the_sound_is_an_error(tmp_path: Path, write_sound: WriteSound) -> None:
     path = write_sound(tmp_path / "a.mp4", tone(300, 5.0, 48000), 48000)
-    with pytest.raises(MediaError, match=r"segment starts at 6\.00 s, after the sound ends \(5\.0\d s\)"):
+    with pytest.raises(MediaError, match=r"segment starts at 6\.00 s, after the audio ends \(5\.0\d s\)"):
         read_audio(path, 6.0, 7.0, REQUEST)
 
 
@@ -180,7 +180,7 @@ def sound_or_reason(path: Path, start_s: float, stop_s: float) -> tuple[NDArray[
 def test_a_file_cut_off_gives_its_early_segments_and_a_reason_for_the_later_ones(
     seconds: float, tmp_path: Path, write_sound: WriteSound
 ) -> None:
-    """However short a segment is (EPIC has some of 0.1 s), sound that is not there never comes back as silence."""
+    """However short a segment is (EPIC has some of 0.1 s), audio that is not there never comes back as silence."""
     whole = write_sound(tmp_path / "w.mp4", tone(440, 10.0, 48000), 48000, muxer={"movflags": "faststart"})
     with av.open(str(whole)) as container:
         packets = [(p.pos + p.size, float(p.pts * p.time_base)) for p in container.demux(audio=0) if p.size]
@@ -222,11 +222,11 @@ def test_a_gap_inside_the_stream_is_noted_and_what_follows_keeps_its_time(
     samples += np.concatenate([np.zeros(96 * step), clicks([1.0], 4.0 - 96 * step / rate, rate)])
     path = write_sound(tmp_path / "a", samples, rate, "aac", form, gap=(96 * step, 24000))
     after_s = 96 * step / rate + 0.5
-    with pytest.raises(NoMedia, match=r"a has no sound from 2\.15 to 2\.45 s: there is a gap in it"):
+    with pytest.raises(NoMedia, match=r"a has no audio from 2\.15 to 2\.45 s: there is a gap in it"):
         read_audio(path, after_s - 0.4, after_s - 0.1, REQUEST)
     partly = read_audio(path, after_s - 1.0, after_s + 1.5, REQUEST)
     assert partly.note is not None
-    assert re.fullmatch(r"0\.(4[5-9]|50) s have no sound in the file; silence stands in", partly.note)
+    assert re.fullmatch(r"0\.(4[5-9]|50) s have no audio in the file; silence stands in", partly.note)
     assert np.abs(partly.array[10000:15200]).max() < 0.02
     later = read_audio(path, after_s + 0.5, after_s + 1.5, REQUEST)
     assert where_loud(later.array) == pytest.approx(0.5, abs=CODEC_FRAME_S)
@@ -259,7 +259,7 @@ def test_silence_in_a_file_is_silence_and_noted(tmp_path: Path, write_sound: Wri
     samples = np.concatenate([np.zeros(32000), tone(300, 1.0, 16000)])
     path = write_sound(tmp_path / "a.wav", samples, 16000, "pcm_s16le", "wav")
     silent = read_audio(path, 0.0, 1.5, REQUEST)
-    assert silent.note == "the sound is silent: every sample is 0"
+    assert silent.note == "the audio is silent: every sample is 0"
     assert silent.array.shape == (24000,)
     assert not silent.array.any()
     assert read_audio(path, 1.0, 2.5, REQUEST).note is None
@@ -269,7 +269,7 @@ def test_sound_that_begins_after_the_picture_is_noted(tmp_path: Path, write_soun
     path = write_sound(tmp_path / "a.mkv", tone(300, 3.0, 48000), 48000, "aac", "matroska", gap=(1024, 48000))
     reading = read_audio(path, 0.5, 2.0, REQUEST)
     assert reading.note is not None
-    assert reading.note.endswith("s have no sound in the file; silence stands in")
+    assert reading.note.endswith("s have no audio in the file; silence stands in")
 
 
 @pytest.mark.parametrize("scale", [1.0, 40.0, 32768.0, 1e30])
@@ -279,7 +279,7 @@ def test_samples_far_beyond_full_scale_are_refused(scale: float, tmp_path: Path,
     if scale <= 64:
         assert loudness(read_audio(path, 0.1, 0.9, REQUEST).array) == pytest.approx(0.5 * scale, rel=0.01)
         return
-    with pytest.raises(MediaError, match=r"the sound of a\.wav reaches .*full scale is 1, and at most 64 is read"):
+    with pytest.raises(MediaError, match=r"the audio of a\.wav reaches .*full scale is 1, and at most 64 is read"):
         read_audio(path, 0.1, 0.9, REQUEST)
 
 
@@ -330,7 +330,7 @@ def test_a_damaged_frame_is_a_short_silence_with_a_note_and_a_longer_damage_an_e
     assert re.fullmatch(r"0\.0[4-6] s cannot be decoded; silence stands in", reading.note)
     damage(20)
     with pytest.raises(
-        MediaError, match=r"a\.mp4 cannot be decoded: damaged, 0\.4\d s of the segment's sound are lost"
+        MediaError, match=r"a\.mp4 cannot be decoded: damaged, 0\.4\d s of the segment's audio are lost"
     ):
         read_audio(path, 1.0, 3.0, REQUEST)
     assert read_audio(path, 2.5, 3.5, REQUEST).note is None

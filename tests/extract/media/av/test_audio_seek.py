@@ -1,4 +1,4 @@
-"""Files of sound that FFmpeg finds no way into: they are decoded from their beginning."""
+"""Files of audio that FFmpeg finds no way into: they are decoded from their beginning."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ REQUEST = AudioRequest(rate=16000, max_seconds=10.0)
 
 
 def ramp(seconds: float, rate: int = 16000) -> NDArray[np.float64]:
-    """Sound whose value is its time: 0.03 a second."""
+    """Audio whose value is its time: 0.03 a second."""
     return 0.03 * np.arange(round(seconds * rate)) / rate
 
 
@@ -43,8 +43,8 @@ def test_raw_flac_of_any_length(seconds: float, hard: bool, tmp_path: Path, writ
 
 def test_past_the_end_is_an_error_here_too(tmp_path: Path, write_sound: Callable[..., Path]) -> None:
     path = write_sound(tmp_path / "a.flac", ramp(0.05), 16000, "flac", "flac")
-    with pytest.raises(MediaError, match=r"segment starts at 0\.50 s, after the sound ends \(0\.05 s\)"):
+    with pytest.raises(MediaError, match=r"segment starts at 0\.50 s, after the audio ends \(0\.05 s\)"):
         read_audio(path, 0.5, 0.6, REQUEST)
     reading = read_audio(path, 0.025, 0.65, REQUEST)
-    assert reading.note == "segment ends 0.60 s past the sound's end; clamped"
+    assert reading.note == "segment ends 0.60 s past the audio's end; clamped"
     np.testing.assert_allclose(reading.array, ramp(0.05)[400:], atol=1e-3)

@@ -1,4 +1,4 @@
-"""Sound of any number of channels: array microphones, surround and ambisonics too become one channel."""
+"""Audio of any number of channels: array microphones, surround and ambisonics too become one channel."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_every_channel_counts_alike_in_the_mix(
 
 @pytest.mark.parametrize(("order", "channels"), [(1, 4), (3, 16)])
 def test_of_ambisonics_the_sound_of_all_directions_is_taken(order: int, channels: int, tmp_path: Path) -> None:
-    """Channel 0 (W). The others say from where sound comes; the mean with them would be that of one direction."""
+    """Channel 0 (W). The others say from where audio comes; the mean with them would be that of one direction."""
     samples = np.tile(tone(1000, 0.3), (channels, 1))
     samples[0] = tone(300, 0.5)
     options = {"mapping_family": "2", "b": "1000000"}

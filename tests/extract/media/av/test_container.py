@@ -19,7 +19,7 @@ from mmcache.extract.media.av.audio import read_audio
 from mmcache.extract.media.av.video import read_video
 from mmcache.extract.media.base.requests import AudioRequest, MediaError, NoMedia, VideoRequest
 
-PICTURES = VideoRequest(4, 48)
+IMAGES = VideoRequest(4, 48)
 SOUND = AudioRequest(rate=16000, max_seconds=10.0)
 NAMES = [
     "12:30.mp4",
@@ -71,7 +71,7 @@ def test_a_name_with_control_characters_is_shown_on_one_line(tmp_path: Path) -> 
     path = tmp_path / "a\nb\x1b[31m.mp4"
     path.write_bytes(b"no film" * 100)
     with pytest.raises(MediaError) as refused:
-        read_video(path, 0.0, 1.0, PICTURES)
+        read_video(path, 0.0, 1.0, IMAGES)
     assert str(refused.value).startswith(r"a\nb\x1b[31m.mp4 cannot be decoded")
 
 
@@ -100,7 +100,7 @@ def knocks() -> Any:
 def test_playlists_make_nothing_be_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_video: Callable[..., Path], knocks: Any
 ) -> None:
-    """Neither a connection nor another file, even one that lies beside it and is a film."""
+    """Neither a connection nor another file, even one that lies beside it and is a video."""
     write_video(tmp_path / "film.ts", pictures=50, form="mpegts")
     monkeypatch.chdir(tmp_path)
     address, count = knocks
@@ -113,7 +113,7 @@ def test_playlists_make_nothing_be_opened(
         "</AdaptationSet></Period></MPD>"
     )
     session = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
-    playlists = {"sdp": session, "cut": "ffconcat version 1.0\nfile 'film.ts'\n"}
+    playlists = {"sdp": session, "cut": "ffconcat version 1.0\nfile 'video.ts'\n"}
     for other in ("film.ts", str(tmp_path / "film.ts"), f"file:{tmp_path}/film.ts", f"http://{address}/film.ts"):
         playlists |= {f"hls {len(playlists)}": hls.format(other), f"dash {len(playlists)}": dash.format(other)}
         playlists[f"concat {len(playlists)}"] = f"ffconcat version 1.0\nfile '{other}'\n"
@@ -123,14 +123,14 @@ def test_playlists_make_nothing_be_opened(
             path = tmp_path / f"{name}.{suffix}"
             path.write_text(text)
             with pytest.raises(MediaError, match="is a playlist or description that names other files"):
-                read_video(path, 0.0, math.inf, PICTURES)
+                read_video(path, 0.0, math.inf, IMAGES)
     assert not count
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     fifo = tmp_path / "a.mp4"
     os.mkfifo(fifo)
-    for read, request in ((read_video, PICTURES), (read_audio, SOUND)):
+    for read, request in ((read_video, IMAGES), (read_audio, SOUND)):
         with pytest.raises(MediaError, match=r"a\.mp4 cannot be read: it is a FIFO, not a regular file"):
             read(fifo, 0.0, 1.0, request)  # type: ignore[operator]
         with pytest.raises(MediaError, match="null cannot be read: it is a device, not a regular file"):
@@ -154,7 +154,7 @@ def grey(container: Any, stream: Any, value: int, count: int) -> list[Any]:
 
 @pytest.mark.parametrize("default", [0, 1, 2])
 def test_of_several_streams_the_default_one_is_taken(default: int, tmp_path: Path) -> None:
-    """A film with a side camera and a commentary; which comes first in the file says nothing."""
+    """A video with a side camera and a commentary; which comes first in the file says nothing."""
     path = tmp_path / "v.mkv"
     with av.open(str(path), "w", format="matroska") as container:
         packets = []
@@ -171,7 +171,7 @@ def test_of_several_streams_the_default_one_is_taken(default: int, tmp_path: Pat
             frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
             packets += [*stream.encode(frame), *stream.encode()]
         container.mux(sorted((p for p in packets if p.dts is not None), key=lambda p: float(p.dts * p.time_base)))
-    assert read_video(path, 0.1, 0.9, PICTURES).array.mean() == pytest.approx(50 + 60 * default, abs=4)
+    assert read_video(path, 0.1, 0.9, IMAGES).array.mean() == pytest.approx(50 + 60 * default, abs=4)
     heard = read_audio(path, 0.1, 0.9, SOUND).array
     assert np.median(heard) == pytest.approx(1000 * (default + 1) / 32768, rel=0.01)
 
@@ -208,7 +208,7 @@ def test_a_cover_picture_is_no_film(form: str, with_film: bool, tmp_path: Path) 
         assert any(s.disposition & av.stream.Disposition.attached_pic for s in container.streams.video)
     assert len(read_audio(path, 0.0, math.inf, SOUND).array) / 16000 == pytest.approx(2.0, abs=0.06)
     if with_film:
-        assert read_video(path, 0.0, math.inf, PICTURES).array.mean() == pytest.approx(100, abs=4)
+        assert read_video(path, 0.0, math.inf, IMAGES).array.mean() == pytest.approx(100, abs=4)
     else:
-        with pytest.raises(NoMedia, match=rf"a\.{form} has no video stream, only a cover picture"):
-            read_video(path, 0.0, math.inf, PICTURES)
+        with pytest.raises(NoMedia, match=rf"a\.{form} has no video stream, only a cover image"):
+            read_video(path, 0.0, math.inf, IMAGES)

@@ -1,4 +1,4 @@
-"""Files that do not say when pictures are shown: AVI has the order of decoding, raw streams have nothing."""
+"""Files that do not say when frames are shown: AVI has the order of decoding, raw streams have nothing."""
 
 import math
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def test_every_picture_of_an_avi_is_found_at_its_own_time(
 def test_pictures_that_an_avi_leaves_out_stay_on_screen(
     codec: str, tmp_path: Path, write_video: WriteVideo, numbers_of: NumbersOf
 ) -> None:
-    """Recorders write empty chunks where they had no picture."""
+    """Recorders write empty chunks where they had no frame."""
     pts = [*range(20), *range(30, 50)]
     path = write_video(tmp_path / "v.avi", pictures=40, pts=pts, form="avi", codec=codec)
     numbers = numbers_of(read_video(path, 0.0, 2.0, VideoRequest(50, 48)).array)
@@ -78,7 +78,7 @@ def test_a_raw_stream_is_read_whole_and_never_by_seconds(
     assert numbers_of(read_video(path, 0.0, math.inf, half).array) == [22, 27, 32, 37]
     shifted = Source("video", (path,), rate=25.0, first=-10.0)
     for start_s, stop_s in ((0.0, 1.0), (0.5, math.inf)):
-        with pytest.raises(MediaError, match=r"v\.h264 is a raw \w+ stream: its pictures have no timestamps"):
+        with pytest.raises(MediaError, match=r"v\.h264 is a raw \w+ stream: its frames have no timestamps"):
             read_video(path, start_s, stop_s, VideoRequest(4, 48))
     with pytest.raises(MediaError, match="have no timestamps"):
         read_media(shifted, 0.0, math.inf, VideoRequest(4, 48))

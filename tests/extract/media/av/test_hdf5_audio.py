@@ -55,16 +55,16 @@ def test_of_a_long_segment_the_middle_is_taken(source: Source) -> None:
 def test_the_end_is_clamped_with_a_note(source: Source) -> None:
     assert (
         read_media(source, 7.0, 9.0, AudioRequest(16000, 10.0)).note
-        == "segment ends 1.00 s past the sound's end; clamped"
+        == "segment ends 1.00 s past the audio's end; clamped"
     )
     assert len(read_media(source, 7.0, np.inf, AudioRequest(16000, 10.0)).array) == 16000
-    with pytest.raises(MediaError, match=r"starts at 9\.00 s, after the sound ends \(8\.00 s\)"):
+    with pytest.raises(MediaError, match=r"starts at 9\.00 s, after the audio ends \(8\.00 s\)"):
         read_media(source, 9.0, 10.0, AudioRequest(16000, 10.0))
 
 
 def test_what_is_not_there_is_missing_and_what_is_no_waveform_an_error(source: Source, tmp_path: Path) -> None:
     request = AudioRequest(16000, 10.0)
-    with pytest.raises(NoMedia, match=r"EPIC_audio\.hdf5 has no sound of P09_01"):
+    with pytest.raises(NoMedia, match=r"EPIC_audio\.hdf5 has no audio of P09_01"):
         read_media(of(source, "P09_01"), 0, 1, request)
     with pytest.raises(MediaError, match="holds NaN or infinity"):
         read_media(of(source, "P01_03"), 0, 1, request)

@@ -1,4 +1,4 @@
-"""Damage of any kind to films and sounds gives a reading of the right shape or a reason: no crash, hang or zeros."""
+"""Damage of any kind to videos and sounds gives a reading of the right shape or a reason: no crash, hang or zeros."""
 
 import io
 import math

@@ -90,7 +90,7 @@ def test_all_of_a_file_is_read_and_nothing_is_called_cut_off(name: str, tmp_path
     assert last.note.startswith(("segment ends 3.0", "segment ends 2.9"))
     assert loudest_s(last.array) == pytest.approx(0.5, abs=0.05)
     with pytest.raises(
-        MediaError, match=rf"segment starts at {SECONDS + 1:.2f} s, after the sound ends \((19\.9|20\.0)"
+        MediaError, match=rf"segment starts at {SECONDS + 1:.2f} s, after the audio ends \((19\.9|20\.0)"
     ):
         read_audio(path, SECONDS + 1, SECONDS + 2, REQUEST)
 
@@ -101,7 +101,7 @@ def test_half_of_a_file_whose_header_has_a_length_is_cut_off(name: str, tmp_path
     os.truncate(path, path.stat().st_size // 2)
     assert read_audio(path, 1.0, 2.0, REQUEST).note is None
     for start_s, stop_s in ((0.0, math.inf), (1.0, 19.0), (18.0, 19.0)):
-        with pytest.raises(MediaError, match=rf"{path.name} is cut off: (its sound ends at|it has no sound from)"):
+        with pytest.raises(MediaError, match=rf"{path.name} is cut off: (its audio ends at|it has no audio from)"):
             read_audio(path, start_s, stop_s, REQUEST)
 
 
@@ -111,7 +111,7 @@ def test_half_of_a_file_without_a_length_ends_where_it_ends(name: str, tmp_path:
     os.truncate(path, path.stat().st_size // 2)
     seconds = len(read_audio(path, 0.0, math.inf, REQUEST).array) / REQUEST.rate
     assert 5 < seconds < 15
-    with pytest.raises(MediaError, match=r"segment starts at 18\.00 s, after the sound ends") as refused:
+    with pytest.raises(MediaError, match=r"segment starts at 18\.00 s, after the audio ends") as refused:
         read_audio(path, 18.0, 19.0, REQUEST)
     assert float(str(refused.value).split("(")[1].split()[0]) == pytest.approx(seconds, abs=0.05)
 
@@ -120,14 +120,14 @@ def test_a_file_that_grows_is_measured_again(tmp_path: Path) -> None:
     path = write(tmp_path, GUESSED["AC-3"])
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(MediaError, match="after the sound ends"):
+    with pytest.raises(MediaError, match="after the audio ends"):
         read_audio(path, 18.0, 19.0, REQUEST)
     path.write_bytes(content)
     assert read_audio(path, 18.0, 19.0, REQUEST).note is None
 
 
 def write_both(path: Path, form: str, picture_s: float, sound_s: float, live: bool = False) -> None:
-    """A film whose picture i is lighter than the one before, with a tone of another length."""
+    """A video whose frame i is lighter than the one before, with a tone of another length."""
     with av.open(str(path), "w", format=form, options={"live": "1"} if live else {}) as container:
         video = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "bf": "2"})
         video.width, video.height, video.pix_fmt, video.gop_size = 64, 48, "yuv420p", 12
@@ -180,9 +180,9 @@ def test_a_matroska_file_that_is_cut_off_is_still_found(share: float, tmp_path: 
     write_both(path, "matroska", 4.0, 4.6)
     os.truncate(path, int(path.stat().st_size * share))
     assert read_video(path, 0.2, 0.8, VideoRequest(4, 48)).note is None
-    with pytest.raises(MediaError, match=r"v\.mkv is cut off: its pictures end at"):
+    with pytest.raises(MediaError, match=r"v\.mkv is cut off: its frames end at"):
         read_video(path, 0.0, math.inf, VideoRequest(4, 48))
-    with pytest.raises(MediaError, match=r"v\.mkv is cut off: its sound ends at"):
+    with pytest.raises(MediaError, match=r"v\.mkv is cut off: its audio ends at"):
         read_audio(path, 0.0, math.inf, REQUEST)
 
 
@@ -196,7 +196,7 @@ def test_recorders_that_do_not_know_the_size_yet_make_no_cut_off_wav(tmp_path: P
 
 
 def test_only_the_sound_of_a_wav_has_to_be_whole(tmp_path: Path) -> None:
-    """Some writers count their own header twice, and titles after the sound may be lost without harm."""
+    """Some writers count their own header twice, and titles after the audio may be lost without harm."""
     path = write(tmp_path, KNOWN["WAV"])
     content = path.read_bytes()
     path.write_bytes(content[:4] + (len(content) + 5000).to_bytes(4, "little") + content[8:])

@@ -1,4 +1,4 @@
-"""The right pictures by timestamp, whatever the codec, the container and the clock; every fault with its reason."""
+"""The right frames by timestamp, whatever the codec, the container and the clock; every fault with its reason."""
 
 import os
 import re
@@ -31,7 +31,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def expected_numbers(times: Any, start_s: float, stop_s: float, frames: int) -> list[int]:
-    """Which picture is on screen at each of the evenly spaced moments: the last one not later than it."""
+    """Which frame is on screen at each of the evenly spaced moments: the last one not later than it."""
     moments = start_s + (np.arange(frames) + 0.5) * (stop_s - start_s) / frames
     return np.maximum(np.searchsorted(times, moments + 1e-9, side="right") - 1, 0).tolist()
 
@@ -49,7 +49,7 @@ def test_every_picture_is_found_at_its_own_time(
 def test_a_file_of_one_group_of_pictures(
     form: str, tmp_path: Path, write_video: WriteVideo, numbers_of: NumbersOf
 ) -> None:
-    """A seek that lands behind the only key frame finds nothing; the pictures are there all the same."""
+    """A seek that lands behind the only key frame finds nothing; the frames are there all the same."""
     path = write_video(tmp_path / "v.MP4", pictures=11, **FORMS[form])
     found = [numbers_of(read_video(path, i / RATE, (i + 1) / RATE, VideoRequest(1, 48)).array)[0] for i in range(11)]
     assert found == list(range(11))
@@ -90,7 +90,7 @@ def test_variable_frame_rate(form: str, tmp_path: Path, write_video: WriteVideo,
 def test_a_film_of_unequal_pictures_ends_when_its_last_one_does(
     x264: str, pictures: int, tmp_path: Path, write_video: WriteVideo, numbers_of: NumbersOf
 ) -> None:
-    """Recordings of screens stand still for seconds; MP4 declares when the last picture is decoded, not shown."""
+    """Recordings of screens stand still for seconds; MP4 declares when the last frame is decoded, not shown."""
     pts = [0, 1, 2, 150, 151, 152, 300, 301][:pictures]
     path = write_video(tmp_path / "v.mp4", pictures=pictures, rate=30, pts=pts, x264=x264)
     reading = read_video(path, 0.0, pts[-1] / 30, VideoRequest(20, 48))
@@ -103,7 +103,7 @@ def test_a_film_of_unequal_pictures_ends_when_its_last_one_does(
 def test_a_last_picture_held_for_seconds_stays_on_screen(
     tmp_path: Path, write_video: WriteVideo, numbers_of: NumbersOf
 ) -> None:
-    """A still at the end, as in slides and screen recordings, is no cut-off file: its picture lasts that long."""
+    """A still at the end, as in slides and screen recordings, is no cut-off file: its frame lasts that long."""
     path = write_video(tmp_path / "v.mp4", pictures=20, hold_last=75)
     with av.open(str(path)) as container:
         assert container.duration / av.time_base == pytest.approx(19 / RATE + 3.0, abs=0.1)
@@ -114,12 +114,12 @@ def test_a_last_picture_held_for_seconds_stays_on_screen(
 def test_timestamps_that_do_not_start_at_zero(
     form: str, tmp_path: Path, write_video: WriteVideo, numbers_of: NumbersOf
 ) -> None:
-    """Seconds count from the first picture, in the beginning, in the middle and at the end."""
+    """Seconds count from the first frame, in the beginning, in the middle and at the end."""
     path = write_video(tmp_path / "v.mp4", pictures=50, pts=range(75, 125), form=form)
     with av.open(str(path)) as container:
         assert container.streams.video[0].start_time > 0
     times = np.arange(50) / RATE
-    for start_s, stop_s in ((0.02, 0.42), (0.72, 1.32), (1.58, 1.98)):  # moments between two pictures
+    for start_s, stop_s in ((0.02, 0.42), (0.72, 1.32), (1.58, 1.98)):  # moments between two frames
         reading = read_video(path, start_s, stop_s, VideoRequest(5, 48))
         assert numbers_of(reading.array) == expected_numbers(times, start_s, stop_s, 5)
 
@@ -181,7 +181,7 @@ def test_the_shorter_side_gets_the_asked_size_and_the_picture_keeps_its_shape(
 
 
 def picture_or_reason(path: Path, start_s: float, stop_s: float) -> tuple[Any, str]:
-    """Five pictures, or None and the reason that there are none."""
+    """Five frames, or None and the reason that there are none."""
     try:
         return read_video(path, start_s, stop_s, VideoRequest(5, 48)).array, ""
     except MediaError as reason:
@@ -189,7 +189,7 @@ def picture_or_reason(path: Path, start_s: float, stop_s: float) -> tuple[Any, s
 
 
 def packets_of(path: Path) -> list[tuple[int, int, float]]:
-    """(first byte, byte after the last, seconds) of every coded picture of an MP4, in file order."""
+    """(first byte, byte after the last, seconds) of every coded frame of an MP4, in file order."""
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
         return [(p.pos, p.pos + p.size, float(p.pts * p.time_base)) for p in packets]
@@ -213,7 +213,7 @@ def test_a_file_cut_off_gives_its_early_segments_and_a_reason_for_the_later_ones
             pictures, reason = picture_or_reason(cut, start_s, stop_s)
             if pictures is None:
                 assert stop_s > kept_to - 0.2, "an early segment was lost"
-                assert re.search(r"cut\.mp4 (is cut off|cannot be decoded|has no picture)", reason)
+                assert re.search(r"cut\.mp4 (is cut off|cannot be decoded|has no frame)", reason)
             else:
                 assert start_s < kept_to, "a segment past the cut came back"
                 assert numbers_of(pictures) == [min(first + i, round(kept_to * RATE)) for i in range(5)]
@@ -224,7 +224,7 @@ def test_a_file_cut_off_gives_its_early_segments_and_a_reason_for_the_later_ones
 def test_a_segment_behind_the_cut_does_not_cost_reading_all_that_is_before_it(
     tmp_path: Path, write_video: WriteVideo
 ) -> None:
-    """Hours of a film whose end is missing would be decoded for every lost segment."""
+    """Hours of a video whose end is missing would be decoded for every lost segment."""
     path = write_video(tmp_path / "v.mp4", pictures=3000, size=(256, 192), **FORMS["index first"])
     whole = path.stat().st_size
     os.truncate(path, whole * 3 // 4)
@@ -316,7 +316,7 @@ def test_no_file_stays_open_whatever_happens(tmp_path: Path, write_video: WriteV
 def test_before_the_first_picture_there_is_none(
     tmp_path: Path, write_video: WriteVideo, write_sound: Callable[..., Path], numbers_of: NumbersOf
 ) -> None:
-    """The sound begins at second 0, the picture at 1: its first one stands in for a part, never for a whole segment."""
+    """The audio begins at second 0, the frame at 1: its first one stands in for a part, never for a whole segment."""
     film = write_video(tmp_path / "film.mkv", pictures=50, pts=range(25, 75), form="matroska")
     sound = write_sound(tmp_path / "sound.mkv", np.ones(3 * 48000) / 9, 48000, "aac", "matroska")
     path = tmp_path / "v.mkv"
@@ -329,10 +329,10 @@ def test_before_the_first_picture_there_is_none(
                     packet.stream = stream
                     packets.append(packet)
         both.mux(sorted(packets, key=lambda packet: float(packet.dts * packet.time_base)))
-    with pytest.raises(NoMedia, match=r"v\.mkv has no picture before 1\.00 s, when the segment is over"):
+    with pytest.raises(NoMedia, match=r"v\.mkv has no frame before 1\.00 s, when the segment is over"):
         read_video(path, 0.0, 0.8, VideoRequest(4, 48))
     reading = read_video(path, 0.5, 1.5, VideoRequest(4, 48))
-    assert reading.note == "there is no picture before 1.00 s; the first one stands in"
+    assert reading.note == "there is no frame before 1.00 s; the first one stands in"
     assert numbers_of(reading.array) == [0, 0, 3, 9]
     assert read_video(path, 1.0, 2.0, VideoRequest(4, 48)).note is None
 
@@ -345,9 +345,7 @@ def test_pictures_that_change_their_shape_are_a_reason_in_words(tmp_path: Path, 
     path = tmp_path / "v.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     assert read_video(path, 0.1, 0.9, VideoRequest(4, 48)).array.shape == (4, 48, 64, 3)
-    with pytest.raises(
-        MediaError, match=r"v\.ts: its pictures change their shape within the segment; .* 64 x 48 and 96"
-    ):
+    with pytest.raises(MediaError, match=r"v\.ts: its frames change their shape within the segment; .* 64 x 48 and 96"):
         read_video(path, 0.5, 1.5, VideoRequest(8, 48))
 
 

@@ -1,4 +1,4 @@
-"""Pictures come out as a player shows them: turned, mirrored and stretched as the file says."""
+"""Frames come out as a player shows them: turned, mirrored and stretched as the file says."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -52,7 +52,7 @@ def write(
 
 
 def corners(pictures: NDArray[Any]) -> list[list[int]]:
-    """Which of the four colours is in each corner of the last picture, read like a text."""
+    """Which of the four colours is in each corner of the last frame, read like a text."""
     _, height, width, _ = pictures.shape
     spots = pictures[-1][[height // 4, 3 * height // 4]][:, [width // 4, 3 * width // 4]].astype(int)
     distance = np.abs(spots[:, :, None] - COLOURS.reshape(4, 3).astype(int)).sum(axis=3)
@@ -61,7 +61,7 @@ def corners(pictures: NDArray[Any]) -> list[list[int]]:
 
 
 def in_camera(picture: NDArray[np.uint8], degrees: int, hflip: bool, vflip: bool) -> NDArray[np.uint8]:
-    """What has to be stored for `picture` to be seen after a turn counter-clockwise and then mirroring."""
+    """What has to be stored for `frame` to be seen after a turn counter-clockwise and then mirroring."""
     picture = picture[:, ::-1] if hflip else picture
     picture = picture[::-1] if vflip else picture
     return np.rot90(picture, -degrees // 90)
@@ -97,7 +97,7 @@ def test_a_matrix_a_little_off_a_quarter_turn_is_that_quarter_turn(tmp_path: Pat
         (Fraction(2), (40, 80)),
         (Fraction(16, 15), (40, 43)),
         (Fraction(1, 2), (80, 40)),
-        (Fraction(50), (40, 40)),  # no picture was ever like that
+        (Fraction(50), (40, 40)),  # no frame was ever like that
     ],
 )
 def test_wide_pixels_become_square(pixel: Fraction, expected: tuple[int, int], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Boxes of any source brought to one form, and which pictures they are taken from."""
+"""Boxes of any source brought to one form, and which frames they are taken from."""
 
 import numpy as np
 import pytest
@@ -54,11 +54,11 @@ def test_boxes_that_are_no_numbers_are_left_out_and_counted(value: float, column
     assert unusable == 1
     np.testing.assert_allclose(out[0], found[1].astype(np.float32))
     reading = over_time(boxes_of=lambda number: found)
-    assert reading.note == "3 boxes of a film are no finite numbers; left out"
+    assert reading.note == "3 boxes of a video are no finite numbers; left out"
 
 
 def over_time(stop_s: float = 3.0, start_s: float = 0.0, part=(0.0, 1.0), boxes_of=None):  # type: ignore[no-untyped-def]
-    """Thirty pictures, ten a second, numbered from 1; the score of each box says which."""
+    """Thirty frames, ten a second, numbered from 1; the score of each box says which."""
     return boxes_over_time(
         boxes_of or (lambda number: np.array([[0.1, 0.1, 0.5, 0.5, 1, number / 100]])),
         (1, 30),
@@ -67,7 +67,7 @@ def over_time(stop_s: float = 3.0, start_s: float = 0.0, part=(0.0, 1.0), boxes_
         start_s,
         stop_s,
         BoxesRequest(3, 1, 0.0, part=part),
-        "a film",
+        "a video",
     )
 
 
@@ -91,5 +91,5 @@ def test_boxes_are_those_of_the_pictures_on_screen(
 
 
 def test_a_segment_after_the_last_picture_is_an_error() -> None:
-    with pytest.raises(MediaError, match=r"starts at 3\.00 s, after the boxes of a film end \(3\.00 s\)"):
+    with pytest.raises(MediaError, match=r"starts at 3\.00 s, after the boxes of a video end \(3\.00 s\)"):
         over_time(4.0, 3.0)

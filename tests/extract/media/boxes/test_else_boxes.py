@@ -31,7 +31,7 @@ def picture(number: int, labels: list[dict]) -> dict:
 
 
 def moving(numbers: range | list[int]) -> list[dict]:
-    """The only object of picture n reaches from 0 to 10 n pixels."""
+    """The only object of frame n reaches from 0 to 10 n pixels."""
     return [picture(n, [label(0, 0, 10 * n, 240, "cup", "0000")]) for n in numbers]
 
 
@@ -81,7 +81,7 @@ def test_two_hands_and_pictures_without_boxes(tmp_path: Path) -> None:
 
 
 def test_pictures_are_found_by_the_number_in_their_names(tmp_path: Path) -> None:
-    """Twelve a second from picture 1; those that were left out have no boxes."""
+    """Twelve a second from frame 1; those that were left out have no boxes."""
     source = write(tmp_path, moving([1, 2, 3, 9, 10, 11, 12]))
     reading = read(source, 1.0, request=BoxesRequest(12, 1, 0.5))
     numbers = np.rint(reading.array[:, 0, 2] * WIDTH / 10).astype(int)
@@ -120,7 +120,7 @@ def test_the_video_says_how_large_its_pictures_are_and_when_they_end(
         tmp_path / "2.webm", pictures=24, rate=12, codec="libvpx-vp9", form="webm", size=(WIDTH - 1, HEIGHT)
     )
     source = write(tmp_path, moving(range(1, 7)), sizes={})
-    with pytest.raises(MediaError, match=r"size of its pictures is not known: put the video, or videoid2size\.json"):
+    with pytest.raises(MediaError, match=r"size of its frames is not known: put the video, or videoid2size\.json"):
         read(source)
     with_film = Source("else_boxes", (source.paths[0], film), 12.0, 1.0, entry="2", extent=source.extent)
     reading = read(with_film, request=BoxesRequest(24, 1, 0.5))
@@ -152,7 +152,7 @@ def test_degenerate_boxes_are_mended(tmp_path: Path) -> None:
 )
 def test_a_bad_entry_is_counted_and_costs_no_other(bad: object, tmp_path: Path) -> None:
     reading = read(write(tmp_path, [*moving([1]), bad]))
-    assert reading.note == "1 entries of part.json are no numbered picture or no box; left out"
+    assert reading.note == "1 entries of part.json are no numbered frame or no box; left out"
     assert reading.array[0, 0, 4] == 2
 
 
@@ -164,7 +164,7 @@ def test_a_video_without_annotated_pictures_is_missing(item: object, tmp_path: P
 
 @pytest.mark.parametrize("item", ["text", 5, None, {"id": "2"}, {"id": "2", "frames": {}}])
 def test_a_part_of_another_form_is_an_error(item: object, tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"part\.json: the part of video 2 is no list of pictures"):
+    with pytest.raises(MediaError, match=r"part\.json: the part of video 2 is no list of frames"):
         read(write(tmp_path, item))
 
 
@@ -185,7 +185,7 @@ def test_a_file_that_changed_since_it_was_looked_through(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("sizes", [{"2": [427]}, {"2": [0, 240]}, {"2": "427x240"}, {"2": [True, True]}, {}])
 def test_a_size_that_is_none_is_not_used(sizes: object, tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="the size of its images is not known"):
+    with pytest.raises(MediaError, match="the size of its frames is not known"):
         read(write(tmp_path, moving([1]), sizes))
 
 

@@ -55,7 +55,7 @@ def message(number: int, hands: tuple[bytes, ...] = (), objects: tuple[bytes, ..
 
 
 def numbered(count: int) -> list[bytes]:
-    """The only object of picture n reaches from 0 to n / count."""
+    """The only object of frame n reaches from 0 to n / count."""
     return [message(n, objects=(thing(box(0.0, 0.0, n / count, 1.0), 0.9),)) for n in range(1, count + 1)]
 
 
@@ -80,12 +80,12 @@ def test_hands_and_objects_come_back_as_written_surest_first(protocol: int, tmp_
 def test_pictures_without_boxes_are_empty_and_are_no_failure(tmp_path: Path) -> None:
     reading = read_media(write(tmp_path / "a.pkl", [message(n) for n in range(1, 61)]), 0.2, 0.8, ALL)
     assert not reading.array.any()
-    assert reading.note == "no box in any of the 4 pictures of a.pkl that are looked at"
+    assert reading.note == "no box in any of the 4 frames of a.pkl that are looked at"
 
 
 @pytest.mark.parametrize("rate", [50.0, 60.0])
 def test_the_clock_is_that_of_the_extracted_pictures(rate: float, tmp_path: Path) -> None:
-    """Picture n is that of second n / rate; more than a pickler's batch of them."""
+    """Frame n is that of second n / rate; more than a pickler's batch of them."""
     count = 2500
     write(tmp_path / "a.pkl", numbered(count))
     source = Source("epic_boxes", (tmp_path / "a.pkl",), rate=rate)
@@ -156,8 +156,8 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
-        (message(2)[:-1] + b"\xff", "the message of picture 2 is damaged"),
-        (message(7), "item 2 says it is of picture 7; they are out of step"),
+        (message(2)[:-1] + b"\xff", "the message of frame 2 is damaged"),
+        (message(7), "item 2 says it is of frame 7; they are out of step"),
         (bytes((1 << 20) + 1), "has 1048577 bytes; 1048576 are allowed"),
     ],
 )

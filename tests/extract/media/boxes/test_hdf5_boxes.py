@@ -1,4 +1,4 @@
-"""Detections packed into HDF5: a Python literal a picture."""
+"""Detections packed into HDF5: a Python literal a frame."""
 
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def test_what_is_no_list_of_detections_says_why(content: Any, tmp_path: Path, mo
     source = write(tmp_path / "a.hdf5", {str(n): data for n in range(1, 31)})
     with pytest.raises(
         MediaError,
-        match=r"a\.hdf5: P01_01, picture 12 (is no list of detections|is no text|has the shape \(\): [\d,]+ bytes)",
+        match=r"a\.hdf5: P01_01, frame 12 (is no list of detections|is no text|has the shape \(\): [\d,]+ bytes)",
     ):
         read_media(source, 0.2, 0.21, ALL)
     assert not (tmp_path / "made").exists()

@@ -1,4 +1,4 @@
-"""Folders of 16-bit depth pictures, written with Pillow, whose values are known."""
+"""Folders of 16-bit depth images, written with Pillow, whose values are known."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_millimetres_become_grey_on_one_scale(tmp_path: Path) -> None:
 def test_grey_keeps_the_order_of_distances_and_0_for_no_data(
     values: list[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    row = np.array([sorted([*values, 65535])], np.uint16)  # of no data at all there is no picture
+    row = np.array([sorted([*values, 65535])], np.uint16)  # of no data at all there is no image
     grey = read(write_depth(tmp_path_factory.mktemp("d"), [row]), side=1)[0, 0, :, 0]
     assert (np.diff(grey.astype(int)) >= 0).all()
     assert ((grey == 0) == (row[0] == 0)).all()
@@ -101,7 +101,7 @@ def test_only_numbers_that_another_modality_has_too_are_used(tmp_path: Path) -> 
     (tmp_path / "late").mkdir()
     assert read(folder, 8, 2, beside=((tmp_path / "late", ""),))[:, 0, 0, 0].tolist() == [128, 0] * 4
     (tmp_path / "late" / "012.jpg").touch()
-    with pytest.raises(MediaError, match=r"no number of a picture in depth is also found in .*/late"):
+    with pytest.raises(MediaError, match=r"no number of an image in depth is also found in .*/late"):
         read(folder, beside=((tmp_path / "late", ""),))
 
 
@@ -118,7 +118,7 @@ def test_coloured_pictures_are_taken_as_jet_and_never_as_distance(tmp_path: Path
     colours[:, 0] = (0, 0, 127)
     folder = write_depth(tmp_path / "d", [colours])
     assert (read(folder, 1, 2, "jet")[0] == colours).all()
-    with pytest.raises(MediaError, match=r"MDepth-00000001\.png is a coloured picture, .* --set depth=jet"):
+    with pytest.raises(MediaError, match=r"MDepth-00000001\.png is a coloured image, .* --set depth=jet"):
         read(folder, 1, 2)
     Image.fromarray(colours).quantize(4).save(folder / "MDepth-00000001.png")
     assert (read(folder, 1, 2, "jet")[0] == colours).all()
@@ -128,13 +128,13 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="the folder gone is not there"):
         read(tmp_path / "gone")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MediaError, match=r"empty holds no numbered pictures but nothing; allowed are \.jpg, "):
+    with pytest.raises(MediaError, match=r"empty holds no numbered images but nothing; allowed are \.jpg, "):
         read(tmp_path / "empty")
     folder = write_depth(tmp_path / "cut", [np.arange(4096, dtype=np.uint16).reshape(64, 64)])
     whole = (folder / "MDepth-00000001.png").read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"<html>"):
         (folder / "MDepth-00000001.png").write_bytes(content)
-        with pytest.raises(MediaError, match=r"MDepth-00000001\.png is no readable picture"):
+        with pytest.raises(MediaError, match=r"MDepth-00000001\.png is no readable image"):
             read(folder)
     folder = write_depth(tmp_path / "bits", [np.eye(8, dtype=bool)])
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Which picture comes first: names as people have them, in an order that is known, or refused."""
+"""Which image comes first: names as people have them, in an order that is known, or refused."""
 
 import datetime as dt
 import re
@@ -12,7 +12,7 @@ from mmcache.extract.media.base.requests import MediaError
 from mmcache.extract.media.images.file_numbering import numbered_files
 
 PROPERTY = settings(max_examples=30)
-# {n} is the picture's number; all else stays
+# {n} is the image's number; all else stays
 FORMS = (
     "{n}",
     "frame_{n}",
@@ -117,17 +117,17 @@ def test_a_version_and_a_count_is_a_count(tmp_path: Path) -> None:
     [
         (
             ["a.jpg", "b.jpg"],
-            "2 of the 2 pictures in f have no number in their names, such as a.jpg: their order is unk",
+            "2 of the 2 images in f have no number in their names, such as a.jpg: their order is unk",
         ),
-        (["1.jpg", "2.jpg", "cover.jpg"], "1 of the 3 pictures in f have no number in their names, such as cover.jpg"),
+        (["1.jpg", "2.jpg", "cover.jpg"], "1 of the 3 images in f have no number in their names, such as cover.jpg"),
         (
             ["left_001.jpg", "left_002.jpg", "right_001.jpg"],
-            "f holds more than one series of pictures, such as left_001.jpg and right_001.jpg: put the pictures of "
+            "f holds more than one series of images, such as left_001.jpg and right_001.jpg: put the images of "
             "each series into a folder of its own",
         ),
         (
             ["frame_1.jpg", "frame_2.jpg", "frame_2_mask.jpg"],
-            "more than one series of pictures, such as frame_1.jpg and",
+            "more than one series of images, such as frame_1.jpg and",
         ),
         (
             ["cam1_1.jpg", "cam1_2.jpg", "cam2_1.jpg", "cam2_2.jpg"],
@@ -138,8 +138,8 @@ def test_a_version_and_a_count_is_a_count(tmp_path: Path) -> None:
         (["1.jpg", "01.jpg"], "01.jpg and 1.jpg in f have the same number"),
         (["t0.50.jpg", "t0.5.jpg", "t1.0.jpg"], "have fractions of different lengths, so that 1.10 may come before or"),
         (["a1.9.jpg", "a1.10.jpg", "a1.11.jpg"], "have fractions of different lengths"),
-        (["x.gif", "y.txt"], "f holds no numbered pictures but 2 other files, such as x.gif; allowed are .jpg, .jpeg"),
-        (["9" * 30 + ".jpg", "1.jpg"], "has a number too large to count pictures"),
+        (["x.gif", "y.txt"], "f holds no numbered images but 2 other files, such as x.gif; allowed are .jpg, .jpeg"),
+        (["9" * 30 + ".jpg", "1.jpg"], "has a number too large to count images"),
     ],
     ids=lambda value: "" if isinstance(value, str) else "+".join(value)[:40],
 )

@@ -1,4 +1,4 @@
-"""Folders of numbered pictures, each of which shows its number."""
+"""Folders of numbered images, each of which shows its number."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +19,7 @@ PROPERTY = settings(max_examples=40)
 
 
 def write_pictures(folder: Path, numbers: Iterable[int], name: str = "frame_{:010d}.png", size: int = 8) -> Path:
-    """PNG, so that a picture's grey is its number exactly."""
+    """PNG, so that an image's grey is its number exactly."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         Image.new("L", (2 * size, size), number).save(folder / name.format(number))
@@ -27,7 +27,7 @@ def write_pictures(folder: Path, numbers: Iterable[int], name: str = "frame_{:01
 
 
 def shown(reading: Reading) -> list[int]:
-    """The numbers of the pictures."""
+    """The numbers of the images."""
     pictures: NDArray[np.uint8] = np.asarray(reading.array)
     assert (pictures == pictures[:, :1, :1]).all()
     return pictures[:, 0, 0, 0].tolist()
@@ -35,7 +35,7 @@ def shown(reading: Reading) -> list[int]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures 1 to 120: two seconds of EPIC-KITCHENS-55 at 60 a second."""
+    """Images 1 to 120: two seconds of EPIC-KITCHENS-55 at 60 a second."""
     return write_pictures(tmp_path_factory.mktemp("frames") / "P01_01", range(1, 121))
 
 
@@ -76,16 +76,16 @@ def test_single_missing_pictures_are_replaced_and_noted_a_hole_is_an_error(tmp_p
     folder = write_pictures(tmp_path / "f", [n for n in range(1, 61) if n not in (10, 11, *range(30, 50))])
     reading = read_frames(folder, 5 / 60, 15 / 60, VideoRequest(10, 8), 60.0, 0)
     assert shown(reading) == [5, 6, 7, 8, 9, 9, 9, 12, 13, 14]
-    assert reading.note == "2 missing pictures replaced by the ones before them"
-    with pytest.raises(MediaError, match=r"f lacks picture 49 and those 0\.33 s before it"):
+    assert reading.note == "2 missing images replaced by the ones before them"
+    with pytest.raises(MediaError, match=r"f lacks image 49 and those 0\.33 s before it"):
         read_frames(folder, 0, 1, VideoRequest(60, 8), 60.0, 0)
 
 
 def test_the_end_is_clamped_with_a_note_and_past_it_is_an_error(folder: Path) -> None:
     reading = read_frames(folder, 1.5, 3.0, VideoRequest(2, 8), 60.0, 0)
-    assert reading.note == "segment ends 0.98 s past the last picture; clamped"
+    assert reading.note == "segment ends 0.98 s past the last image; clamped"
     assert max(shown(reading)) <= 120
-    with pytest.raises(MediaError, match=r"starts at 5\.00 s, after the pictures of P01_01 end \(2\.02 s\)"):
+    with pytest.raises(MediaError, match=r"starts at 5\.00 s, after the images of P01_01 end \(2\.02 s\)"):
         read_frames(folder, 5.0, 6.0, VideoRequest(2, 8), 60.0, 0)
 
 
@@ -94,7 +94,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="the folder gone is not there"):
         read_frames(tmp_path / "gone", 0, 1, request, 60.0, 0)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MediaError, match=r"empty holds no numbered pictures but nothing; allowed are \.jpg, "):
+    with pytest.raises(MediaError, match=r"empty holds no numbered images but nothing; allowed are \.jpg, "):
         read_frames(tmp_path / "empty", 0, 1, request, 60.0, 0)
     (tmp_path / "file").touch()
     with pytest.raises(MediaError, match="the folder file cannot be read: Not a directory"):
@@ -103,11 +103,11 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
         folder = tmp_path / "damaged"
         folder.mkdir(exist_ok=True)
         (folder / "frame_0000000001.jpg").write_bytes(content)
-        with pytest.raises(MediaError, match=r"frame_0000000001\.jpg is no readable picture"):
+        with pytest.raises(MediaError, match=r"frame_0000000001\.jpg is no readable image"):
             read_frames(folder, 0, 1, request, None, 0)
     whole = write_pictures(tmp_path / "cut", [1], size=64) / "frame_0000000001.png"
     whole.write_bytes(whole.read_bytes()[:-40])
-    with pytest.raises(MediaError, match="is no readable picture"):
+    with pytest.raises(MediaError, match="is no readable image"):
         read_frames(whole.parent, 0, 1, request, None, 0)
 
 
@@ -138,7 +138,7 @@ def test_a_moment_of_which_one_axis_is_missing_is_a_missing_picture(tmp_path: Pa
     )
     reading = read_flow(folders, 0, 1, VideoRequest(30, 8), 30.0, 1, 1.0)
     assert shown(Reading(np.asarray(reading.array)[..., :1]))[8:11] == [9, 9, 11]
-    assert reading.note == "1 missing pictures replaced by the ones before them"
+    assert reading.note == "1 missing images replaced by the ones before them"
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_a_moment_of_which_one_axis_is_missing_is_a_missing_picture(tmp_path: Pa
 def test_a_rate_that_counts_pictures_where_names_count_something_else_is_refused(
     step: int, rate: float, tmp_path: Path
 ) -> None:
-    """Numbers since 1970 in nanoseconds would else give the first picture for every moment."""
+    """Numbers since 1970 in nanoseconds would else give the first image for every moment."""
     begin = 1_403_636_579_763_555_584 if step > 1000 else 0
     for place in range(12):
         write_pictures(tmp_path / "f", [place], f"{begin + place * step}.png")
     with pytest.raises(MediaError, match=rf"the numbers in f go up by {step:,}, .* how many numbers make a second"):
         read_frames(tmp_path / "f", 0.0, 0.4, VideoRequest(4, 8), rate, float(begin))
-    said = step * 20.0  # twenty pictures a second
+    said = step * 20.0  # twenty images a second
     assert shown(read_frames(tmp_path / "f", 0.0, 0.4, VideoRequest(4, 8), said, float(begin))) == [1, 3, 5, 7]

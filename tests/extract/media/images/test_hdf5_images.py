@@ -1,4 +1,4 @@
-"""Pictures packed into HDF5, in every way that h5py stores bytes."""
+"""Images packed into HDF5, in every way that h5py stores bytes."""
 
 import io
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_an_entry_that_is_not_there_is_missing_media(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         store_list(file.create_group("P01_01"), "P01_01_7", [picture(0)])
     for entry in ("P01_01/P01_01_8", "P01_02/P01_02_7"):
-        with pytest.raises(NoMedia, match=rf"a\.hdf5 has no pictures of {entry}"):
+        with pytest.raises(NoMedia, match=rf"a\.hdf5 has no images of {entry}"):
             read_media(Source("hdf5_frames", (tmp_path / "a.hdf5",), entry=entry), 0.0, 1.0, VideoRequest(2, 8))
 
 
@@ -106,7 +106,7 @@ def test_a_damaged_picture_is_named_and_others_are_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         store_list(file, "7", pictures)
     source = Source("hdf5_frames", (tmp_path / "a.hdf5",), entry="7")
-    with pytest.raises(MediaError, match=r"a\.hdf5: 7, picture 5 is no readable picture"):
+    with pytest.raises(MediaError, match=r"a\.hdf5: 7, image 5 is no readable image"):
         read_media(source, 0.0, np.inf, VideoRequest(8, 8))
     read_media(source, 0.0, np.inf, VideoRequest(4, 8, part=(0.0, 0.5)))
 
@@ -114,21 +114,21 @@ def test_a_damaged_picture_is_named_and_others_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "reason"),
     [
-        (lambda file: store_list(file, "7", []), "hdf5_frames", "holds no pictures"),
-        (lambda file: file.create_group("7"), "hdf5_frames", "holds no pictures"),
-        (lambda file: store_list(file, "7", [picture(1)] * 3), "hdf5_flow", "holds 3 pictures, which are no pairs"),
-        (lambda file: file.create_dataset("7", data=5), "hdf5_frames", "no list of pictures"),
-        (lambda file: file.create_dataset("7", data=np.zeros((4, 3))), "hdf5_frames", "no list of pictures"),
-        (lambda file: file.create_dataset("7", data=np.zeros(4)), "hdf5_frames", "picture 1 is no readable picture"),
+        (lambda file: store_list(file, "7", []), "hdf5_frames", "holds no images"),
+        (lambda file: file.create_group("7"), "hdf5_frames", "holds no images"),
+        (lambda file: store_list(file, "7", [picture(1)] * 3), "hdf5_flow", "holds 3 images, which are no pairs"),
+        (lambda file: file.create_dataset("7", data=5), "hdf5_frames", "no list of images"),
+        (lambda file: file.create_dataset("7", data=np.zeros((4, 3))), "hdf5_frames", "no list of images"),
+        (lambda file: file.create_dataset("7", data=np.zeros(4)), "hdf5_frames", "image 1 is no readable image"),
         (
             lambda file: store_list(file, "7", [picture(1), picture(1, size=(32, 8))]),
             "hdf5_frames",
-            "pictures of a.hdf5: 7 are not of one shape: scaled, picture 0 is 16 x 8 and picture 1 is 32 x 8",
+            "images of a.hdf5: 7 are not of one shape: scaled, image 0 is 16 x 8 and image 1 is 32 x 8",
         ),
         (
             lambda file: store_list(file, "7", [picture(1, "L"), picture(1, "L", (32, 8))]),
             "hdf5_flow",
-            "picture 0: u is 16 x 8 pixels, v is 32 x 8",
+            "image 0: u is 16 x 8 pixels, v is 32 x 8",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every form of picture comes out with its right values, or is refused with a reason before memory is taken."""
+"""Every form of image comes out with its right values, or is refused with a reason before memory is taken."""
 
 import io
 import os
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmcache.extract.media import read_media
-from mmcache.extract.media.base.limits import MAX_ASPECT, MAX_PICTURE_PIXELS
+from mmcache.extract.media.base.limits import MAX_ASPECT, MAX_IMAGE_PIXELS
 from mmcache.extract.media.base.requests import MediaError, VideoRequest
 from mmcache.extract.media.base.source import Source
-from mmcache.extract.media.images.image_file import colour, parse_range, read_picture
+from mmcache.extract.media.images.image_file import colour, parse_range, read_image
 from mmcache.store.ground.errors import ConfigError
 
 CORNERS = np.array([[[230, 20, 20], [20, 230, 20]], [[20, 20, 230], [230, 230, 230]]], np.uint8)
@@ -34,7 +34,7 @@ def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
 
 
 def pixels(data: bytes) -> NDArray[np.uint8]:
-    return colour(read_picture(data, "p"), "p")
+    return colour(read_image(data, "p"), "p")
 
 
 def header(width: int, height: int) -> bytes:
@@ -103,12 +103,12 @@ def test_every_form_of_8_bits_keeps_its_values(data: bytes, expected: int) -> No
             encoded(
                 Image.new("L", (4, 4)), "WEBP", save_all=True, append_images=[Image.new("L", (4, 4), 9)], lossless=True
             ),
-            r"holds 2 pictures \(an animation",
+            r"holds 2 images \(an animation",
         ),
-        (encoded(Image.new("L", (4, 4)), save_all=True, append_images=[Image.new("L", (4, 4), 9)]), "holds 2 pictures"),
+        (encoded(Image.new("L", (4, 4)), save_all=True, append_images=[Image.new("L", (4, 4), 9)]), "holds 2 images"),
         (
             encoded(Image.new("L", (4, 4)), "TIFF", save_all=True, append_images=[Image.new("L", (4, 4))]),
-            "holds 2 pictu",
+            "holds 2 images",
         ),
         (encoded(Image.new("P", (4, 4)), "GIF"), "its content is none of JPEG, PNG, BMP, WEBP, TIFF"),
         (header(1, 30000), r"has 1 x 30000 pixels; the longer side may be at most 32 times the shorter one"),
@@ -118,13 +118,13 @@ def test_every_form_of_8_bits_keeps_its_values(data: bytes, expected: int) -> No
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_has_no_right_value_is_refused(data: bytes, reason: str) -> None:
-    with pytest.raises(MediaError, match=rf"^p (is no readable picture: )?.*{reason}"):
+    with pytest.raises(MediaError, match=rf"^p (is no readable image: )?.*{reason}"):
         pixels(data)
 
 
 def test_the_limits_hold_before_memory_is_taken() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for width, height in ((MAX_PICTURE_PIXELS // 1000 + 1, 1000), (1, MAX_ASPECT + 1), (MAX_ASPECT * 500 + 1, 500)):
+    for width, height in ((MAX_IMAGE_PIXELS // 1000 + 1, 1000), (1, MAX_ASPECT + 1), (MAX_ASPECT * 500 + 1, 500)):
         with pytest.raises(MediaError, match=f"has {width} x {height} pixels"):
             pixels(header(width, height))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
@@ -154,7 +154,7 @@ def test_a_range_is_for_16_bits_and_has_two_ends(tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     Image.new("L", (8, 8), 9).save(tmp_path / "f" / "1.png")
     with pytest.raises(
-        MediaError, match=r"1\.png is a picture of 8 bits; the range of values given is for pictures of 16"
+        MediaError, match=r"1\.png is an image of 8 bits; the range of values given is for images of 16"
     ):
         read_media(Source("frames", (tmp_path / "f",), variant="0..9"), 0, np.inf, VideoRequest(1, 8))
     assert parse_range("-1.5..2e3") == (-1.5, 2000.0)
@@ -170,7 +170,7 @@ def test_a_fifo_or_a_folder_as_a_picture_is_refused_at_once(kind: Any, tmp_path:
         folder = tmp_path / str(number)
         folder.mkdir()
         create(folder / "1.png")
-        with pytest.raises(MediaError, match=rf"1\.png is no readable picture: it is {named}, not a regular file"):
+        with pytest.raises(MediaError, match=rf"1\.png is no readable image: it is {named}, not a regular file"):
             read_media(Source(kind, (folder,), variant="grey" if kind == "depth" else ""), 0, 1, VideoRequest(2, 8))
 
 
@@ -178,7 +178,7 @@ def test_coloured_pictures_are_no_flow(tmp_path: Path) -> None:
     for axis in "uv":
         (tmp_path / axis).mkdir()
         Image.fromarray(SEEN).save(tmp_path / axis / "1.png")
-    with pytest.raises(MediaError, match=r"1\.png is a coloured picture; optical flow is read from two grey ones"):
+    with pytest.raises(MediaError, match=r"1\.png is a coloured image; optical flow is read from two grey ones"):
         read_media(Source("flow", (tmp_path / "u", tmp_path / "v")), 0, np.inf, VideoRequest(1, 8))
 
 

@@ -1,4 +1,4 @@
-"""What every encoder of pictures does before its network."""
+"""What every encoder of frames does before its network."""
 
 from typing import Any
 
@@ -11,26 +11,26 @@ from mmcache.extract.encoders.base.views import View
 from mmcache.extract.encoders.inputs import augment
 
 
-class PictureEncoder(Encoder):
-    """An encoder of short films; `info.preprocessing` holds the side of its square crop in pixels."""
+class VideoEncoder(Encoder):
+    """An encoder of short videos; `info.preprocessing` holds the side of its square crop in pixels."""
 
     def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
         """(T, H, W, 3) uint8 -> (T, crop, crop, 3) uint8; normalised later, on the device."""
         crop = self.info.preprocessing["crop"]
         if view is not None:
-            return augment.pictures(media, crop, view, modality)
+            return augment.frames(media, crop, view, modality)
         return torch.from_numpy(centre_crop(media, crop))
 
 
-def centre_crop(pictures: NDArray[Any], size: int) -> NDArray[Any]:
+def centre_crop(frames: NDArray[Any], size: int) -> NDArray[Any]:
     """(T, H, W, 3) -> (T, size, size, 3), contiguous; both sides must be at least `size`."""
-    height, width = pictures.shape[1:3]
+    height, width = frames.shape[1:3]
     top, left = (height - size) // 2, (width - size) // 2
-    return np.ascontiguousarray(pictures[:, top : top + size, left : left + size])
+    return np.ascontiguousarray(frames[:, top : top + size, left : left + size])
 
 
 def normalised(batch: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """(B, T, H, W, 3) uint8 -> (B, 3, T, H, W) float, (x / 255 - mean) / std per channel."""
     shape = (1, 3, 1, 1, 1)
-    pictures = batch.permute(0, 4, 1, 2, 3).float() / 255.0
-    return (pictures - pictures.new_tensor(mean).view(shape)) / pictures.new_tensor(std).view(shape)
+    frames = batch.permute(0, 4, 1, 2, 3).float() / 255.0
+    return (frames - frames.new_tensor(mean).view(shape)) / frames.new_tensor(std).view(shape)
