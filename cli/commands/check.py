@@ -1,4 +1,4 @@
-"""mmcache check: do the encoders work on this machine?"""
+"""mmcache check: test the encoders on this machine."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ def check(
 
     names = encoder or list(ENCODERS)
     for name in names:
-        entry_of(name)  # a wrong name is told before the first network is loaded
+        entry_of(name)  # refuse a wrong name before loading the first network
     checked = []
     for name in names:
         if not as_json:

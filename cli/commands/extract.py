@@ -17,33 +17,33 @@ EXAMPLE = (
 
 def extract(
     dataset: Annotated[str, typer.Option(help="Data set; see `mmcache list datasets`. Or path/to/file.py:NAME.", rich_help_panel="Data")],
-    root: Annotated[Path | None, typer.Option(help="Its folder. Default: $MMCACHE_DATA/NAME or data/NAME.", rich_help_panel="Data")] = None,
-    annotations: Annotated[Path | None, typer.Option(help="Folder of its annotations. Default: looked for in root.", rich_help_panel="Data")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set. Default: $MMCACHE_DATA/NAME or data/NAME.", rich_help_panel="Data")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="Folder of the annotations. Default: found in root.", rich_help_panel="Data")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, repeatable: a setting of the data set; see `mmcache list datasets`.", rich_help_panel="Data")] = None,
-    unlabelled: Annotated[bool | None, typer.Option("--unlabelled", help="manifest: the table has no labels, and that is meant.", rich_help_panel="Data")] = None,
+    unlabelled: Annotated[bool | None, typer.Option("--unlabelled", help="For a manifest: accept a table without labels.", rich_help_panel="Data")] = None,
     splits: Annotated[str | None, typer.Option(help="Only these splits, e.g. train,validation. Default: all.", rich_help_panel="Data")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N segments of each split.", rich_help_panel="Data")] = None,
     store: Annotated[Path | None, typer.Option(help="Store to write. Default: cache/NAME.zarr.", rich_help_panel="Store")] = None,
     k: Annotated[int | None, typer.Option(help="k-Average: cache at most K tokens a segment. Default: all.", rich_help_panel="Store")] = None,
-    views: Annotated[int | None, typer.Option(help="Views of each segment: the centre one, and augmented ones. Default: 1.", rich_help_panel="Store")] = None,
+    views: Annotated[int | None, typer.Option(help="Views of each segment: the centre view and augmented ones. Default: 1.", rich_help_panel="Store")] = None,
     dtype: Annotated[str | None, typer.Option(help="float16, float32 or int8. Default: float16.", rich_help_panel="Store")] = None,
-    shard_mb: Annotated[float | None, typer.Option(help="About how large a shard gets, in MiB. Default: 128.", rich_help_panel="Store")] = None,
-    modalities: Annotated[str | None, typer.Option(help="E.g. rgb,audio. Default: those on disk.", rich_help_panel="Encoders")] = None,
+    shard_mb: Annotated[float | None, typer.Option(help="Approximate size of a shard in MiB. Default: 128.", rich_help_panel="Store")] = None,
+    modalities: Annotated[str | None, typer.Option(help="Modalities, such as rgb,audio. Default: those on disk.", rich_help_panel="Encoders")] = None,
     encoder: Annotated[list[str] | None, typer.Option(help="MODALITY=NAME, repeatable; see `mmcache list encoders`. Or MODALITY=path/to/file.py:NAME.", rich_help_panel="Encoders")] = None,
     weights: Annotated[str | None, typer.Option(help="pretrained, random, random:SEED, or PATH. Default: pretrained.", rich_help_panel="Encoders")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Segments encoded at a time. Default: 4.", rich_help_panel="Run")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes. Default: one a GPU, or one a machine.", rich_help_panel="Run")] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT of its head. Default: this machine alone.", rich_help_panel="Run")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Segments in a batch. Default: 4.", rich_help_panel="Run")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes. Default: one per GPU, or one per machine.", rich_help_panel="Run")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster: auto, or HOST:PORT of its head node. Default: this machine only.", rich_help_panel="Run")] = None,
     max_failures: Annotated[float | None, typer.Option(help="Share of segments that may fail. Default: 0.01.", rich_help_panel="Run")] = None,
-    retry_failed: Annotated[bool | None, typer.Option("--retry-failed", help="Try again what failed before.", rich_help_panel="Run")] = None,
-    refresh: Annotated[bool | None, typer.Option("--refresh", help="Do again what was cached from files that have changed since.", rich_help_panel="Run")] = None,
+    retry_failed: Annotated[bool | None, typer.Option("--retry-failed", help="Encode failed segments again.", rich_help_panel="Run")] = None,
+    refresh: Annotated[bool | None, typer.Option("--refresh", help="Encode segments again whose files have changed since they were cached.", rich_help_panel="Run")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file. Default: ROOT/mmcache.yaml, if there.", rich_help_panel="Run")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.", rich_help_panel="Run")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and stop.", rich_help_panel="Run")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel="Run")] = False,
 ) -> None:  # fmt: skip
     """Run the frozen encoders once and cache their tokens in a Zarr store.
 
-    Killed or stopped at any moment, the same command goes on with what is missing.
+    After a kill or Ctrl-C, the same command continues with the missing segments.
     """
     from mmcache.cli.arguments import comma_list, pairs, yaml_value
 
@@ -85,8 +85,8 @@ def run_extract_command(
         say(f"settings from {path}")
     if found.ignored:
         warnings.append(
-            f"{path} lies in the data, and what it says of {', '.join(found.ignored)} is ignored: such a file sets "
-            f"{', '.join(ALLOWED)} and encoders of `mmcache list encoders`. --config {path} takes all of it."
+            f"{path} is inside the data, so its {', '.join(found.ignored)} are ignored: such a file may set "
+            f"{', '.join(ALLOWED)} and encoders of `mmcache list encoders`. --config {path} accepts all of it."
         )
     if found.not_recommended:
         warnings.append(ignored_note(str(path), found.not_recommended))
@@ -109,7 +109,7 @@ def run_extract_command(
 
 
 class _Settings(NamedTuple):
-    """A settings file's two sections, and what is ignored of each."""
+    """The two sections of a settings file, and the ignored options of each."""
 
     extract: dict[str, Any]
     ignored: list[str]
@@ -193,7 +193,7 @@ def _show_plan(plan: "Plan") -> None:
 
 
 def _to_do(plan: "Plan") -> dict[str, dict[str, int]]:
-    """What a dry run says as JSON of every modality."""
+    """The plan of each modality as a dry run prints it in JSON."""
     return {
         part.modality: {
             "segments": len(part.to_do),
@@ -206,21 +206,21 @@ def _to_do(plan: "Plan") -> dict[str, dict[str, int]]:
 
 
 def _absent(plan: "Plan") -> list[str]:
-    """Warnings of files that a table names and that are not there."""
+    """Warnings about files that a table names and that do not exist."""
     warnings = []
     for part in plan.modalities:
         count = int(plan.segments["video"].iloc[part.to_do].isin(list(part.absent)).sum())
         if count:
             reason = next(iter(part.absent.values()))
             files = f"files of {count} segment{'s' * (count != 1)}"
-            warnings.append(f"{part.modality}: {files} are not there and will be failures, as {reason}")
+            warnings.append(f"{part.modality}: {files} do not exist and will fail: {reason}")
     return warnings
 
 
 def _show_changed(plan: "Plan") -> list[str]:
     """Warnings of media that were replaced since they were cached, and of a store that is made anew.
 
-    Media that are gone, and those that are done again, are said.
+    Media that no longer exist, or are encoded again, are printed and are no warnings.
     """
     from mmcache.cli.display.console import say
 

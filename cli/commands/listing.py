@@ -13,7 +13,7 @@ def list_names(
     kind: Annotated[str, typer.Argument(help="datasets, encoders, fusions or strategies.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the names as JSON.")] = False,
 ) -> None:
-    """List the data sets, encoders, fusions or strategies there are."""
+    """List the available data sets, encoders, fusions or strategies."""
     from mmcache.cli.display.console import out, print_json, table
     from mmcache.store.ground.errors import ConfigError, unknown_name
 
@@ -62,7 +62,7 @@ def _installed(group: str, built_in: Collection[str]) -> list[tuple[str, str]]:
 
 
 def _settings(options: Any) -> str:
-    """One line a setting: its default, what it is, and what it can be."""
+    """One line per setting: its default, meaning and allowed values."""
     lines = []
     for name, option in options.items():
         allowed = f" ({', '.join(map(str, option.allowed))})" if option.allowed else ""

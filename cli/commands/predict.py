@@ -1,4 +1,4 @@
-"""mmcache predict: a raw clip in, ranked actions out."""
+"""mmcache predict: rank the actions of a raw clip."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,25 +17,25 @@ def predict(
     rgb: Annotated[Path | None, typer.Option(help="Video file, or a folder of numbered images.", rich_help_panel="Media")] = None,
     flow: Annotated[Path | None, typer.Option(help="Folder with u/ and v/, numbered images each.", rich_help_panel="Media")] = None,
     audio: Annotated[Path | None, typer.Option(help="Any file with audio, videos too.", rich_help_panel="Media")] = None,
-    imu: Annotated[list[Path] | None, typer.Option(help="CSV of accelerometer and gyroscope, or one each: give both, or GoPro's X-accl.csv.", rich_help_panel="Media")] = None,
-    imu_columns: Annotated[str, typer.Option(metavar="NAME=COLUMN,...", help="The columns and units of the IMU files, where these are not plain: time=ts,ax=acc1,time_unit=ms", rich_help_panel="Media")] = "",
+    imu: Annotated[list[Path] | None, typer.Option(help="CSV with accelerometer and gyroscope, or one for each: give both, or GoPro's X-accl.csv.", rich_help_panel="Media")] = None,
+    imu_columns: Annotated[str, typer.Option(metavar="NAME=COLUMN,...", help="Columns and units of the IMU files, if their names do not show them: time=ts,ax=acc1,time_unit=ms", rich_help_panel="Media")] = "",
     boxes: Annotated[Path | None, typer.Option(help=".pkl of EPIC-KITCHENS or .json of Something-Else.", rich_help_panel="Media")] = None,
-    media: Annotated[list[str] | None, typer.Option(help="NAME=PATH for any modality of the run, repeatable; ';' between paths that belong together.", rich_help_panel="Media")] = None,
-    rate: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER: images a second, where they lie in a folder.", rich_help_panel="Media")] = None,
+    media: Annotated[list[str] | None, typer.Option(help="NAME=PATH for any modality of the run, repeatable; separate several paths of one modality with ';'.", rich_help_panel="Media")] = None,
+    rate: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER: images per second of a folder of images.", rich_help_panel="Media")] = None,
     start: Annotated[float, typer.Option(help="Seconds into the clip.", rich_help_panel="Media")] = 0.0,
     stop: Annotated[float | None, typer.Option(help="Seconds into the clip. Default: its end.", rich_help_panel="Media")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Do without media that cannot be used.", rich_help_panel="Media")] = False,
-    weights: Annotated[list[str] | None, typer.Option(help="NAME=PATH, where an encoder's weights are of a file. Without NAME=: for all such.", rich_help_panel="Encoders")] = None,
-    encoder: Annotated[list[str] | None, typer.Option(help="MODALITY=ENCODER, where the run cannot tell: hf:FOLDER, or path/to/file.py:NAME of a plugin.", rich_help_panel="Encoders")] = None,
-    store: Annotated[str | None, typer.Option(help="The store, for runs of older versions whose store has moved.", rich_help_panel="Encoders")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out media that cannot be used.", rich_help_panel="Media")] = False,
+    weights: Annotated[list[str] | None, typer.Option(help="NAME=PATH: the file of an encoder's weights. Without NAME=, for all encoders whose weights are a file.", rich_help_panel="Encoders")] = None,
+    encoder: Annotated[list[str] | None, typer.Option(help="MODALITY=ENCODER, if the run does not name it: hf:FOLDER, or path/to/file.py:NAME of a plugin.", rich_help_panel="Encoders")] = None,
+    store: Annotated[str | None, typer.Option(help="The store, for runs of older versions whose store was moved.", rich_help_panel="Encoders")] = None,
     onnx: Annotated[Path | None, typer.Option(help="Predict with this file of `mmcache export` instead of the run's weights.", rich_help_panel="Run")] = None,
-    top: Annotated[int, typer.Option(help="How many answers a task.", rich_help_panel="Run")] = 5,
+    top: Annotated[int, typer.Option(help="Answers per task.", rich_help_panel="Run")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.", rich_help_panel="Run")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.", rich_help_panel="Run")] = False,
 ) -> None:  # fmt: skip
-    """Predict what happens in a clip from any of the run's sensors: those not given are missing.
+    """Predict the action in a clip from any of the run's modalities; the others count as missing.
 
-    The encoders are those that the run's tokens were made with, and are refused where they would make other tokens.
+    Uses the encoders that made the run's tokens, and refuses encoders that would make other tokens.
     """
     from mmcache.cli.display.console import print_json
 
@@ -73,7 +73,7 @@ def predict(
 
 
 def _model(run: Path, onnx: Path | None, device: str) -> "tuple[Predictor, str]":
-    """The network, and the device that its inputs belong on."""
+    """The network, and the device for its inputs."""
     from mmcache.fuse.exported import OnnxModel
     from mmcache.fuse.model import Model
     from mmcache.store.ground.errors import ConfigError
@@ -95,7 +95,7 @@ def _check(saved: dict[str, Any], given: dict[str, tuple[Path, ...]], top: int) 
             flag = f"--{name}" if name in ("rgb", "flow", "audio", "imu", "boxes") else f"--media {name}=..."
             problems.add(f"{flag}: the run has no modality {name}; it has {has}")
     if not given:
-        problems.add(f"give the media of at least one of the run's modalities: {has}")
+        problems.add(f"give media for at least one of the run's modalities: {has}")
     if top < 1:
         problems.add(f"--top {top}: at least 1")
     problems.raise_if_any()
@@ -115,12 +115,12 @@ def _rates(values: list[str] | None) -> dict[str, float]:
         except ValueError:
             rates[name] = 0.0
         if not 0 < rates[name] < float("inf"):
-            raise ConfigError(f"--rate {name}={text}: expected a number of images a second")
+            raise ConfigError(f"--rate {name}={text}: expected a number of images per second")
     return rates
 
 
 def _weights(values: list[str] | None, given: dict[str, Any], origins: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Modality -> weights; what has no name is for all that had weights of a file, or else for all."""
+    """Modality -> weights. A path without a name applies to all modalities with weights from a file, or else to all."""
     unnamed = [value for value in values or () if "=" not in value]
     chosen = _pairs("--weights", [value for value in values or () if "=" in value])
     of_file = [n for n in given if str(origins.get(n, {}).get("fingerprint", {}).get("weights")).startswith("file:")]

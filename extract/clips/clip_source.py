@@ -1,4 +1,4 @@
-"""Files of one's own as the media of a modality: which reader a path is for.
+"""Choose the reader for a user's file of a modality.
 
 rgb, flow, audio, imu, depth, ir    as in a manifest (datasets/manifest_media.py)
 boxes       <video>.pkl of EPIC-KITCHENS-100's detections, or a JSON of one Something-Something video
@@ -35,14 +35,14 @@ def clip_source(
     Args:
         paths: a file or folder, or those that belong together.
         rate: images a second of a folder of numbered images, or of the images that boxes are of.
-        variant: which form of the media the encoder was fed, as its fingerprint says: how depth is coloured, which
+        variant: the form of media that the encoder got, by its fingerprint: how depth is coloured, which
             sensors an IMU had, which values of 16-bit infrared are black and white.
         timed: whether only a part of the clip is asked for, which what has no clock cannot give.
         imu_columns: what the columns of an IMU table are, as media/imu/imu_columns.py has it.
 
     Raises:
         ConfigError: files of a modality cannot be given, or need a rate.
-        MediaError: a file is not there.
+        MediaError: a file does not exist.
     """
     if modality == "imu":
         paths = _with_gyroscope(paths)
@@ -59,14 +59,14 @@ def clip_source(
     source = find_media(modality, paths, rate, _settings(modality, variant, imu_columns))
     if timed and rate is None and source.kind in ("frames", "flow", "depth"):
         raise ConfigError(
-            f"{paths[0]} is a folder of images without a clock: say how many there are a second with --rate "
+            f"{paths[0]} is a folder of images without a clock: give the images per second with --rate "
             f"{modality}=NUMBER, or leave out --start and --stop"
         )
     return source
 
 
 def _settings(modality: str, variant: str, imu_columns: str) -> MediaSettings:
-    """What a data set would have been told, for the encoder to be fed as it was."""
+    """The settings of a data set by which the encoder gets the same form of media."""
     return MediaSettings(
         depth=variant or "grey" if modality == "depth" else "grey",
         imu_columns=with_variant(imu_columns, variant) if modality == "imu" else "",
@@ -89,7 +89,7 @@ def _boxes(paths: tuple[Path, ...], rate: float | None, variant: str) -> Source:
         raise ConfigError(f"{path}: boxes are read from EPIC-KITCHENS' .pkl or from a .json of Something-Else")
     if rate is None:
         if not _EPIC_VIDEO.fullmatch(path.stem):
-            raise ConfigError(f"{path}: say how many images a second its boxes are of, with --rate boxes=NUMBER")
+            raise ConfigError(f"{path}: give the images per second that its boxes belong to, with --rate boxes=NUMBER")
         rate = 50.0 if is_extension(path.stem) else 60.0
     return Source("epic_boxes", paths, rate=rate)
 

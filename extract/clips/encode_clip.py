@@ -1,4 +1,4 @@
-"""One clip of one's own through the encoders that a store's tokens were made with, as stage one would have done it."""
+"""Encode a user's clip with the encoders that made a store's tokens, as `mmcache extract` does."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.extract.clips.clip_source import clip_source
-from mmcache.extract.clips.token_recipe import Recipe
+from mmcache.extract.clips.token_recipe import TokenRecipe
 from mmcache.extract.encoders import encoder_info
 from mmcache.extract.media import MediaError, NoMedia, Reading, read_media
 from mmcache.store.ground.errors import ConfigError, MmcacheError, Problems
@@ -21,12 +21,12 @@ class ClipError(MmcacheError):
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """What was made of a clip.
+    """The tokens of a clip.
 
     Attributes:
         tokens: modality -> (1, T, D), as a store would give them.
-        notes: modality -> what was mended on the way.
-        skipped: modality -> why there are no tokens of it.
+        notes: modality -> what was corrected while reading.
+        skipped: modality -> why it has no tokens.
     """
 
     tokens: dict[str, NDArray[np.floating]]
@@ -36,14 +36,14 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """A clip and how to look at it.
+    """A clip, and how to read it.
 
     Attributes:
         media: modality -> its file or folder, or those that belong together.
-        start_s, stop_s: the part to look at; infinity is the end of the media.
+        start_s, stop_s: the part to encode, in seconds; infinity is the end of the media.
         rates: modality -> frames a second, where frames lie in a folder.
-        encoders, weights: modality -> the name of its encoder, and its weights, where the recipe cannot tell.
-        skip_bad: do without media that cannot be used, where there are others.
+        encoders, weights: modality -> the name of its encoder, and its weights, if the recipe lacks them.
+        skip_bad: leave out media that cannot be used, if others remain.
         imu_columns: what the columns of an IMU table are, as media/imu/imu_columns.py has it.
     """
 
@@ -64,7 +64,7 @@ def encode_clip(wanted: Wanted, origins: Mapping[str, Mapping[str, Any]], device
         origins: modality -> how its tokens were made: the attributes of the token array of a store, and its dtype.
 
     Returns:
-        Tokens that equal the cached ones of such a segment but for last bits, in which shows what is encoded together.
+        Tokens equal to the cached ones of such a segment, except for last bits, which depend on the batch.
 
     Raises:
         ConfigError: modalities, files, encoders or options that cannot be; all of them at once.
@@ -83,7 +83,7 @@ def encode_clip(wanted: Wanted, origins: Mapping[str, Mapping[str, Any]], device
         given = encoder.encode(encoder.preprocess(reading.array, None, name)[None])
         made = recipe.as_stored(given) if np.isfinite(given).all() else given
         if not np.isfinite(made).all():
-            skipped[name] = "the encoder gave values that the store could not have held"
+            skipped[name] = "the encoder gave values that a store cannot hold"
             continue
         tokens[name] = made
         if reading.note is not None:
@@ -93,8 +93,8 @@ def encode_clip(wanted: Wanted, origins: Mapping[str, Mapping[str, Any]], device
     return Clip(tokens, notes, skipped)
 
 
-def _recipes(wanted: Wanted, origins: Mapping[str, Mapping[str, Any]]) -> dict[str, Recipe]:
-    """Modality -> its recipe; everything that can be said without reading media or loading weights is said here."""
+def _recipes(wanted: Wanted, origins: Mapping[str, Mapping[str, Any]]) -> dict[str, TokenRecipe]:
+    """Modality -> its recipe. Finds every mistake that shows without reading media or loading weights."""
     problems, recipes = Problems(), {}
     if not wanted.media:
         problems.add("no media given: name at least one file of a modality")
@@ -104,13 +104,13 @@ def _recipes(wanted: Wanted, origins: Mapping[str, Mapping[str, Any]]) -> dict[s
         )
     for option, given in (("rate", wanted.rates), ("encoder", wanted.encoders), ("weights", wanted.weights)):
         for name in set(given) - set(wanted.media):
-            problems.add(f"--{option} {name}=...: there is no media of {name} given")
+            problems.add(f"--{option} {name}=...: no media of {name} are given")
     for name in wanted.media:
         if name not in origins:
             problems.add(f"the run has no modality {name}; it has {', '.join(origins)}")
             continue
         try:
-            recipe = Recipe.of(name, origins[name])
+            recipe = TokenRecipe.of(name, origins[name])
             recipe.weights_choice(wanted.weights.get(name))
             recipe.check_info(encoder_info(recipe.encoder_name(wanted.encoders.get(name))))
             recipes[name] = recipe
@@ -120,8 +120,8 @@ def _recipes(wanted: Wanted, origins: Mapping[str, Mapping[str, Any]]) -> dict[s
     return recipes
 
 
-def _read(wanted: Wanted, recipes: Mapping[str, Recipe]) -> tuple[dict[str, Reading], dict[str, str]]:
-    """Modality -> its media, and modality -> why there are none."""
+def _read(wanted: Wanted, recipes: Mapping[str, TokenRecipe]) -> tuple[dict[str, Reading], dict[str, str]]:
+    """Modality -> its media, and modality -> why it has none."""
     timed = wanted.start_s > 0 or np.isfinite(wanted.stop_s)
     problems, readings, skipped = Problems(), {}, dict[str, str]()
     for name, recipe in recipes.items():
@@ -139,7 +139,7 @@ def _read(wanted: Wanted, recipes: Mapping[str, Recipe]) -> tuple[dict[str, Read
 
 
 def _paths(wanted: Wanted, name: str) -> tuple[Path, ...]:
-    """The files of a modality; boxes in pixels come with the video that says how large these are."""
+    """The files of a modality. Boxes in pixels need the video too, for the size of its frames."""
     paths, video = wanted.media[name], wanted.media.get("rgb", ())
     with_video = name == "boxes" and paths[0].suffix == ".json" and len(paths) == 1 and video and video[0].is_file()
     return (*paths, *video) if with_video else paths

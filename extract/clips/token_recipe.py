@@ -20,19 +20,19 @@ from mmcache.store.format.kaverage import k_average
 from mmcache.store.format.quantise import dequantise, quantise
 from mmcache.store.ground.errors import ConfigError, FingerprintError, StoreError
 
-_IMPORTED = "import"  # the weights of tokens that came from elsewhere
+_IMPORTED = "import"  # `weights` of imported tokens
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What a store says of the tokens of one modality.
+class TokenRecipe:
+    """How a store's tokens of one modality were made.
 
     Attributes:
-        fingerprint: of the tokens as they came from the encoder, of the centre view.
-        reduced: whether `store reduce` made them smaller after that.
-        k: the k-Average cap in the end.
-        dtype: what they are stored in: float16, float32 or int8.
-        variant: which form of the media the encoder was fed; '' where there is one only.
+        fingerprint: of the encoder's tokens of the centre view.
+        reduced: whether `store reduce` made them smaller afterwards.
+        k: the final k-Average cap.
+        dtype: float16, float32 or int8, as stored.
+        variant: which form of media the encoder got; '' where only one form exists.
     """
 
     modality: str
@@ -43,28 +43,28 @@ class Recipe:
     variant: str
 
     @classmethod
-    def of(cls, modality: str, origin: Mapping[str, Any]) -> "Recipe":
-        """Read what a run keeps of its tokens: the attributes of their array, and its dtype.
+    def of(cls, modality: str, origin: Mapping[str, Any]) -> "TokenRecipe":
+        """Read the recipe from what a run keeps: the attributes of the token array, and its dtype.
 
         Raises:
-            ConfigError: no encoder made these tokens, or it is not said which.
+            ConfigError: no encoder made these tokens, or the attributes do not name it.
         """
         try:
             saved = Fingerprint.from_attributes(dict(origin))
         except StoreError as error:
-            raise ConfigError(f"it is not known how the {modality} tokens of this run were made: {error}") from error
+            raise ConfigError(f"this run does not record how its {modality} tokens were made: {error}") from error
         if saved.weights == _IMPORTED:
             raise ConfigError(f"the {modality} tokens of this run were imported: no encoder here can make more of them")
         done = dict(saved.preprocessing)
         whole = done.pop("reduced_from", None)
-        # Tests and clips are seen through the centre view, which no augmentation changes.
+        # Clips are encoded in the centre view, which no augmentation changes.
         for name in (*views.described(2, mirrors=True), *_augmented()):
             done.pop(name, None)
         first = dataclasses.replace(saved, **(whole or {}), preprocessing=done)
         return cls(modality, first, whole is not None, saved.k, origin.get("dtype", "float16"), done.get("variant", ""))
 
     def encoder_name(self, given: str | None = None) -> str:
-        """What the encoder is asked for by. Raises ConfigError where that cannot be told and was not given."""
+        """The name by which the encoder is built. Raises ConfigError if neither fingerprint nor `given` names it."""
         plugin = read_record(self.fingerprint.preprocessing.get(PLUGIN))
         if given is None and plugin is not None:
             raise ConfigError(
@@ -75,8 +75,8 @@ class Recipe:
         name = given or self._name()
         if name is None:
             raise ConfigError(
-                f"the {self.modality} tokens of this run are of {self.fingerprint.encoder}, which does not say where "
-                f"its model lies: name it with --encoder {self.modality}=hf:ID or hf:FOLDER"
+                f"the {self.modality} tokens of this run were made by {self.fingerprint.encoder}, which does not name "
+                f"its model: give it with --encoder {self.modality}=hf:ID or hf:FOLDER"
             )
         return name
 
@@ -97,7 +97,7 @@ class Recipe:
             return given
         if kind == "file":
             raise ConfigError(
-                f"{self.fingerprint.encoder} had the weights of a file, {name}, for {self.modality}: say where it is "
+                f"{self.fingerprint.encoder} had the weights of a file, {name}, for {self.modality}: give its path "
                 f"with --weights {self.modality}=PATH"
             )
         return PRETRAINED if kind in (PRETRAINED, NO_WEIGHTS) else self.fingerprint.weights
@@ -113,7 +113,7 @@ class Recipe:
         self._compare(ours)
 
     def build(self, name: str, weights: str, device: str) -> Encoder:
-        """The encoder, found to make the very tokens. Raises WeightsError or FingerprintError."""
+        """Build the encoder and check that it makes the same tokens. Raises WeightsError or FingerprintError."""
         encoder = build_encoder(name, weights).to(device)
         made = dataclasses.asdict(encoder.fingerprint(self.fingerprint.k, self._variant()))
         self._compare({**made, "preprocessing": self._seen(made["preprocessing"]), "weights": self.fingerprint.weights})
@@ -129,7 +129,7 @@ class Recipe:
         return {"variant": self.variant} if self.variant else {}
 
     def _seen(self, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
-        return json.loads(json.dumps(preprocessing))  # tuples become lists, as in what was saved
+        return json.loads(json.dumps(preprocessing))  # tuples become lists, as in saved fingerprints
 
     def _compare(self, ours: Mapping[str, Any]) -> None:
         saved = dataclasses.asdict(self.fingerprint)
@@ -173,6 +173,6 @@ def _stored(tokens: NDArray[np.floating], k: int | None, dtype: str) -> NDArray[
 
 
 def _augmented() -> set[str]:
-    """What fingerprints say of augmented views, whatever the media."""
+    """The keys of fingerprints that describe augmented views, for all kinds of media."""
     requests = (VideoRequest(1, 1), AudioRequest(1, 1.0), ImuRequest(1), SkeletonRequest(1, 1, 1))
     return {name for request in requests for name in augment.parameters(request)}

@@ -1,6 +1,6 @@
-"""What a settings file inside the data may set: how tokens are made, never where anything lies or what is reached.
+"""Filter the settings of a file inside the data: it may set how tokens are made, but no paths and no addresses.
 
-ROOT/mmcache.yaml comes with the data, from whoever made them. A file that a person names with --config may set all.
+The author of the data writes ROOT/mmcache.yaml, so it is not trusted. A file given with --config may set everything.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.text import excerpt
 
-# Numbers that such a file may set, each within what real data ask for: more views or larger batches than these fill a
-# disk or the memory, and a person who means that types it.
+# Numbers that such a file may set, within these bounds: more views or larger batches fill a disk or the memory, so a
+# user has to type them.
 _NUMBERS: dict[str, tuple[float, float]] = {
     "k": (1, 100_000),
     "views": (1, 64),
@@ -21,17 +21,17 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "shard_mb": (1, 4096),
 }
 ALLOWED = ("k", "views", "dtype", "modalities", "splits", "batch_size", "shard_mb")
-_MEANT = "labels"  # labels=none says that a table without labels is meant, which a person must say
+_MEANT = "labels"  # labels=none accepts a table without labels, which only the user may decide
 _OPTIONS = frozenset(ExtractConfig.__dataclass_fields__)
 
 
 def take_harmless(section: Mapping[str, Any], dataset: str) -> tuple[dict[str, Any], list[str]]:
-    """The options that a file inside the data may set, and the others, as messages name them.
+    """Split options into those that a file inside the data may set, and the names of the others for messages.
 
-    Numbers are allowed within bounds. Of encoders, those of our own table are allowed: `hf:` and `timm:` name folders
+    Numbers are allowed within bounds. Of encoders, the built-in ones are allowed: `hf:` and `timm:` name folders
     and downloads, and plugins are programs. Of the data set's own settings, numbers and listed words are allowed, but
-    for `labels`: free text may be a path. What is no option or no number at all is handed on, for the check of all
-    options to name it.
+    for `labels`: free text may be a path. Unknown options and values that are no numbers are kept, so that
+    the check of all options names them.
     """
     taken: dict[str, Any] = {}
     ignored: list[str] = []
@@ -50,7 +50,7 @@ def take_harmless(section: Mapping[str, Any], dataset: str) -> tuple[dict[str, A
 
 
 def _beyond(value: Any, least: float, most: float) -> str:
-    """Which bound a number lies beyond; '' where it lies within, or is no number."""
+    """The bound that a number exceeds; '' if it is within bounds, or is no number."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

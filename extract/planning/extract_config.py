@@ -1,4 +1,4 @@
-"""What `mmcache extract` can be told."""
+"""The options of `mmcache extract`."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ class ExtractConfig:
     root: Path | None = None
     annotations: Path | None = None
     set: dict[str, float | int | str] = dataclasses.field(default_factory=dict)  # the data set's own settings
-    unlabelled: bool = False  # a table of one's own has no labels, and that is meant
+    unlabelled: bool = False  # accept a manifest without labels
     store: Path | None = None
     modalities: list[str] | None = None  # None = all of the data set that are on disk
     encoder: dict[str, str] = dataclasses.field(default_factory=dict)  # modality -> encoder name
@@ -41,7 +41,7 @@ class ExtractConfig:
     shard_mb: Annotated[float, Field(gt=0)] = 128.0
     max_failures: Annotated[float, Field(ge=0, le=1)] = 0.01
     retry_failed: bool = False
-    refresh: bool = False  # do again what was cached from files that have changed since
+    refresh: bool = False  # encode segments again whose files have changed since they were cached
 
     def dataset_name(self) -> str:
         """The data set's own name, which differs from `dataset` where that names a plugin's file."""
@@ -54,7 +54,7 @@ class ExtractConfig:
         return self.store or Path("cache") / f"{self.dataset_name()}.zarr"
 
     def settings(self) -> dict[str, float | int | str]:
-        """`set`, with what a flag of its own says."""
+        """`set`, with the settings that have a flag of their own."""
         return {**self.set, **({"labels": "none"} if self.unlabelled else {})}
 
     def encoder_of(self, modality: str) -> str:
@@ -68,12 +68,12 @@ class ExtractConfig:
         return f"{prefix}:{Path(model).absolute()}" if model and Path(model).is_dir() else name
 
     def weights_choice(self) -> str:
-        """`weights` as workers are told it: a path holds in any working directory."""
+        """`weights` with an absolute path, for workers in other working directories."""
         path = Path(self.weights)
         return str(path.absolute()) if self.weights != PRETRAINED and path.exists() else self.weights
 
     def check(self) -> None:
-        """Raise ConfigError naming every mistake that can be seen without looking at the data."""
+        """Raise ConfigError naming every mistake that can be found without reading the data."""
         problems = Problems()
         try:
             found, _ = find_dataset(self.dataset)
@@ -107,7 +107,7 @@ class ExtractConfig:
     def _check_options(self, found: type[Dataset], problems: Problems) -> None:
         options = found.options
         if self.unlabelled and "labels" not in options:
-            problems.add(f"--unlabelled: the labels of {found.name} come with its annotations")
+            problems.add(f"--unlabelled: the labels of {found.name} are in its annotations")
         for name, value in self.set.items():
             if not options:
                 problems.add(f"--set {name}={value}: {found.name} has no settings")
@@ -128,4 +128,4 @@ class ExtractConfig:
             problems.add(f"--weights {self.weights}: the seed after 'random:' must be a whole number")
         else:
             named = unknown_name("--weights", self.weights, (PRETRAINED, RANDOM))
-            problems.add(f"{named} Or the path of a file or folder; there is none of that name.")
+            problems.add(f"{named} Or the path of a file or folder; no such path exists.")

@@ -1,4 +1,4 @@
-"""What an extract would do: which segments, from which files, into which shards, and how many bytes.
+"""Plan an extract: which segments, from which files, and how many bytes.
 
 Nothing here decodes, loads a network or writes.
 """
@@ -19,7 +19,7 @@ from mmcache.extract.encoders.base.encoder import PLUGIN, EncoderInfo
 from mmcache.extract.media import can_read
 from mmcache.extract.media.base.source import Source, is_there
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.extract.planning.media_stamps import Seen, seen
+from mmcache.extract.planning.media_stamps import MediaStamp, stamp_of
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import Presence, StoreMeta, token_bytes
@@ -36,13 +36,13 @@ class ModalityPlan:
 
     Attributes:
         sources: video -> its media; videos without any are not in it.
-        absent: videos whose media are named by a table, but are not there -> the reason; their segments will fail.
+        absent: videos whose media a table names, but that do not exist -> the reason; their segments will fail.
         status: (N,) Presence values before the run.
         on_disk: (N,) whether media are on disk or named by a table.
-        to_do: (n,) rows this run settles: to be encoded, or marked missing.
-        changed: (n,) selected rows whose media are not the files any more that they were settled from, by size or
-            time; with --refresh they are among to_do.
-        gone: (n,) selected rows that are cached, and whose media are not there any more.
+        to_do: (n,) rows that this run encodes or marks as missing.
+        changed: (n,) selected rows whose media files have changed in size or time since they were processed; with
+            --refresh they are among to_do.
+        gone: (n,) selected rows that are cached, and whose media no longer exist.
     """
 
     modality: str
@@ -74,11 +74,11 @@ class ModalityPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All of an extract.
+    """The plan of a whole extract.
 
     Attributes:
         selected: rows of the chosen splits, limited.
-        replaces: whether a store of other segments lies at `root`, without one token, and is made anew.
+        replaces: whether `root` has a store of other segments without any tokens, which will be replaced.
     """
 
     config: ExtractConfig
@@ -99,13 +99,13 @@ class Plan:
 
 
 def make_plan(config: ExtractConfig, recommended: dict[str, object] | None = None) -> Plan:
-    """Look at annotations, media and store, and decide what to do.
+    """Compare annotations, media and store, and decide what to do.
 
     Args:
-        recommended: fuse settings that travel with the store.
+        recommended: settings for `fuse` that the store will keep.
 
     Raises:
-        ConfigError: options are wrong, or data are not where they should be.
+        ConfigError: options are wrong, or data are missing.
         StoreError: the store was made from other annotations.
     """
     config.check()
@@ -139,7 +139,7 @@ def _open_dataset(config: ExtractConfig) -> tuple[Dataset, PluginRecord | None]:
 
 
 def _is_to_be_replaced(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> bool:
-    """Whether the store there was made of other segments, and holds nothing. Raises StoreError where it holds some."""
+    """Whether the store has other segments and no tokens. Raises StoreError if it has other segments and tokens."""
     try:
         check_same_segments(root, segments, meta)
     except StoreMismatchError:
@@ -171,20 +171,20 @@ def _find_sources(config: ExtractConfig, dataset: Dataset) -> dict[str, dict[str
 
 
 def _refuse_absent(sources: dict[str, dict[str, Source]], dataset: Dataset) -> None:
-    """Raise ConfigError when a table names files of a modality, and none of them is there."""
-    modalities_of: dict[tuple[str, int], list[str]] = {}  # audio is looked for in the files of frames
+    """Raise ConfigError when a table names files of a modality, and none of them exists."""
+    modalities_of: dict[tuple[str, int], list[str]] = {}  # audio is read from video files too
     for modality, found in sources.items():
         reasons = (source.absent() for source in found.values())
         first = next(reasons)
         if first is not None and all(reason is not None for reason in reasons):
             folders = next(iter(found.values())).paths[0].parents
             nearest = next((folder for folder in folders if is_there(folder)), folders[0])
-            reason = f"{first} (the last folder on that path that is there: {nearest})"
+            reason = f"{first} (the last existing folder on that path: {nearest})"
             modalities_of.setdefault((reason, len(found)), []).append(modality)
     problems = Problems()
     for (reason, count), modalities in modalities_of.items():
         problems.add(
-            f"none of the {count} files named for {' and '.join(modalities)} is there: {reason}. "
+            f"none of the {count} files named for {' and '.join(modalities)} exists: {reason}. "
             f"{dataset.expected_layout()} --modalities leaves a modality out"
         )
     problems.raise_if_any()
@@ -240,7 +240,7 @@ def _plan_modality(
         known_missing = {n["id"] for n in store.notes if (n["modality"], n["encoder"]) == (modality, info.name)}
         changed, gone = _compare(store, modality, info.name, segments, sources)
         gone &= status == Presence.CACHED
-    # Media that came to the disk since the last run are done too, unless they are known to hold nothing.
+    # Media that were added since the last run are encoded too, unless they are known to be empty.
     arrived = (status == Presence.MISSING) & on_disk & ~segments["id"].isin(known_missing).to_numpy(bool)
     wanted = (status == Presence.TO_DO) | arrived
     if config.retry_failed:
@@ -279,15 +279,15 @@ def _refuse_other_plugin(store: FeatureStore, modality: str, info: EncoderInfo) 
 def _compare(
     store: FeatureStore, modality: str, encoder: str, segments: pd.DataFrame, sources: dict[str, Source]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which rows have media that differ from what the store says they were made of, and which have none any more."""
+    """(changed, gone): rows whose media differ from those the store recorded, and rows whose media no longer exist."""
     changed, gone = np.zeros(len(segments), bool), np.zeros(len(segments), bool)
     recorded = read_sources(store.path).get((modality, encoder), {})
     if not recorded:
         return changed, gone
-    now = {video: seen(source) for video, source in sources.items()}
+    now = {video: stamp_of(source) for video, source in sources.items()}
     for row, (segment, video) in enumerate(zip(segments["id"], segments["video"], strict=True)):
         if segment in recorded:
             found = now.get(video)
             gone[row] = found is None
-            changed[row] = found is not None and not found.is_same(Seen(*recorded[segment]))
+            changed[row] = found is not None and not found.is_same(MediaStamp(*recorded[segment]))
     return changed, gone

@@ -1,4 +1,4 @@
-"""Where the workers of an extract go: one a GPU, or spread over the nodes' CPUs."""
+"""Assign workers to the nodes of a cluster: one for each GPU, or spread over the CPUs."""
 
 import dataclasses
 from typing import Any
@@ -8,11 +8,11 @@ from mmcache.store.ground.errors import ConfigError, MmcacheError
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Room for one worker.
+    """The node, CPUs and GPUs that one worker gets.
 
     Attributes:
         node: Ray's id of the node.
-        name: what a person calls the node.
+        name: the node's host name.
         threads: CPUs for decoding and, where there is no GPU, for the network.
         gpus: its share of the node's GPUs, 0 where there are none.
     """
@@ -24,7 +24,7 @@ class Place:
 
 
 def places(ray: Any, workers: int | None) -> list[Place]:
-    """Room for `workers` workers, spread over the nodes; None = one a GPU, or one a node where there are none.
+    """Places for `workers` workers, spread over the nodes; None = one for each GPU, or for each node without GPUs.
 
     Raises:
         ConfigError: there are fewer CPUs than workers.
@@ -52,7 +52,7 @@ def _spread(workers: int, cpus: list[int]) -> list[int]:
     """How many workers each node gets: one after another in turn, while a node has CPUs left."""
     shares = [0] * len(cpus)
     while sum(shares) < workers:
-        for i, room in enumerate(cpus):
-            if shares[i] < room and sum(shares) < workers:
+        for i, cpu_count in enumerate(cpus):
+            if shares[i] < cpu_count and sum(shares) < workers:
                 shares[i] += 1
     return shares

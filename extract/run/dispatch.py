@@ -1,4 +1,4 @@
-"""Deal shards to workers until none is left: dead workers are replaced, stragglers overtaken, Ctrl-C heeded."""
+"""Hand shards to workers until all are done; replace dead workers, duplicate slow shards, and stop on Ctrl-C."""
 
 import dataclasses
 import statistics
@@ -7,20 +7,20 @@ from collections import Counter, defaultdict, deque
 from typing import Any, Protocol
 
 from mmcache.extract.media.base.source import Source
-from mmcache.extract.run.shard_recovery import Death, ShardCase, Step, Trial
+from mmcache.extract.run.shard_recovery import Death, ShardRecovery, Step, Trial
 from mmcache.extract.run.worker import ShardTask
-from mmcache.extract.run.worker_pool import START_S, Crew, Worker, get
+from mmcache.extract.run.worker_pool import START_S, Worker, WorkerPool, get
 from mmcache.store.ground.errors import MmcacheError
 
 _POLL_S = 0.3
 _SLOW = 2.0  # times the usual time of a shard, after which an idle worker does it too
 _SLOW_AT_LEAST_S = 5.0
-_SILENT_S = 600.0  # after which a worker that does not say how far it is counts as dead
-_FINISH_S = 60.0  # how long workers may take to keep what they have when the run is stopped
+_SILENT_S = 600.0  # a worker that does not report progress for this long counts as dead
+_FINISH_S = 60.0  # how long workers may take to write finished segments after the run is stopped
 
 
 class Progress(Protocol):
-    """Who wants to know how far the run is."""
+    """Receives the progress of a run, for example to draw bars."""
 
     def start(self, totals: dict[str, int]) -> None:
         """Modality -> segments to settle."""
@@ -32,11 +32,11 @@ class Progress(Protocol):
         """Modality -> segments settled so far."""
 
     def stop(self) -> None:
-        """No more will come, whether the run ended well or not."""
+        """The run has ended, with or without an error."""
 
 
 class NoProgress:
-    """For those who do not want to know."""
+    """Progress that shows nothing."""
 
     def start(self, totals: dict[str, int]) -> None:
         return None
@@ -53,21 +53,21 @@ class NoProgress:
 
 @dataclasses.dataclass(eq=False)
 class _Run:
-    """One worker at one step of a shard.
+    """A step of a shard that a worker is running.
 
     Attributes:
         whole: whether the step is all of the shard.
-        began, heard: when it was handed out, and when the worker last answered; on the monotonic clock.
-        asked: the question how far it is, where that is not answered yet.
-        done: segments done, as last heard.
+        began, answered: when the step started, and when the worker last answered, in seconds of the monotonic clock.
+        asked: the pending request for progress, if any.
+        done: segments done, by the last answer.
     """
 
     worker: Worker
-    case: ShardCase
+    case: ShardRecovery
     step: Step
     whole: bool
     began: float
-    heard: float
+    answered: float
     asked: Any = None
     done: int = 0
 
@@ -77,21 +77,21 @@ class _Run:
 
 
 class Dispatch:
-    """Runs tasks on a crew. Whoever finishes a shard first has done it: all give the same bytes."""
+    """Runs tasks on a pool of workers. Two workers may run one shard: they write the same bytes, the first counts."""
 
-    def __init__(self, ray: Any, crew: Crew, tasks: list[ShardTask], progress: Progress) -> None:
-        self._ray, self._crew, self._progress = ray, crew, progress
-        blamed: set[Source] = set()
-        self._cases = deque(ShardCase(task, blamed) for task in tasks)  # those that no worker has at the moment
+    def __init__(self, ray: Any, pool: WorkerPool, tasks: list[ShardTask], progress: Progress) -> None:
+        self._ray, self._pool, self._progress = ray, pool, progress
+        fatal_media: set[Source] = set()
+        self._cases = deque(ShardRecovery(task, fatal_media) for task in tasks)  # shards that no worker is running
         self._running: dict[Any, _Run] = {}
         self._settled: Counter[str] = Counter()
-        self._seconds: defaultdict[str, list[float]] = defaultdict(list)  # modality -> those of finished shards
+        self._seconds: defaultdict[str, list[float]] = defaultdict(list)  # modality -> seconds of finished shards
 
     def run(self) -> bool:
-        """Whether all was done; if not, the run was interrupted, and what was done until then is kept.
+        """Run all tasks. Returns False if interrupted; finished segments are kept.
 
         Raises:
-            MmcacheError: the workers keep dying on one shard, or none is left; or what a worker raised.
+            MmcacheError: workers keep dying on one shard, no worker is left, or a worker raised an error.
         """
         try:
             while self._cases or self._running:
@@ -104,9 +104,9 @@ class Dispatch:
         return True
 
     def _hand_out(self) -> None:
-        """Give every idle worker a step: of the next shard, or at the end of one that takes too long elsewhere."""
+        """Give every idle worker a step: of the next shard or, when none is left, of a slow shard of another worker."""
         busy = {run.worker for run in self._running.values()}
-        for worker in [worker for worker in self._crew.ready if worker not in busy]:
+        for worker in [worker for worker in self._pool.ready if worker not in busy]:
             if any(run.step.quiet for run in self._running.values()):
                 return
             if not self._cases:
@@ -115,17 +115,17 @@ class Dispatch:
                     return
                 self._begin(worker, late.case)
             elif self._cases[0].next().quiet and self._running:
-                return  # the others end first
+                return  # until the other workers finish
             else:
                 self._begin(worker, self._cases.popleft())
 
-    def _begin(self, worker: Worker, case: ShardCase) -> None:
+    def _begin(self, worker: Worker, case: ShardRecovery) -> None:
         step, now = case.next(), time.monotonic()
         call = {Trial.RUN: worker.actor.run, Trial.ALONE: worker.actor.measure, Trial.CONTROL: worker.actor.control}
         self._running[call[step.trial].remote(step.task)] = _Run(worker, case, step, case.is_whole, now, now)
 
     def _straggling(self) -> _Run | None:
-        """The shard that has run longest, where that is far longer than its like took and it is not done twice yet."""
+        """The longest-running shard, if it takes much longer than others did and only one worker runs it."""
         copies = Counter(run.case for run in self._running.values())
         for run in sorted(self._running.values(), key=lambda run: run.began):
             usual = self._seconds[run.modality]
@@ -136,12 +136,12 @@ class Dispatch:
         return None
 
     def _wait(self, seconds: float) -> None:
-        """Take in whatever comes first within `seconds`: a step done, a worker dead, a worker ready."""
-        awaited = [*self._running, *self._crew.starting]
-        if not self._running and not self._crew.ready:
-            seconds = START_S  # all died; one must come back
+        """Wait up to `seconds` for finished steps, dead workers and new workers, and handle them."""
+        awaited = [*self._running, *self._pool.starting]
+        if not self._running and not self._pool.ready:
+            seconds = START_S  # all workers died; wait for a new one
         done, _ = self._ray.wait(awaited, timeout=seconds)
-        if not done and not self._running and not self._crew.ready:
+        if not done and not self._running and not self._pool.ready:
             raise MmcacheError(
                 f"no worker is left, and none could be started within {START_S:.0f} s; `ray status` shows what the "
                 "cluster has. Finished shards are kept; the same command goes on."
@@ -149,16 +149,16 @@ class Dispatch:
         for reference in done:
             if reference in self._running:
                 self._finish(reference)
-            elif reference in self._crew.starting:
-                self._crew.arrived(reference)
+            elif reference in self._pool.starting:
+                self._pool.arrived(reference)
 
     def _finish(self, reference: Any) -> None:
         run = self._running.pop(reference)
         try:
             result = get(self._ray, reference)
-        except self._crew.deaths:
-            death = self._crew.bury(run.worker)
-            if run.case not in {other.case for other in self._running.values()}:  # else another worker has it too
+        except self._pool.deaths:
+            death = self._pool.replace_dead(run.worker)
+            if run.case not in {other.case for other in self._running.values()}:  # no other worker runs this shard
                 run.case.died(death)
                 self._cases.append(run.case)
             return
@@ -171,15 +171,15 @@ class Dispatch:
         if not run.case.is_done:
             self._cases.append(run.case)
 
-    def _remove(self, case: ShardCase) -> None:
-        """Kill the workers that are at a shard, and wait until they can write no more."""
+    def _remove(self, case: ShardRecovery) -> None:
+        """Kill the workers that run a shard, and wait until they can no longer write."""
         for reference, run in list(self._running.items()):
             if run.case is case:
                 del self._running[reference]
-                self._crew.remove(run.worker)
+                self._pool.remove(run.worker)
 
     def _under_way(self) -> Counter[str]:
-        """Segments done of the shards being worked on; a worker that is slow to answer is not waited for."""
+        """Segments done of the running shards, by modality. Does not wait for slow answers."""
         for run in self._running.values():
             run.asked = run.asked or run.worker.actor.progress.remote()
         asked = {run.asked: run for run in self._running.values()}
@@ -189,16 +189,16 @@ class Dispatch:
             run.asked = None
             try:
                 run.done, overdue = self._ray.get(reference)
-            except self._crew.deaths:
+            except self._pool.deaths:
                 continue  # its shard's own reference reports the death
-            run.heard = time.monotonic()
+            run.answered = time.monotonic()
             if overdue:
                 limit = f"{run.step.task.patience_s / 60:.0f} min and a second for each MB"
                 self._give_up(run, Death(f"does not end within {limit}", certain=True, suspects=overdue))
         for run in list(self._running.values()):
-            if time.monotonic() - run.heard > _SILENT_S:
+            if time.monotonic() - run.answered > _SILENT_S:
                 self._give_up(run, Death("stops the process"))
-        done: dict[ShardCase, int] = {}
+        done: dict[ShardRecovery, int] = {}
         for run in self._running.values():
             if run.step.trial is Trial.RUN:
                 done[run.case] = max(done.get(run.case, 0), run.done)
@@ -208,14 +208,14 @@ class Dispatch:
         return out
 
     def _give_up(self, run: _Run, death: Death) -> None:
-        """End a step that hangs, with whoever else is at that shard."""
+        """Stop a step that hangs, and all other workers on its shard."""
         if run in self._running.values():
             self._remove(run.case)
             run.case.died(death)
             self._cases.append(run.case)
 
     def _stop(self) -> None:
-        """Have every worker keep the part of its shard that is done. A second Ctrl-C does not wait for it."""
+        """Let every worker write what it has finished. A second Ctrl-C skips this."""
         try:
             for run in self._running.values():
                 run.worker.actor.stop.remote()
@@ -225,7 +225,7 @@ class Dispatch:
                     if self._running[reference].step.trial is Trial.RUN:
                         self._settled[self._running[reference].modality] += self._ray.get(reference)
                 except self._ray.exceptions.RayError:
-                    continue  # it is lost, as the run is
+                    continue  # the worker died; its segments stay to do
             self._progress.update(dict(self._settled))
         except KeyboardInterrupt:
             return

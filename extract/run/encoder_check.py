@@ -1,4 +1,4 @@
-"""One made-up segment through an encoder: what comes out, how long it takes, and whether it is what was said of it."""
+"""Run one made-up segment through an encoder, and check shape, values and time."""
 
 import dataclasses
 import time
@@ -18,13 +18,13 @@ _REPEATS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What came of one encoder.
+    """The findings about one encoder.
 
     Attributes:
         shape: (T, D) of a segment's tokens.
         milliseconds: of one segment, preprocessing included; the median of three.
         bytes: of a segment's tokens in float16.
-        problem: what is wrong, None where nothing is.
+        problem: what is wrong; None if nothing is.
     """
 
     encoder: str
@@ -36,7 +36,7 @@ class Checked:
 
 
 def check_encoder(name: str, weights: str) -> Checked:
-    """Load an encoder and run a segment through it. Whatever is wrong becomes `problem`."""
+    """Load an encoder and run a segment through it. Every failure becomes `problem`."""
     try:
         info = encoder_info(name)
         encoder = build_encoder(name, weights).to("cuda" if torch.cuda.is_available() else "cpu")
@@ -48,7 +48,7 @@ def check_encoder(name: str, weights: str) -> Checked:
             seconds.append(time.perf_counter() - began)
     except MmcacheError as error:
         return Checked(name, None, None, None, None, str(error))
-    except Exception as error:  # a library's own surprise is what this command is there to find
+    except Exception as error:  # the command reports any failure of a library
         said = fault_in(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return Checked(name, None, None, None, None, str(said))
     shape = (tokens.shape[1], tokens.shape[2])
@@ -64,7 +64,9 @@ def check_encoder(name: str, weights: str) -> Checked:
 
 def _problem(tokens: NDArray[np.float32], said: tuple[int, int]) -> str | None:
     if tokens.shape[1:] != said:
-        return f"{tokens.shape[1]} x {tokens.shape[2]} tokens came out; {said[0]} x {said[1]} were announced"
+        return (
+            f"the encoder gave {tokens.shape[1]} x {tokens.shape[2]} tokens; its info announces {said[0]} x {said[1]}"
+        )
     if not np.isfinite(tokens).all():
         return "NaN or infinity among the tokens"
     if np.abs(tokens).max() > np.finfo(np.float16).max:

@@ -1,4 +1,4 @@
-"""Run a plan: Ray workers take shards until none is left. Killed at any moment, the same command goes on."""
+"""Run a plan: Ray workers encode and write shards. After a kill, the same command continues."""
 
 import dataclasses
 import time
@@ -16,7 +16,7 @@ from mmcache.extract.planning.plan import ModalityPlan, Plan
 from mmcache.extract.run.cluster import places
 from mmcache.extract.run.dispatch import Dispatch, NoProgress, Progress
 from mmcache.extract.run.worker import PATIENCE_S, Job, ShardTask
-from mmcache.extract.run.worker_pool import Crew
+from mmcache.extract.run.worker_pool import WorkerPool
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.files.atomic import remove_leftovers
 from mmcache.store.format.fingerprint import Fingerprint
@@ -28,20 +28,19 @@ from mmcache.store.write.add_tokens import add_tokens
 from mmcache.store.write.create import create_store, replace_empty_store
 from mmcache.store.write.token_writer import TokenWriter
 
-_MEASURED_FROM = 20  # windows of a modality, from which on its time is measured beforehand
+_MEASURED_FROM = 20  # a modality with at least this many windows gets a time estimate
 
 __all__ = ["ExtractSummary", "NoProgress", "Progress", "check_failures", "run_extract"]
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtractSummary:
-    """What a finished extract leaves behind, over the selected segments.
+    """The result of an extract, over the selected segments.
 
     Attributes:
         counts: modality -> presence name -> segments.
-        changed: modality -> segments whose media are not the files any more that they were settled from, and which
-            were left as they are.
-        failures, notes: lines of failures.jsonl and notes.jsonl that concern them.
+        changed: modality -> segments whose media files have changed since they were cached, and that were not redone.
+        failures, notes: their lines of failures.jsonl and notes.jsonl.
     """
 
     store: str
@@ -56,14 +55,14 @@ class ExtractSummary:
 
 
 def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:
-    """Encode what the plan says is to do, and bring the store's reports up to date.
+    """Encode the segments that the plan selects, and update the store's reports.
 
     Raises:
-        WeightsError: an encoder's weights cannot be had.
+        WeightsError: an encoder's weights cannot be loaded.
         FingerprintError: the store holds tokens made differently.
         StoreError: another process writes the store.
-        ConfigError: the cluster cannot be reached, or its nodes do not see the store.
-        Interrupted: Ctrl-C or SIGTERM; the store is sound and has what was done until then.
+        ConfigError: the cluster cannot be reached, or its nodes cannot access the store.
+        Interrupted: Ctrl-C or SIGTERM; the store is intact and keeps the finished segments.
     """
     began = time.perf_counter()
     with writer_lock(plan.root):
@@ -71,7 +70,7 @@ def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:
         if (
             plan.replaces
             or not plan.root.exists()
-            or not (plan.nothing_to_do and all(_surely_same(plan, p) for p in plan.modalities))
+            or not (plan.nothing_to_do and all(_known_to_be_same(plan, p) for p in plan.modalities))
         ):
             with connected(plan.config.address) as ray:
                 whole = _encode(ray, plan, progress)
@@ -81,36 +80,36 @@ def run_extract(plan: Plan, progress: Progress) -> ExtractSummary:
     if not whole:
         counts = ", ".join(f"{modality} {count['to_do']}" for modality, count in summary.counts.items())
         raise Interrupted(
-            f"stopped after {summary.seconds:.0f} s. {summary.store} is sound and keeps what was done; still to do: "
-            f"{counts} segments. The same command goes on from there."
+            f"stopped after {summary.seconds:.0f} s. {summary.store} is intact and keeps the finished segments; still "
+            f"to do: {counts} segments. The same command continues from there."
         )
     return summary
 
 
 def _encode(ray: Any, plan: Plan, progress: Progress) -> bool:
-    """All of the work; whether it was done to the end."""
+    """Run all tasks; False if interrupted."""
     room = places(ray, plan.config.workers)
     if plan.replaces:
         replace_empty_store(plan.root, plan.segments, plan.meta)
     elif not plan.root.exists():
         create_store(plan.root, plan.segments, plan.meta)
-    crew = Crew(ray, room, plan.root, _some_media(plan))
+    pool = WorkerPool(ray, room, plan.root, _some_media(plan))
     try:
-        crew.gather()
-        tasks = _prepare(plan, crew)
-        dispatch = Dispatch(ray, crew, [task for part in tasks.values() for task in part], progress)
-        progress.expect(_expected_seconds(crew, tasks, len(room)))
+        pool.gather()
+        tasks = _prepare(plan, pool)
+        dispatch = Dispatch(ray, pool, [task for part in tasks.values() for task in part], progress)
+        progress.expect(_expected_seconds(pool, tasks, len(room)))
         progress.start({part.modality: len(part.to_do) for part in plan.modalities})
         try:
             return dispatch.run()
         finally:
             progress.stop()
     finally:
-        crew.close()
+        pool.close()
 
 
 def _some_media(plan: Plan) -> list[Path]:
-    """One file or folder of every modality, and the files of plugins, for workers on other machines to find."""
+    """One file or folder of each modality, and the files of plugins: workers on other machines must find them."""
     found = []
     for part in plan.modalities:
         paths = (path for source in part.sources.values() for path in source.paths if path.exists())
@@ -125,13 +124,13 @@ def check_failures(summary: ExtractSummary, allowed: float) -> None:
     if summary.failed_share > allowed:
         raise TooManyFailures(
             f"{summary.failed_share:.1%} of the segments failed, more than --max-failures allows ({allowed:.1%}). "
-            f"What could be used is cached; the reasons are in {summary.store}/failures.jsonl. "
-            "Put the files right, then run the same command with --retry-failed."
+            f"The other segments are cached; the reasons are in {summary.store}/failures.jsonl. "
+            "Repair the files, then run the same command with --retry-failed."
         )
 
 
-def _surely_same(plan: Plan, part: ModalityPlan) -> bool:
-    """Whether the array is known to be made this way without loading any weights."""
+def _known_to_be_same(plan: Plan, part: ModalityPlan) -> bool:
+    """Whether the array was certainly made this way, without loading weights."""
     array = TokenWriter(plan.root, part.modality, part.info.name)
     if array.dtype != plan.config.dtype or array.shape[1] != plan.config.views:
         return False
@@ -156,12 +155,12 @@ def _surely_same(plan: Plan, part: ModalityPlan) -> bool:
     return same_weights
 
 
-def _prepare(plan: Plan, crew: Crew) -> dict[str, list[ShardTask]]:
-    """Have every encoder loaded once, make or check the arrays, and deal the rows to shards: modality -> tasks."""
+def _prepare(plan: Plan, pool: WorkerPool) -> dict[str, list[ShardTask]]:
+    """Load every encoder once, create or check the arrays, and divide the rows into tasks: modality -> tasks."""
     config = plan.config
     tasks: dict[str, list[ShardTask]] = {}
     for i, part in enumerate(plan.modalities):
-        fingerprint: Fingerprint = crew.ask(
+        fingerprint: Fingerprint = pool.ask(
             i, "prepare", part.encoder, config.weights_choice(), config.k, _more(plan, part), part.encoder_sha256
         )
         writer = add_tokens(
@@ -179,7 +178,7 @@ def _prepare(plan: Plan, crew: Crew) -> dict[str, list[ShardTask]]:
 
 
 def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[ShardTask]:
-    """What is to do, shard by shard, in whole windows."""
+    """One task for each shard with segments to do, in whole windows."""
     config, tasks = plan.config, []
     to_do = set(part.to_do.tolist())
     columns = [plan.segments[name].tolist() for name in ("id", "video", "start_s", "stop_s")]
@@ -213,7 +212,7 @@ def _shard_tasks(plan: Plan, part: ModalityPlan, writer: TokenWriter) -> list[Sh
 
 
 def _more(plan: Plan, part: ModalityPlan) -> dict[str, Any]:
-    """What fingerprints say besides the encoder's own preprocessing."""
+    """Entries of the fingerprint that describe the media and the views, beside the encoder's own preprocessing."""
     variants = {source.variant for source in part.sources.values()} - {""}
     said: dict[str, Any] = {"variant": "+".join(sorted(variants))} if variants else {}
     if plan.config.views > 1:
@@ -221,15 +220,15 @@ def _more(plan: Plan, part: ModalityPlan) -> dict[str, Any]:
     return {**views.described(plan.config.views, plan.dataset.mirrors), **said}
 
 
-def _expected_seconds(crew: Crew, tasks: dict[str, list[ShardTask]], workers: int) -> dict[str, float]:
-    """Modality -> how long it will take; a modality of few windows is not worth the measuring.
+def _expected_seconds(pool: WorkerPool, tasks: dict[str, list[ShardTask]], workers: int) -> dict[str, float]:
+    """Modality -> expected seconds. A modality with few windows is not measured.
 
-    Nothing is said of a modality over whose first window a worker died or hung: what is to blame, its shard will show.
+    A modality gets no estimate if a worker died or hung on its first window; running its shard finds the cause.
     """
     out = {}
     for i, (modality, part) in enumerate(tasks.items()):
         if sum(len(task.windows) for task in part) >= _MEASURED_FROM:
-            each = crew.measure(i, part[0])
+            each = pool.measure(i, part[0])
             if each is not None:
                 out[modality] = each * sum(task.to_settle for task in part) / workers
     return out

@@ -1,7 +1,7 @@
-"""One extract worker: decodes on threads, encodes on its device, and writes whole shards.
+"""An extract worker: it decodes on threads, encodes on its device, and writes whole shards.
 
-A plain class; the pipeline makes Ray actors of it. Decoding of the next segments overlaps with the encoding of
-the present ones.
+This is a plain class; the pipeline makes Ray actors of it. Decoding the next segments overlaps with encoding the
+current ones.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from mmcache.extract.encoders.base.views import part_of_view, view_of
 from mmcache.extract.media import MediaError, NoMedia, read_media
 from mmcache.extract.media.base.source import Source
 from mmcache.extract.media.sample_media import sample_media
-from mmcache.extract.planning.media_stamps import Seen, seen
+from mmcache.extract.planning.media_stamps import MediaStamp, stamp_of
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import Presence
 from mmcache.store.ground.errors import StoreError, UnstorableTokens
@@ -33,17 +33,17 @@ from mmcache.store.write.shard_commit import ShardCommit
 from mmcache.store.write.token_writer import TokenWriter
 
 PATIENCE_S = 300.0
-_SEEN_S = 5.0  # a network disk may show a new file this late
-_MOST_MB = 3300.0  # of a larger file, a segment is a part
+_NETWORK_DISK_S = 5.0  # a network disk may show a new file this late
+_MOST_MB = 3300.0  # larger files hold many segments, so reading one takes no longer
 _AHEAD = 2  # batches being decoded beyond the one being encoded
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One segment to settle; no source means it is missing.
+    """One segment to process; without a source, it is missing.
 
-    `settled` ones are cached already: they are encoded along with their window and not written. `failed` is the reason
-    of those that are known to kill or hang whoever reads them: they are not read again.
+    A `settled` segment is cached already: it is encoded with its window, but not written. `failed` is the reason if
+    reading it kills or hangs workers; such a segment is not read again.
     """
 
     row: int
@@ -65,16 +65,14 @@ class ShardTask:
     weights: str
     k: int | None
     shard: int
-    # Whole windows, rows ascending: what is encoded together shows in the last bits of tokens, so a window's rows are a
-    # matter of the shard and never of what a run finds to do.
+    # Whole windows, rows ascending. The last bits of tokens depend on which segments are encoded together, so a window
+    # always has the same rows, whichever of them a run has to process.
     windows: tuple[tuple[Job, ...], ...]
     views: int = 1
     mirrors: bool = False  # whether augmented views may be mirrored
-    more: dict[str, Any] = dataclasses.field(default_factory=dict)  # done to the media besides, for the fingerprint
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)  # further preprocessing, for the fingerprint
     encoder_sha256: str = ""  # what the source of a plugin must hash to here; "" for an encoder of mmcache
-    patience_s: float = (
-        PATIENCE_S  # how long the reading of one view may take, and a second more for each MB of its files
-    )
+    patience_s: float = PATIENCE_S  # how long reading one view may take, plus a second for each MB of its files
 
     @property
     def to_settle(self) -> int:
@@ -83,17 +81,17 @@ class ShardTask:
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of one job: media (V, ...) ready to encode, or the reason there are none."""
+    """The result of reading one segment: media (V, ...) ready to encode, or the reason for their absence."""
 
     job: Job
     status: Presence
     media: torch.Tensor | None = None
     note: str | None = None
-    seen: Seen | None = None  # the files it was read from
+    stamp: MediaStamp | None = None  # size and time of the files it was read from
 
 
 class ExtractWorker:
-    """Runs shard tasks, one after another; keeps the last encoder loaded.
+    """Runs shard tasks one after another, and keeps the last encoder loaded.
 
     Args:
         threads: CPU threads for decoding, and for the network when there is no GPU.
@@ -105,17 +103,17 @@ class ExtractWorker:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._loaded: tuple[tuple[str, str, str], Encoder] | None = None
         self._done = 0  # segments of the running task, for the progress bar
-        self._seen: dict[Source, Seen | None] = {}  # of the running task: many segments are of one file
+        self._stamps: dict[Source, MediaStamp | None] = {}  # of the running task; many segments share a file
         self._reads: dict[int, float] = {}  # row being read -> when it is overdue, on the monotonic clock
         self._stopping = False
 
-    def unseen(self, probe: Path, token: str, media: list[Path]) -> list[str]:
-        """Which of the store and the media this process does not see; network disks are given a moment."""
-        until = time.monotonic() + _SEEN_S
+    def missing_files(self, probe: Path, token: str, media: list[Path]) -> list[str]:
+        """The paths among store and media that this process cannot find; waits some seconds for network disks."""
+        until = time.monotonic() + _NETWORK_DISK_S
         while True:
-            seen = probe.is_file() and probe.read_text() == token
+            same_disk = probe.is_file() and probe.read_text() == token
             lacking = [
-                *([] if seen else [str(probe.parent.parent)]),
+                *([] if same_disk else [str(probe.parent.parent)]),
                 *(str(path) for path in media if not path.exists()),
             ]
             if not lacking or time.monotonic() > until:
@@ -125,25 +123,25 @@ class ExtractWorker:
     def prepare(
         self, encoder: str, weights: str, k: int | None, more: dict[str, Any] | None = None, sha256: str = ""
     ) -> Fingerprint:
-        """Load an encoder and say what its tokens will be.
+        """Load an encoder and return the fingerprint of its tokens.
 
         Args:
-            more: what else was done to the media, for the fingerprint.
+            more: further preprocessing, for the fingerprint.
             sha256: what the source of a plugin must hash to.
 
         Raises:
-            WeightsError: its weights cannot be had.
+            WeightsError: its weights cannot be loaded.
             PluginError: a plugin cannot be loaded here, or its source differs.
         """
         return self._encoder(encoder, weights, sha256).fingerprint(k, more)
 
-    def leave_trace(self, path: Path) -> None:
-        """Have the interpreter write to `path` what ended this process, should it crash."""
-        self._trace = open(path, "wb")  # noqa: SIM115 - open as long as the process lives
+    def record_crashes(self, path: Path) -> None:
+        """Let the interpreter write to `path` why this process ends if it crashes."""
+        self._trace = open(path, "wb")  # noqa: SIM115 - stays open while the process runs
         faulthandler.enable(self._trace, all_threads=False)
 
     def measure(self, task: ShardTask) -> float:
-        """Seconds a segment takes, as found on the first window of `task`; nothing is written."""
+        """Seconds per segment, measured on the first window of `task`. Writes nothing."""
         encoder = self._encoder(task.encoder, task.weights, task.encoder_sha256)
         began = time.perf_counter()
         first = dataclasses.replace(task, windows=task.windows[:1])
@@ -153,22 +151,22 @@ class ExtractWorker:
         return (time.perf_counter() - began) / max(1, count)
 
     def control(self, task: ShardTask) -> None:
-        """Load the encoder of `task` and encode noise with it: who survives this is not killed by the encoder."""
+        """Encode noise with the encoder of `task`: if the worker survives this, the encoder is not what kills it."""
         encoder = self._encoder(task.encoder, task.weights, task.encoder_sha256)
         with plugin_faults():
             encoder.encode(encoder.preprocess(sample_media(encoder.info.request))[None])
 
     def progress(self) -> tuple[int, list[int]]:
-        """Segments done of the task that is running, and rows whose reading takes longer than it has patience for."""
+        """Segments done of the running task, and the rows whose reading takes longer than allowed."""
         now = time.monotonic()
         return self._done, [row for row, until in list(self._reads.items()) if now > until]
 
     def stop(self) -> None:
-        """Have the running task end after the window it is at, keeping what is done."""
+        """Stop the running task after the current window; finished segments are kept."""
         self._stopping = True
 
     def run(self, task: ShardTask) -> int:
-        """Encode and commit one shard, or what is done of it when told to stop; how many segments were settled."""
+        """Encode and commit one shard, or the part finished when `stop` is called. Returns the number of segments."""
         self._done = 0
         encoder = self._encoder(task.encoder, task.weights, task.encoder_sha256)
         writer = TokenWriter(task.root, task.modality, encoder.info.name)
@@ -189,8 +187,8 @@ class ExtractWorker:
         return self._loaded[1]
 
     def _windows(self, task: ShardTask, encoder: Encoder) -> Iterator[list[Outcome]]:
-        """The outcomes of one window after another, while the next ones are being decoded."""
-        self._seen.clear()
+        """Yield the outcomes of each window in turn, while the next windows are being decoded."""
+        self._stamps.clear()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="mmcache-decode") as pool:
             pending: deque[list[Future[Outcome]]] = deque()
             windows = iter(task.windows)
@@ -207,18 +205,18 @@ class ExtractWorker:
                         future.cancel()
 
     def _load(self, job: Job, encoder: Encoder, task: ShardTask) -> Outcome:
-        """Read and preprocess one segment, and say what files it was read from as they were before."""
+        """Read and preprocess one segment; also return size and time of its files from before the reading."""
         if job.source is None:
             return Outcome(job, Presence.MISSING)
-        if job.source not in self._seen:
-            self._seen[job.source] = seen(job.source)
-        before = self._seen[job.source]
+        if job.source not in self._stamps:
+            self._stamps[job.source] = stamp_of(job.source)
+        before = self._stamps[job.source]
         if job.failed is not None:
-            return Outcome(job, Presence.FAILED, note=job.failed, seen=before)
-        return dataclasses.replace(self._read(job, job.source, encoder, task), seen=before)
+            return Outcome(job, Presence.FAILED, note=job.failed, stamp=before)
+        return dataclasses.replace(self._read(job, job.source, encoder, task), stamp=before)
 
     def _read(self, job: Job, source: Source, encoder: Encoder, task: ShardTask) -> Outcome:
-        """Whatever is wrong with a segment's media becomes its reason, never an exception."""
+        """Read one segment. Any failure becomes the segment's reason, never an exception."""
         try:
             views, note = [], None
             patience_s = task.patience_s + min(_MOST_MB, sum(map(_megabytes, source.paths)))
@@ -234,7 +232,7 @@ class ExtractWorker:
             return Outcome(job, Presence.MISSING, note=str(reason))
         except (MediaError, StoreError) as reason:
             return Outcome(job, Presence.FAILED, note=str(reason))
-        except Exception as error:  # a decoder's own surprise: one segment's loss, with its name
+        except Exception as error:  # an unexpected error of a decoder costs this segment only
             if fault := fault_in(error):
                 return Outcome(job, Presence.FAILED, note=str(fault))
             return Outcome(job, Presence.FAILED, note=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
@@ -242,7 +240,7 @@ class ExtractWorker:
             self._reads.pop(job.row, None)
 
     def _encode(self, encoder: Encoder, window: list[Outcome]) -> NDArray[np.floating] | None:
-        """(b, V, n, D) tokens of the window's segments that have media, encoded one view after another."""
+        """(b, V, n, D) tokens of the window's segments that have media, one view at a time."""
         ready = [outcome.media for outcome in window if outcome.media is not None]
         if not ready:
             return None
@@ -268,12 +266,12 @@ class ExtractWorker:
                 commit.missing(job.row)
             if outcome.note is not None:
                 commit.report(job.segment, outcome.status, outcome.note)
-            if outcome.seen is not None:
-                commit.source(job.segment, outcome.status, outcome.seen.bytes, outcome.seen.mtime_ns)
+            if outcome.stamp is not None:
+                commit.source(job.segment, outcome.status, outcome.stamp.bytes, outcome.stamp.mtime_ns)
 
 
 def _megabytes(path: Path) -> float:
-    """The size of a file, which says how long it may take to read; 0 where there is none."""
+    """The size of a file, by which its reading is given time; 0 if the file does not exist."""
     try:
         return os.stat(path).st_size / 1e6
     except OSError:

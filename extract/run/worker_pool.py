@@ -1,4 +1,4 @@
-"""The workers of a run as Ray actors: started, asked, replaced when they die, stopped."""
+"""The workers of a run as Ray actors: start them, call them, and replace dead ones."""
 
 import contextlib
 import dataclasses
@@ -13,40 +13,40 @@ from mmcache.extract.run.worker import ExtractWorker, ShardTask
 from mmcache.store.format import layout
 from mmcache.store.ground.errors import ConfigError, MmcacheError
 
-START_S = 120.0  # how long a worker may take to report in
-_GONE_S = 10.0  # how long a killed one may take to go
+START_S = 120.0  # how long a worker may take to start
+_GONE_S = 10.0  # how long a killed worker may take to end
 _ATTEMPTS = 3
-_MEASURE_S = 300.0  # how long measuring may take; who is slower gets no estimate
-_FATAL = "Fatal Python error: "  # what the interpreter writes before it dies of a signal
+_MEASURE_S = 300.0  # how long measuring may take; a slower modality gets no estimate
+_FATAL = "Fatal Python error: "  # what the interpreter writes before a signal ends it
 
 
 @dataclasses.dataclass(eq=False)
 class Worker:
-    """One actor, the room it was made for, and the file in which it says what it crashed of."""
+    """One actor, the place it runs at, and the file to which it writes the cause of a crash."""
 
     actor: Any
     place: Place
     trace: Path
 
 
-class Crew:
+class WorkerPool:
     """The workers of a run.
 
     Args:
         places: one worker is made for each.
-        root: the store, which every worker must see.
-        media: some files or folders that every worker must see.
+        root: the store, which every worker must be able to access.
+        media: some files or folders that every worker must be able to access.
 
     Attributes:
-        ready: workers that have reported in.
-        starting: the reference of a report -> the worker it is awaited from.
+        ready: workers that have started.
+        starting: the reference of a pending start -> its worker.
     """
 
     def __init__(self, ray: Any, places: list[Place], root: Path, media: list[Path]) -> None:
         self._ray = ray
         self._remote = ray.remote(ExtractWorker)
         self._media, self._token = media, secrets.token_hex(16)
-        self._probe = root / layout.WORK / f"probe-{self._token[:8]}"  # a worker that can read it sees the same disk
+        self._probe = root / layout.WORK / f"probe-{self._token[:8]}"  # a worker that can read it uses the same disk
         self._probe.parent.mkdir(parents=True, exist_ok=True)
         self._probe.write_text(self._token)
         self._made = 0  # workers started so far
@@ -57,28 +57,28 @@ class Crew:
             self.add(place)
 
     def add(self, place: Place) -> None:
-        """Have a worker started; it is among `ready` once `arrived` has its report."""
+        """Start a worker; `arrived` adds it to `ready`."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         actor = self._remote.options(
             num_cpus=place.threads,
             num_gpus=place.gpus,
-            # The shard that is running, the question how far it is, and the order to stop.
+            # One call each for the running shard, its progress, and stop.
             max_concurrency=3,
             scheduling_strategy=NodeAffinitySchedulingStrategy(place.node, soft=True),
         ).remote(place.threads)
-        report = actor.unseen.remote(self._probe, self._token, self._media)
+        report = actor.missing_files.remote(self._probe, self._token, self._media)
         self._made += 1
         trace = self._probe.with_name(f"{self._probe.name}-trace-{self._made}")
-        actor.leave_trace.remote(trace)
+        actor.record_crashes.remote(trace)
         self.starting[report] = Worker(actor, place, trace)
 
     def gather(self) -> None:
-        """Wait until every worker has reported in; those that take too long are left to come later.
+        """Wait until every worker has started; slow ones may join later.
 
         Raises:
-            ConfigError: a node does not see the store or the media, or lacks mmcache.
-            MmcacheError: none could be started.
+            ConfigError: a node cannot access the store or the media, or lacks mmcache.
+            MmcacheError: no worker could be started.
         """
         until = time.monotonic() + START_S
         while self.starting and time.monotonic() < until:
@@ -92,10 +92,10 @@ class Crew:
             )
 
     def arrived(self, report: Any) -> Worker | None:
-        """Take in the report of a worker that was starting; None where it died."""
+        """Handle the start of a worker; None if it died."""
         worker = self.starting.pop(report)
         try:
-            unseen = self._ray.get(report)
+            missing_files = self._ray.get(report)
         except self.deaths as error:
             if "ModuleNotFoundError" in str(error):
                 missing = str(error).rpartition("ModuleNotFoundError:")[2].split("\n")[0].strip()
@@ -104,17 +104,17 @@ class Crew:
                     "every node of the cluster."
                 ) from error
             return None
-        if unseen:
+        if missing_files:
             raise ConfigError(
-                f"node {worker.place.name} does not see {', '.join(unseen)}. On a cluster the store and the media must "
-                "lie on a disk that all nodes share, under the same path."
+                f"node {worker.place.name} does not see {', '.join(missing_files)}. On a cluster the store and the "
+                "media must lie on a disk that all nodes share, under the same path."
             )
         self.ready.append(worker)
         return worker
 
-    def bury(self, worker: Worker) -> Death:
-        """Replace a worker that died, and say what of."""
-        self.lose(worker)
+    def replace_dead(self, worker: Worker) -> Death:
+        """Replace a worker that died, and return the cause."""
+        self.replace_worker(worker)
         try:
             trace = worker.trace.read_text(errors="replace")
         except OSError:  # its node is gone
@@ -123,16 +123,16 @@ class Crew:
             return Death(f"crashes the process ({trace.splitlines()[0].removeprefix(_FATAL)})", True)
         return Death("ends the process, as the kernel does where memory runs out")
 
-    def lose(self, worker: Worker) -> None:
-        """Replace a worker that died or is not wanted any more; its place is taken as soon as there is room."""
+    def replace_worker(self, worker: Worker) -> None:
+        """Kill a worker if it still runs, and start another at its place."""
         with contextlib.suppress(Exception):  # it may be gone already
             self._ray.kill(worker.actor)
         self.ready.remove(worker)
         self.add(worker.place)
 
     def remove(self, worker: Worker) -> None:
-        """Kill a worker and wait until it can write no more."""
-        self.lose(worker)
+        """Kill a worker and wait until it can no longer write."""
+        self.replace_worker(worker)
         until = time.monotonic() + _GONE_S
         while time.monotonic() < until:
             try:
@@ -143,10 +143,10 @@ class Crew:
                 return
 
     def ask(self, turn: int, method: str, *arguments: Any) -> Any:
-        """What a method of one worker gives, `turn` saying which; of another one where it dies over it.
+        """Call a method of one worker, chosen by `turn`; if it dies, of another one.
 
         Raises:
-            MmcacheError: three died; or what the question raised.
+            MmcacheError: three workers died, or the method raised it.
         """
         for attempt in range(_ATTEMPTS):
             if not self.ready:
@@ -155,21 +155,21 @@ class Crew:
             try:
                 return get(self._ray, getattr(worker.actor, method).remote(*arguments))
             except self.deaths:
-                self.lose(worker)
+                self.replace_worker(worker)
         raise MmcacheError(
-            f"{_ATTEMPTS} workers died while an encoder was loaded, perhaps for want of memory: try fewer --workers, "
+            f"{_ATTEMPTS} workers died while loading an encoder. Memory may have run out: try fewer --workers, "
             "or a smaller encoder with --encoder."
         )
 
     def measure(self, turn: int, task: ShardTask) -> float | None:
-        """Seconds a segment of `task` takes; None where the worker died over it, or is too slow to wait for."""
+        """Seconds per segment of `task`; None if the worker dies or takes too long."""
         if not self.ready:
             self._await_one()
         worker = self.ready[turn % len(self.ready)]
         try:
             return float(self._ray.get(worker.actor.measure.remote(task), timeout=_MEASURE_S))
         except (*self.deaths, self._ray.exceptions.GetTimeoutError):
-            self.lose(worker)
+            self.replace_worker(worker)
             return None
 
     def _await_one(self) -> None:
@@ -185,7 +185,7 @@ class Crew:
 
 
 def get(ray: Any, reference: Any) -> Any:
-    """ray.get, with our own errors as they were raised in the worker."""
+    """ray.get, but raises mmcache's own errors as the worker raised them."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -195,6 +195,6 @@ def get(ray: Any, reference: Any) -> Any:
 
 
 def _deaths(ray: Any) -> tuple[type[Exception], ...]:
-    """What Ray raises where a worker, its node or the way to it is gone."""
+    """The exceptions of Ray for a lost worker, node or connection."""
     e = ray.exceptions
     return (e.RayActorError, e.WorkerCrashedError, e.NodeDiedError, e.OutOfMemoryError, e.ActorUnschedulableError)

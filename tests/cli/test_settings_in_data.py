@@ -52,7 +52,7 @@ def test_a_file_in_the_data_joins_no_cluster_and_says_so(mmcache: Callable, epic
     arguments = ["extract", "--dataset", "epic", "--root", epic_copy, "--modalities", "imu"]
     done = mmcache(*arguments, "--dry-run")
     assert done.code == 0, done.err
-    assert "what it says of address, store is ignored" in done.err
+    assert "so its address, store are ignored" in done.err
     assert f"--config {epic_copy}/mmcache.yaml takes all of it" in done.err
     assert "recommends what data may not set, which is ignored: out, strategy." in done.err
     assert "-> cache/epic.zarr" in done.err

@@ -36,7 +36,7 @@ def test_how_a_table_is_understood_is_said_and_files_not_there_are_failures(
         "column 'subset' is read as split",
         "carried along: Take No as take_no",
         "labels: activity (2 classes)",
-        f"warning: rgb: files of 1 segment are not there and will be failures, as {tmp_path}/bb.mp4 is not there",
+        f"warning: rgb: files of 1 segment do not exist and will fail: {tmp_path}/bb.mp4 is not there",
     ):
         assert line in dry.err
     done = mmcache(*arguments, "--json")

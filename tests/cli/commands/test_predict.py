@@ -112,7 +112,7 @@ def test_bad_media_are_refused_or_left_out(mmcache: Callable, run: Path, media: 
         (["--rgb", "x", "--top", "0"], "--top 0: at least 1"),
         (["--rgb", "x", "--rate", "rgb=fast"], "--rate rgb=fast: expected a number of images a second"),
         (["--rgb", "x", "--start", "2", "--stop", "1"], "stop must be later than start"),
-        (["--rgb", "x", "--weights", "imu=y"], "--weights imu=...: there is no media of imu given"),
+        (["--rgb", "x", "--weights", "imu=y"], "--weights imu=...: no media of imu are given"),
         (["--rgb", "x", "--onnx", "no.onnx"], "there is no file no.onnx"),
         (["--imu", "x", "--encoder", "imu=imu_dmo"], "unknown encoder 'imu_dmo'. Did you mean 'imu_demo'?"),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from mmcache.extract.clips.clip_source import clip_source
 from mmcache.extract.clips.encode_clip import ClipError, Wanted, encode_clip
-from mmcache.extract.clips.token_recipe import Recipe
+from mmcache.extract.clips.token_recipe import TokenRecipe
 from mmcache.extract.media import MediaError
 from mmcache.store import ConfigError, FeatureStore, FingerprintError
 from mmcache.store.manage.reduce import reduce_store
@@ -124,14 +124,14 @@ def test_tokens_made_otherwise_are_refused_by_field(
 def test_what_cannot_be_told_is_asked_for(epic_store: Path) -> None:
     made = origin(FeatureStore.open(epic_store), "rgb")
 
-    def recipe(**changed: Any) -> Recipe:
-        return Recipe.of("rgb", {**made, "fingerprint": {**made["fingerprint"], **changed}})
+    def recipe(**changed: Any) -> TokenRecipe:
+        return TokenRecipe.of("rgb", {**made, "fingerprint": {**made["fingerprint"], **changed}})
 
     with pytest.raises(ConfigError, match="were imported: no encoder here can make more"):
         recipe(weights="import")
-    with pytest.raises(ConfigError, match="it is not known how the rgb tokens"):
-        Recipe.of("rgb", {"dtype": "float16"})
-    with pytest.raises(ConfigError, match=r"of a file, mine.pth, for rgb: say where it is with --weights rgb=PATH"):
+    with pytest.raises(ConfigError, match="this run does not record how its rgb tokens"):
+        TokenRecipe.of("rgb", {"dtype": "float16"})
+    with pytest.raises(ConfigError, match=r"of a file, mine.pth, for rgb: give its path with --weights rgb=PATH"):
         recipe(weights="file:mine.pth").weights_choice()
     assert recipe(weights="file:mine.pth").weights_choice("here.pth") == "here.pth"
     assert recipe(weights="pretrained:Kinetics").weights_choice() == "pretrained"
@@ -152,7 +152,7 @@ def test_augmented_views_do_not_matter_to_the_centre_view(epic_store: Path) -> N
     info = encoder_info("swin3d_demo")
     more = {**views.described(4, mirrors=False), **augment.parameters(info.request)}
     done = {**made["fingerprint"]["preprocessing"], **more}
-    Recipe.of("rgb", {**made, "fingerprint": {**made["fingerprint"], "preprocessing": done}}).check_info(info)
+    TokenRecipe.of("rgb", {**made, "fingerprint": {**made["fingerprint"], "preprocessing": done}}).check_info(info)
 
 
 def test_all_mistakes_come_at_once(epic_root: Path, epic_store: Path) -> None:

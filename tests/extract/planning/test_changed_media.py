@@ -13,7 +13,7 @@ import torch
 from mmcache.cli.demo_data import DemoVideo, write_epic_demo
 from mmcache.extract.media.base.source import Source
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.extract.planning.media_stamps import Seen, seen
+from mmcache.extract.planning.media_stamps import MediaStamp, stamp_of
 from mmcache.extract.planning.plan import Plan, make_plan
 from mmcache.extract.run import pipeline
 from mmcache.extract.run.worker import ExtractWorker
@@ -190,27 +190,27 @@ def test_folders_of_pictures_are_known_by_their_number_and_a_sample(tmp_path: Pa
         os.utime(folder / f"{i:03d}.jpg", (1000, 1000))
     os.utime(folder, (1000, 1000))
     source = Source("frames", (folder,), rate=25.0)
-    before = seen(source)
+    before = stamp_of(source)
     assert before is not None
-    again = seen(source)
+    again = stamp_of(source)
     assert again is not None
     assert before.is_same(again)
     for i in range(100):  # all of them rewritten in their places, which leaves the folder's time
         (folder / f"{i:03d}.jpg").write_bytes(b"x" * i)
     os.utime(folder, (1000, 1000))
-    rewritten = seen(source)
+    rewritten = stamp_of(source)
     assert rewritten is not None
     assert not before.is_same(rewritten)
     (folder / "100.jpg").touch()
     os.utime(folder, (1000, 1000))
-    more = seen(source)
+    more = stamp_of(source)
     assert more is not None
     assert more.bytes != rewritten.bytes
 
 
 def test_two_seconds_are_no_difference_and_what_is_not_there_is_nothing(tmp_path: Path) -> None:
-    assert Seen(5, 10**18).is_same(Seen(5, 10**18 + 1_900_000_000))
-    assert not Seen(5, 10**18).is_same(Seen(5, 10**18 + 2_100_000_000))
-    assert not Seen(5, 10**18).is_same(Seen(6, 10**18))
-    assert seen(Source("video", (tmp_path / "none.mp4",))) is None
-    assert seen(Source("oracle", ())) is None
+    assert MediaStamp(5, 10**18).is_same(MediaStamp(5, 10**18 + 1_900_000_000))
+    assert not MediaStamp(5, 10**18).is_same(MediaStamp(5, 10**18 + 2_100_000_000))
+    assert not MediaStamp(5, 10**18).is_same(MediaStamp(6, 10**18))
+    assert stamp_of(Source("video", (tmp_path / "none.mp4",))) is None
+    assert stamp_of(Source("oracle", ())) is None

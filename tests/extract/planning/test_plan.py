@@ -199,17 +199,17 @@ def test_a_modality_none_of_whose_files_is_there_is_refused_before_anything_star
     with pytest.raises(ConfigError) as caught:
         make_plan(config)
     reason = (
-        f"none of the 2 files named for {modality} is there: {tmp_path}/x/y/b{inside} is not there (the last folder"
+        f"none of the 2 files named for {modality} exists: {tmp_path}/x/y/b{inside} is not there (the last existing "
     )
     assert reason in str(caught.value)
-    assert f"on that path that is there: {tmp_path}). {tmp_path}/t.csv names media in column" in str(caught.value)
+    assert f"folder on that path: {tmp_path}). {tmp_path}/t.csv names media in column" in str(caught.value)
     assert "--modalities leaves a modality out" in str(caught.value)
     config.modalities = ["depth" if modality == "rgb" else "rgb"]
     assert [part.modality for part in make_plan(config).modalities] == config.modalities
 
 
 def test_sound_that_would_be_in_films_that_are_not_there_is_refused_with_them(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none of the 1 files named for rgb and audio is there: .*gone\.mp4"):
+    with pytest.raises(ConfigError, match=r"none of the 1 files named for rgb and audio exists: .*gone\.mp4"):
         make_plan(table(tmp_path, "gone.mp4,train,x"))
 
 
@@ -253,5 +253,5 @@ def test_a_table_without_labels_needs_a_flag_that_other_data_sets_do_not_know(ep
     config.unlabelled = True
     plan = make_plan(config)
     assert (plan.meta.tasks, plan.meta.eval_split) == ({}, "")
-    with pytest.raises(ConfigError, match="--unlabelled: the labels of epic come with its annotations"):
+    with pytest.raises(ConfigError, match="--unlabelled: the labels of epic are in its annotations"):
         plan_of(epic_root, tmp_path / "s.zarr", unlabelled=True)

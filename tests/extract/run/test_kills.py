@@ -192,7 +192,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     said = errors
     assert process.returncode == 128 + sent, said
     assert "Traceback" not in said
-    assert "goes on from there" in said
+    assert "continues from there" in said
     assert verify(store) == []
     presence = FeatureStore.open(store).present
     to_do = sum(int((presence[modality] == Presence.TO_DO).sum()) for modality in presence)

@@ -1,4 +1,4 @@
-"""Who is to blame for the deaths of workers: the segments that kill, all of them, and nobody else."""
+"""A shard on which workers die: all segments that kill workers are found, and no others fail."""
 
 import dataclasses
 from collections import Counter
@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mmcache.extract.media.base.source import Source
-from mmcache.extract.run.shard_recovery import Death, ShardCase, Step, Trial
+from mmcache.extract.run.shard_recovery import Death, ShardRecovery, Step, Trial
 from mmcache.extract.run.worker import Job, ShardTask
 from mmcache.store.ground.errors import MmcacheError
 
@@ -21,11 +21,11 @@ def source_of(name: str) -> Source:
     return Source("audio", (Path("/data") / name,))
 
 
-def case_of(sources: list[Source | None], window: int = 4, blamed: set[Source] | None = None) -> ShardCase:
+def case_of(sources: list[Source | None], window: int = 4, blamed: set[Source] | None = None) -> ShardRecovery:
     jobs = [Job(i, f"s{i}", 0.0, 1.0, source) for i, source in enumerate(sources)]
     windows = tuple(tuple(jobs[i : i + window]) for i in range(0, len(jobs), window))
     task = ShardTask(Path("s.zarr"), "audio", "ast_demo", "random", None, 0, windows)
-    return ShardCase(task, set() if blamed is None else blamed)
+    return ShardRecovery(task, set() if blamed is None else blamed)
 
 
 @dataclasses.dataclass
@@ -39,7 +39,7 @@ class Log:
 
 
 def work(
-    case: ShardCase,
+    case: ShardRecovery,
     killers: set[int],
     accidents: set[int] | None = None,
     hangs: bool = False,
@@ -151,11 +151,11 @@ def test_what_may_have_been_for_want_of_memory_is_tried_again_with_no_other_work
 
 
 def test_segments_that_kill_only_together_end_the_run_with_advice() -> None:
-    with pytest.raises(MmcacheError, match=r"shard 0 of audio, and no segment of it is to blame.*--batch-size"):
+    with pytest.raises(MmcacheError, match=r"shard 0 of audio, and no segment explains it.*--batch-size"):
         work(case_of([source_of(f"{i}.wav") for i in range(8)]), set(), together=frozenset({4, 5, 6, 7}))
 
 
 def test_an_encoder_that_kills_by_itself_blames_no_segment() -> None:
     case = case_of([source_of(f"{i}.wav") for i in range(8)])
-    with pytest.raises(MmcacheError, match="no segment of it is to blame"):
+    with pytest.raises(MmcacheError, match="no segment explains it"):
         work(case, set(), accidents=set(range(100)))
