@@ -7,7 +7,6 @@ import typer
 
 if TYPE_CHECKING:
     from mmcache.extract.planning.plan import Plan
-    from mmcache.extract.planning.plan_warnings import plan_warnings
     from mmcache.extract.run.pipeline import ExtractSummary
 
 EXAMPLE = (
@@ -77,6 +76,7 @@ def run_extract_command(
 
     from mmcache.extract.planning.data_settings import ALLOWED
     from mmcache.extract.planning.plan import make_plan
+    from mmcache.extract.planning.plan_warnings import plan_warnings
     from mmcache.extract.run.pipeline import check_failures, run_extract
 
     plan = make_plan(config, found.recommended)

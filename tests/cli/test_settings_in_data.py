@@ -53,7 +53,7 @@ def test_a_file_in_the_data_joins_no_cluster_and_says_so(mmcache: Callable, epic
     done = mmcache(*arguments, "--dry-run")
     assert done.code == 0, done.err
     assert "so its address, store are ignored" in done.err
-    assert f"--config {epic_copy}/mmcache.yaml takes all of it" in done.err
+    assert f"--config {epic_copy}/mmcache.yaml accepts all of it" in done.err
     assert "recommends what data may not set, which is ignored: out, strategy." in done.err
     assert "-> cache/epic.zarr" in done.err
     typed = mmcache(*arguments, "--config", epic_copy / "mmcache.yaml")

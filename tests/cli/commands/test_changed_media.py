@@ -10,7 +10,7 @@ def test_what_changed_is_counted_and_named(mmcache: Callable, epic_copy: Path, s
     untouched = mmcache(*command, "--json")
     assert untouched.code == 0
     assert "have other media now" not in untouched.err
-    told = json.loads(untouched.out)
+    told = json.loads(untouched.out)["modalities"]
     assert {part["changed"] for part in told.values()} == {part["gone"] for part in told.values()} == {0}
     film = next(epic_copy.rglob("P01_101.MP4"))  # video and audio
     film.write_bytes(film.read_bytes() + b"\x00")
@@ -28,7 +28,7 @@ def test_what_changed_is_counted_and_named(mmcache: Callable, epic_copy: Path, s
         "imu: 8 segments are cached, and their media are gone: P01_102_0, P01_102_1, P01_102_2, ...; "
         "their tokens are kept"
     ) in said
-    again = json.loads(mmcache(*command, "--refresh", "--json").out)
+    again = json.loads(mmcache(*command, "--refresh", "--json").out)["modalities"]
     assert {name: (part["segments"], part["changed"]) for name, part in again.items()} == {
         "rgb": (8, 8),
         "audio": (8, 8),

@@ -28,7 +28,7 @@ def test_how_a_table_is_understood_is_said_and_files_not_there_are_failures(
     understood, warnings = (json.loads(dry.out)[name] for name in ("understood", "warnings"))
     assert "column 'end_time' is read as stop" in understood
     assert all(line in dry.err for line in understood + warnings)
-    assert any("files of 1 segment are not there" in line for line in warnings)
+    assert any("files of 1 segment do not exist" in line for line in warnings)
     for line in (
         "column 'video' is read as rgb",
         "column 'start_s' is read as start",

@@ -161,7 +161,7 @@ def test_all_mistakes_come_at_once(epic_root: Path, epic_store: Path) -> None:
     wanted = dataclasses.replace(wanted, media={**wanted.media, "smell": (epic_root,)})
     with pytest.raises(ConfigError) as raised:
         encode_clip(wanted, {"imu": origin(store, "imu")})
-    for said in ("stop must be later", "no media of rgb given", "the run has no modality smell; it has imu"):
+    for said in ("stop must be later", "no media of rgb are given", "the run has no modality smell; it has imu"):
         assert said in str(raised.value)
 
 

@@ -89,7 +89,7 @@ def test_media_that_are_nowhere_are_left_out_unless_asked_for(epic_copy: Path, t
 def test_wrong_names_are_answered_before_the_data_are_looked_at(epic_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown split 'validaton'\. Did you mean 'validation'\?"):
         plan_of(epic_root, tmp_path / "s", splits=["validaton"])
-    with pytest.raises(ConfigError, match=r"unknown modality of epic 'audio'"):
+    with pytest.raises(ConfigError, match=r"unknown modality of epic 'sound'"):
         plan_of(tmp_path / "nowhere", tmp_path / "s", modalities=["sound"])
     with pytest.raises(ConfigError, match="2 things to put right"):
         plan_of(epic_root, tmp_path / "s", splits=["vla", "trian"])
