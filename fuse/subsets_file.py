@@ -31,6 +31,8 @@ def read_subsets(path: Path, saved: Mapping[str, Any]) -> pd.DataFrame:
         wrong = _fault(table, saved["model"]["modalities"], saved["model"]["tasks"])
     except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
         wrong = " ".join(str(error).split())[:200]
+    except (LookupError, AttributeError) as error:  # of pandas, which trusts its own metadata in the file
+        wrong = f"what pandas has noted of its columns lacks {excerpt(str(error))}"
     if wrong:
         raise ConfigError(f"{path} is damaged ({wrong}): `mmcache evaluate --fresh` makes it again")
     return table

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -215,6 +216,17 @@ def test_a_table_that_is_not_what_scoring_writes_gives_no_numbers(
         evaluate(damaged)
     evaluate(damaged, fresh=True)
     pd.testing.assert_frame_equal(read_subsets(path, saved), whole)
+
+
+def test_notes_of_pandas_that_are_damaged_are_named(damaged: Path) -> None:
+    path, saved = damaged / "subsets.parquet", check_run_config(damaged)
+    table = pq.read_table(path)
+    notes = table.schema.metadata[b"pandas"]
+    assert b'"numpy_type"' in notes
+    damaged_notes = {b"pandas": notes.replace(b'"numpy_type"', b'"numpy_typo"')}
+    pq.write_table(table.replace_schema_metadata(damaged_notes), path)
+    with pytest.raises(ConfigError, match=r"is damaged .*what pandas has noted of its columns lacks .*numpy_type"):
+        read_subsets(path, saved)
 
 
 @pytest.mark.parametrize(
