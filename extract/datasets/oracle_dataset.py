@@ -1,4 +1,4 @@
-"""oracle: a made data set whose best possible accuracy is known for every modality subset (see common/oracle_world.py).
+"""oracle: a generated data set with known best accuracy for every modality subset (see common/oracle_world.py).
 
 It has no files: a segment's media are drawn, keyed by (seed, id). The hidden factors and the world's noise and skew
 are columns of the segments, so that whoever has the store can say what could have been reached.
@@ -23,7 +23,7 @@ _IN_A_VIDEO = 20  # segments
 
 
 class OracleDataset(Dataset):
-    """See Dataset. Folders are taken and not looked at.
+    """See Dataset. The folders are ignored.
 
     Raises:
         ConfigError: a setting is out of its range; all of them at once.

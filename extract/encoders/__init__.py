@@ -1,4 +1,4 @@
-"""The encoders. To add one, add a line here, and a file where its family has none yet.
+"""The encoders. To add one, add a line here, and a file if its family is new.
 
 A family's module offers `info(name)`, cheap, and `build(name, weights)`, which loads a network. That of an open family,
 whose encoders are all the models of a library, also offers `entry(name)`, what the table would say of one of them.
@@ -38,7 +38,7 @@ ENCODERS: dict[str, EncoderEntry] = {
     "oracle_32": EncoderEntry("oracle", ("a", "b", "c"), NO_WEIGHTS, "32 tokens of it"),
 }
 
-# prefix -> what `<prefix>:<model>` stands for; what is so of one model, entry_of says.
+# prefix -> the entry for `<prefix>:<model>`; entry_of gives that of one model.
 OPEN_FAMILIES: dict[str, EncoderEntry] = {
     "timm": EncoderEntry(
         "timm_images", ("rgb", "depth", "ir", "flow"), "the model's own", "any image network of timm, frame by frame"
@@ -74,7 +74,7 @@ def is_plugin(name: str) -> bool:
 
 
 def entry_of(name: str) -> EncoderEntry:
-    """The table's line for `name`, or what it would be for a model of an open family, or a plugin.
+    """The entry of an encoder of the table, of a model of an open family, or of a plugin.
 
     Raises:
         ConfigError: there is no such encoder, or its plugin cannot be loaded.

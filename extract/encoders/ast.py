@@ -61,7 +61,7 @@ def _patches(size: int) -> int:
 def build(name: str, weights: str) -> Encoder:
     def make() -> nn.Module:
         model = ASTModel(ASTConfig(**_CONFIGS[name]))
-        # The library leaves these zero for a checkpoint to fill; random weights need places told apart.
+        # The library leaves these zero for a checkpoint to fill; random weights need distinct positions.
         for table in (
             model.embeddings.position_embeddings,
             model.embeddings.cls_token,

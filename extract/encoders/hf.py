@@ -33,7 +33,7 @@ PREFIX = "hf:"
 _FRAMES = ("rgb", "flow", "depth", "ir")
 _SECONDS = 10.0  # of audio, where the network takes any length: shorter sounds are padded, of longer ones the middle is
 _LEAST_HEARD_S = 0.1  # a mask over less would leave wav2vec 2.0 nothing to attend to
-# What fingerprints say of the library's own preprocessing.
+# The entries of fingerprints about the library's own preprocessing.
 _FRAME_FIELDS = "size crop_size do_resize do_center_crop do_rescale rescale_factor do_normalize image_mean image_std"
 _AUDIO_FIELDS = "do_normalize max_length num_mel_bins mean std padding_value return_attention_mask"
 # Parts that the last hidden state of a network in use does not depend on: checkpoints may lack them.
@@ -126,7 +126,7 @@ class HfAudio(Encoder):
         if view is not None:
             media = augment.waveform(media, view.rng)
         length = round(rate * self.info.request.max_seconds)
-        # Normalised before it is padded: silence that is not there must not count.
+        # Normalised before padding, so that padding does not count.
         wave = self._extractor(media[:length], sampling_rate=rate, return_tensors="np")["input_values"][0]
         rows = [np.pad(wave, (0, length - len(wave)))]
         if self._extractor.return_attention_mask:
@@ -141,7 +141,7 @@ class HfAudio(Encoder):
 
 
 def _source(name: str) -> str:
-    """The id or folder in an encoder's name. Raises ConfigError for a folder that is not there."""
+    """The id or folder in an encoder's name. Raises ConfigError for a folder that does not exist."""
     source = name.removeprefix(PREFIX)
     if not source:
         raise ConfigError("encoder hf: names no model; write hf:<model id> or hf:<folder>")
@@ -190,7 +190,7 @@ def _look(source: str) -> _Model:
 
 
 def _audio(extractor: Any, config: Any, source: str) -> tuple[AudioRequest, tuple[int, ...]]:
-    """The audio a model wants, and the shape of what its feature extractor makes of it."""
+    """The audio that a model needs, and the shape of its feature extractor's output."""
     rate = extractor.sampling_rate
     if isinstance(extractor, transformers.ASTFeatureExtractor):
         request = AudioRequest(rate=rate, max_seconds=extractor.max_length * spectrogram.HOP / rate)

@@ -1,4 +1,4 @@
-"""The data set oracle's tokens as they are: there is nothing to encode."""
+"""Pass on the tokens of the data set oracle, which need no encoding."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Encoders that users bring, as a family like those of mmcache: info, entry and build. See docs/plugins.md.
+"""Plugin encoders as a family with info, entry and build, like the built-in ones. See docs/plugins.md.
 
 The name of one is path/to/file.py:Name, or an entry point of an installed package.
 """
@@ -40,7 +40,7 @@ def _fault(found: Any) -> str | None:
         inspect.signature(found).bind("random")
     except TypeError as error:
         return f"it cannot be called with the weights as its one argument ({error})"
-    except ValueError:  # written in C, and says nothing of its arguments
+    except ValueError:  # a function in C without a signature
         pass
     info = getattr(found, "info", None)
     if not isinstance(info, EncoderInfo):
@@ -79,7 +79,7 @@ def info(name: str) -> EncoderInfo:
 
 
 def entry(name: str) -> EncoderEntry:
-    """What the table of encoders would say of it. Raises PluginError."""
+    """The entry that the table of encoders would have for it. Raises PluginError."""
     request = info(name).request
     modalities = next((names for kind, names in _MODALITIES.items() if isinstance(request, kind)), ())
     return EncoderEntry("plugin", modalities, "the plugin's own", f"plugin {name}")
@@ -92,7 +92,7 @@ def build(name: str, weights: str, sha256: str = "") -> Encoder:
         sha256: what the source must hash to; "" for anything.
 
     Raises:
-        PluginError: it cannot be loaded, its source is another, it fails, or gives no sound Encoder.
+        PluginError: it cannot be loaded, its source is another, it fails, or does not give a valid Encoder.
     """
     found, info = _load(name, sha256)
     try:

@@ -1,4 +1,4 @@
-"""Skeletons as they are: a token is one moment's pose, and there is nothing to learn."""
+"""Skeletons as tokens: each token is the pose at one moment. This encoder has no weights."""
 
 from typing import Any
 
@@ -35,10 +35,10 @@ def build(name: str, weights: str) -> Encoder:
 
 
 class Joints(Encoder):
-    """(B, frames, bodies * joints * 3) in metres, seen from the main actor's spine (as CTR-GCN's preprocessing)."""
+    """(B, frames, bodies * joints * 3) in metres, relative to the main actor's spine (as CTR-GCN's preprocessing)."""
 
     def preprocess(self, media: NDArray[Any], view: View | None = None, modality: str = "") -> torch.Tensor:
-        """(frames, bodies, joints, 3) in metres -> (frames, bodies * joints * 3); who is not seen stays 0."""
+        """(frames, bodies, joints, 3) in metres -> (frames, bodies * joints * 3); absent joints stay 0."""
         seen = (media != 0).any(axis=-1)  # (frames, bodies, joints)
         spine = media[:, 0, _SPINE]  # (frames, 3)
         there = np.flatnonzero(seen[:, 0, _SPINE])

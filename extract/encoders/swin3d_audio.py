@@ -1,4 +1,4 @@
-"""Audio for the Video Swin Transformers: its spectrogram, cut into windows that are shown to them as frames.
+"""Audio for the Video Swin Transformers: its spectrogram, cut into windows that the network takes as frames.
 
 As a video has frames of moments spread evenly over the segment, so this has windows of 1.28 s (the length that
 Kazakos et al., ICCV 2019, found good on EPIC-KITCHENS). Windows of short audio overlap much, those of a long one

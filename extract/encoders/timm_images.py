@@ -104,7 +104,7 @@ def _grid(features: _Features) -> tuple[int, int]:
 
 
 def _model(name: str) -> str:
-    """timm's own name of the model. Raises ConfigError where it has none such."""
+    """timm's own name of the model. Raises ConfigError if timm has no such model."""
     model = name.removeprefix(PREFIX)
     if not timm.models.is_model(model):
         known = timm.list_models()

@@ -1,4 +1,4 @@
-"""From a path and a span in seconds to an array."""
+"""Read a part of a media file, given in seconds, into an array."""
 
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +40,7 @@ def _zero_s(source: Source) -> float:
     return source.first / source.rate if source.rate else 0.0
 
 
-# (kind of source, what the encoder asks for) -> who reads it
+# (kind of source, request of the encoder) -> reader
 _READERS: dict[tuple[str, type[MediaRequest]], Reader] = {
     ("video", VideoRequest): lambda source, start, stop, want: read_video(
         source.paths[0], start, stop, want, _zero_s(source)
@@ -95,16 +95,16 @@ _READERS: dict[tuple[str, type[MediaRequest]], Reader] = {
 
 
 def can_read(kind: str, request: MediaRequest) -> bool:
-    """Whether there is a reader that gives an encoder what it asks for from media of this kind."""
+    """Whether a reader can serve this request from media of this kind."""
     return (kind, type(request)) in _READERS
 
 
 def read_media(source: Source, start_s: float, stop_s: float, request: MediaRequest) -> Reading:
-    """Read one segment of `source` the way an encoder asks for it.
+    """Read one segment of `source` as an encoder requests it.
 
     Raises:
-        NoMedia: there is none for this segment after all.
-        MediaError: there is, but it cannot be used; the message says why.
+        NoMedia: the file has no media for this segment.
+        MediaError: the media cannot be used; the message says why.
     """
     absent = source.absent()
     if absent is not None:

@@ -24,7 +24,7 @@ class Option:
     allowed: tuple[float | int | str, ...] = ()
 
 
-# The setting `depth` of every data set that has depth; media/images/depth.py says more of the two.
+# The setting `depth` of every data set with depth; media/images/depth.py describes the two forms.
 DEPTH_OPTION = Option("grey", "how depth is coloured: grey, on one scale, or jet, frame by frame", ("grey", "jet"))
 
 

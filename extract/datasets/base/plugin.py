@@ -1,4 +1,4 @@
-"""Data sets that users bring; see docs/plugins.md."""
+"""Check data sets that users bring as plugins; see docs/plugins.md."""
 
 import inspect
 from typing import Any
@@ -42,7 +42,7 @@ DATASET_PLUGIN = PluginKind(
 
 
 def check_dataset(dataset: Dataset) -> None:
-    """Raise PluginError where a user's data set did not set what it must, or its segments are not sound."""
+    """Raise PluginError if a user's data set lacks an attribute, or its segments are invalid."""
     name = dataset.name
     for attribute, kind in _SET_IN_INIT.items():
         value = getattr(dataset, attribute, None)

@@ -1,4 +1,4 @@
-"""What every part of Ego4D shares: where its downloader puts media, and what ego4d.json says of them.
+"""The media of Ego4D: where its downloader puts them, and their description in ego4d.json.
 
     <root>/v2/full_scale/<video_uid>.mp4      also v2_1/, v1/, and <root> itself; the newest release goes first
     <root>/v2/video_540ss/<video_uid>.mp4     the same videos, 540 lines high
@@ -40,7 +40,7 @@ def is_uid(text: object) -> TypeGuard[str]:
 
 @dataclasses.dataclass(frozen=True)
 class VideoFacts:
-    """What ego4d.json says of one video; what it leaves open is None, or true where a file will tell."""
+    """One video by ego4d.json; unknown values are None, or true if the file itself will show them."""
 
     duration_s: float | None = None
     has_audio: bool = True
@@ -95,13 +95,13 @@ class Ego4dMedia:
         return name
 
     def source(self, modality: str, video: str) -> Source | None:
-        """The media of a video uid, or of a name that `add_clip` gave; None when they are not there."""
+        """The media of a video uid, or of a name from `add_clip`; None if they do not exist."""
         video_uid = video.partition("/")[0]
         facts = self.facts(video_uid)
         if modality == "imu":
             path = self._files("imu", ".csv").get(video_uid)
             return Source("ego4d_imu", (path,)) if path is not None and facts.has_imu else None
-        # Some recordings had their audio removed; a stream of silence in their files is not what was heard.
+        # Some recordings had their audio removed; the silent stream in their files is not a recording.
         if modality == "audio" and not facts.has_audio:
             return None
         stream: Kind = "audio" if modality == "audio" else "video"

@@ -22,7 +22,7 @@ _LONGEST_S = 60.0  # anticipation is of some seconds; more would be frames or mi
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Contact:
-    """A touch of an object, as one record tells it. Records of one touch have the same `id`."""
+    """A touch of an object, from one record. Records of one touch share their `id`."""
 
     video_uid: str
     frame: int  # of the contact, in the video
@@ -106,7 +106,7 @@ def contacts_of(
 
 
 def _odd_rates(content: dict[str, Any]) -> dict[str, float]:
-    """Videos that are said not to have the rate that frame numbers count in."""
+    """Videos whose listed rate differs from the rate of the frame numbers."""
     info = content.get("info")
     videos = info.get("video_metadata") if isinstance(info, dict) else None
     if not isinstance(videos, dict):

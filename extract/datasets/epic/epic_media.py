@@ -1,4 +1,4 @@
-"""Where the media of EPIC-KITCHENS-100 lie: the layouts of its downloader and server, and what people make of them.
+"""Find the media of EPIC-KITCHENS-100: the layouts of its downloader and server, and common conversions.
 
     PXX/videos/PXX_YY.MP4            or videos/{train,test}/PXX/..., or videos/...; also below EPIC-KITCHENS/
     PXX/rgb_frames/PXX_YY/           frame_0000000001.jpg ..., unpacked from the .tar by hand
@@ -113,7 +113,7 @@ class EpicMedia:
         for base in (self.root, self.root / "EPIC-KITCHENS"):
             for pattern in patterns:
                 kind, leaf = pattern.format(v=video).split("/")
-                # The server sorts by the 2018 split, which says nothing about today's.
+                # The server sorts by the split of 2018, which differs from today's.
                 folders = (f"{participant}/{kind}", f"{kind}/train/{participant}", f"{kind}/test/{participant}")
                 for folder in (*folders, f"{kind}/{participant}", kind):
                     path = base / folder / leaf

@@ -1,4 +1,4 @@
-"""What published protocols ask of the segments of EPIC-KITCHENS-100 besides their labels.
+"""The splits of EPIC-KITCHENS-100 that published protocols use.
 
     split_ek90            EK*: train and holdout are 90 and 10 % of the train split, to train on and to select models
                           by; validation, reported on, is that split without nouns that never occur in train. The list

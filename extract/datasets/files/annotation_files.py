@@ -1,4 +1,4 @@
-"""Annotation files as people keep them: where they are looked for, and which columns a CSV file must have."""
+"""Find annotation files, and read CSV files with required columns."""
 
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame
 
 
 def refuse_if_all_are_lost(file: str, rows: int, lost: list[str]) -> None:
-    """Raise ConfigError where none of a file's rows can be used, as after a spreadsheet rewrote the times.
+    """Raise ConfigError if none of a file's rows can be used, for example after a spreadsheet rewrote the times.
 
     Args:
         lost: why rows cannot be used, each with its place.

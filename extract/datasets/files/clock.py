@@ -1,4 +1,4 @@
-"""Times as annotations write them, to seconds."""
+"""Convert the times of annotations to seconds."""
 
 import re
 

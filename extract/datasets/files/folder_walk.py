@@ -1,4 +1,4 @@
-"""One walk over the folders of a data set whose media are found by name, whatever folders they were unpacked into."""
+"""Walk the folders of a data set once, to find media by name in any folder."""
 
 import os
 from collections.abc import Callable, Iterator

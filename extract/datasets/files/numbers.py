@@ -1,4 +1,4 @@
-"""Numbers of annotation files, told from what only looks like one."""
+"""Check the numbers of annotation files."""
 
 import math
 from typing import TypeGuard

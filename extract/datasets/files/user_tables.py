@@ -57,7 +57,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def place(path: Path, index: int) -> str:
-    """Where a row of `read_table` is, as messages say it."""
+    """The place of a row of `read_table`, for messages."""
     return f"{path.name} row {index - 1}" if _has_rows(path) else f"{path.name} line {index}"
 
 

@@ -1,4 +1,4 @@
-"""What the data sets recorded with a Kinect share: one take a segment, known by its name, with depth and skeletons."""
+"""A base class for data sets recorded with a Kinect: each take is a segment with depth and skeletons."""
 
 from collections.abc import Mapping, Sized
 from pathlib import Path
@@ -35,5 +35,5 @@ class KinectDataset(Dataset):
             raise ConfigError(f"no {title} below {self.root}{told}. {self.expected_layout()}")
 
     def _variant(self, kind: Kind) -> str:
-        """What `Source.variant` says of media of this kind."""
+        """`Source.variant` for media of this kind."""
         return self._depth_form if kind == "depth" else ""

@@ -30,7 +30,7 @@ _ACTIONS, _VIEWS = 30, (1, 2, 3, 4)
 _FRAMES = re.compile(r"a(?P<a>\d+)_s(?P<s>\d+)_v(?P<v>\d+)_e(?P<e>\d+)", re.ASCII)
 _SKELETON = re.compile(r"a(?P<a>\d+)_s(?P<s>\d+)_e(?P<e>\d+)_v(?P<v>\d+)\.mat", re.ASCII)
 _LEVELS = 6  # of folders below the root
-# a word in a folder's name -> the modality of what lies in it
+# a word in a folder's name -> the modality of its content
 _FOLDERS = {"depth": "depth", "wholeframes": "depth", "rgb": "rgb"}
 _KINDS: dict[str, Kind] = {"rgb": "frames", "depth": "depth", "skeleton": "mat_skeleton"}
 _BAD_SKELETONS = ("a25_s01_e01_v01.mat", "a26_s01_e01_v01.mat")
@@ -168,7 +168,7 @@ def _pair(found: dict[str, dict[int, Path]]) -> list[tuple[int, dict[str, Path]]
 
 
 def _modality_of(folder: Path) -> str:
-    """What the nearest folder that says it says."""
+    """The modality by the nearest folder whose name contains one, or ''."""
     for part in reversed(folder.parts):
         for word, modality in _FOLDERS.items():
             if word in part.casefold():

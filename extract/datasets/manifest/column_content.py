@@ -1,4 +1,4 @@
-"""What the cells of a column evidently are, where its name alone leaves that open."""
+"""Infer the meaning of a column from its cells, if its name is ambiguous."""
 
 import re
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def are_times(cells: "pd.Series[str]") -> bool:
 
 
 def have_digits(cells: "pd.Series[str]") -> bool:
-    """Whether some cell may be meant as a number; true of a column of empty cells too."""
+    """Whether some cell may be a number; true for a column of empty cells too."""
     return not len(filled(cells)) or any(_DIGIT.search(cell) for cell in filled(cells))
 
 
@@ -49,7 +49,7 @@ def usual_splits(cells: "pd.Series[str]") -> tuple[set[str], bool]:
 
 
 def are_paths(cells: "pd.Series[str]", exists: Callable[[str], bool]) -> bool:
-    """Whether some cell is a file or folder that is there, or every cell has the suffix of a media file."""
+    """Whether some cell is an existing file or folder, or every cell has the suffix of a media file."""
     if not len(filled(cells)):
         return False
     return some_exist(cells, exists) or all(_suffix(cell) in _MODALITY_OF for cell in filled(cells))

@@ -36,7 +36,7 @@ TIME = re.compile(f"(?:clip|segment|seg|action|event|time|t)?(?P<edge>{'|'.join(
 DURATION = re.compile(f"(?:clip|segment|seg|action|event)?(?:duration|dur){_UNIT}")
 FRAME = re.compile("(?:start|begin|first|stop|end|last)(?:frame|index|idx)s?|frame(?:start|begin|stop|end)")
 SPLIT = re.compile("splits|subset|partition|set|phase|usage|mode|data(?:set)?split|splitname|train(?:val)?test")
-# Columns that say who is in which split, whatever their cells hold; and such as is_train, with yes and no.
+# Columns with the split of a row; and columns such as is_train, with yes and no.
 SURE_SPLIT = re.compile("splits?\\d*|subset|partition|(?:data(?:set)?)split|splitname|(?:train(?:val)?test)(?:split)?")
 SPLIT_FLAG = re.compile(
     "(?:is|in)?(?:train|training|test|testing|val|valid|validation|dev|heldout|holdout)(?:set|ing)?"

@@ -1,4 +1,4 @@
-"""Your own clips: one CSV or Parquet table with a row a segment and a path column a modality.
+"""Your own clips: a CSV or Parquet table with one row per segment and one path column per modality.
 
     id        optional; else the line's number
     start     optional, seconds or HH:MM:SS.ss; else the beginning of the media
@@ -58,7 +58,7 @@ class Manifest(Dataset):
 
     name: ClassVar[str] = "manifest"
     modalities: ClassVar[tuple[str, ...]] = MODALITIES
-    mirrors: ClassVar[bool] = False  # yours may know left from right
+    mirrors: ClassVar[bool] = False  # your classes may differ in left and right
     options: ClassVar[Mapping[str, Option]] = {
         **MEDIA_OPTIONS,
         "labels": Option("expected", "none: the table has no labels, and that is meant", ("expected", _NO_LABELS)),
@@ -125,7 +125,7 @@ class Manifest(Dataset):
         return is_there(self._path(cell))
 
     def _path(self, cell: str) -> Path:
-        """The file or folder that a cell names; where it is there under the same name composed otherwise, that one."""
+        """The file or folder that a cell names, also if its name uses another Unicode composition on disk."""
         path = self._folder / os.path.expanduser(cell)
         if is_there(path):
             return path
@@ -136,7 +136,7 @@ class Manifest(Dataset):
         return place(self._file, index)
 
     def _refuse_missing_words(self, table: pd.DataFrame, problems: Problems) -> None:
-        """Words such as NaN in place of an empty cell; labels and times are looked at where they are read."""
+        """Words such as NaN instead of an empty cell; labels and times are checked where they are read."""
         columns = self._columns
         named = [columns.id, columns.split, *columns.paths.values(), *columns.rates.values()]
         for column in (name for name in named if name is not None):
@@ -187,7 +187,7 @@ class Manifest(Dataset):
             )
 
     def _spans(self, table: pd.DataFrame) -> tuple[dict[str, pd.Series], dict[int, str]]:
-        """Start and stop of each row in seconds, and the rows whose cells are no times: index -> reason."""
+        """Start and stop of each row in seconds, and the rows without valid times: index -> reason."""
         wrong: dict[int, str] = {}
 
         def seconds(role: str, column: str | None, default: float) -> pd.Series:

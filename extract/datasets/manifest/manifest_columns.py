@@ -1,4 +1,4 @@
-"""What the columns of a user's table mean: each has a role, or is carried along; none is dropped in silence.
+"""Assign a role to each column of a user's table; other columns are kept, and listed before the start.
 
 column_names.py says which names are taken for which role. Two columns for one role are an error.
 """
@@ -132,7 +132,7 @@ class _Names:
             self._find_any_path()
 
     def _find_any_path(self) -> None:
-        """A column named path, file or the like, whose files say which modality they are of."""
+        """A column named path, file or similar; the suffixes of its files tell the modality."""
         alike = [column for column, name in self.joined.items() if names.ANY_PATH.fullmatch(name)]
         found = [column for column in alike if are_paths(self.table[column], self.exists)]
         there = [column for column in found if some_exist(self.table[column], self.exists)]
@@ -182,7 +182,7 @@ class _Names:
             self._refuse_other_times()
 
     def _refuse_other_times(self) -> None:
-        """Columns that tell when segments start or stop, in a form or under a name that is not understood."""
+        """Columns that seem to hold starts or stops, in an unknown form or under an unknown name."""
         columns = self.columns
         shared = bool(columns.paths) and bool(self.table[[*columns.paths.values()]].duplicated().any())
         spanless = columns.start is None and columns.stop is None
@@ -262,7 +262,7 @@ class _Names:
                     )
 
     def _refuse_other_splits(self) -> None:
-        """Columns that say which segments are trained on, in words that are not understood."""
+        """Columns that seem to hold splits, in unknown words."""
         found = []
         for column in self._free():
             name, cells = self.joined[column], filled(self.table[column])
@@ -303,7 +303,7 @@ class _Names:
             columns.notes.append(f"carried along: {columns.carried}")
 
     def _hint(self, column: str) -> str:
-        """What a column that is carried along may have been meant for, or ''."""
+        """The role that an unassigned column may have been meant for, or ''."""
         if are_paths(self.table[column], self.exists):
             return f" (its files are not read: media are in columns named {', '.join(names.MODALITIES)})"
         known = ("start", "stop", "split", "label", *names.MODALITIES[:4], *(f"{name}_rate" for name in IMAGES))

@@ -1,4 +1,4 @@
-"""What the cells of a manifest may name, and how it is read.
+"""The media that cells of a manifest may name, and how they are read.
 
     rgb, ir    a video file, or a folder of numbered images
     depth      a folder of numbered 16-bit PNG files in millimetres, or a video of depth that was made images
@@ -25,7 +25,7 @@ from mmcache.store.files.user_file import open_regular
 IMAGES = ("rgb", "flow", "depth", "ir")  # modalities that may be folders of images
 _OF_EGO4D = "canonical_timestamp_ms"  # a column that no other form has
 
-# What --set may say of media, by name.
+# The settings of --set for media.
 MEDIA_OPTIONS = {
     "depth": DEPTH_OPTION,
     "imu_columns": Option("", "what the columns of IMU files are, where it is not plain: time=ts,ax=acc1,time_unit=ms"),
@@ -35,7 +35,7 @@ MEDIA_OPTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class MediaSettings:
-    """What a user said of media.
+    """The user's settings for media.
 
     Attributes:
         depth: how depth is coloured, grey or jet.
@@ -56,7 +56,7 @@ class MediaSettings:
 
 
 def find_media(modality: str, paths: tuple[Path, ...], rate: float | None, settings: MediaSettings) -> Source:
-    """What `paths` hold for a modality. Where they are not there, reading it will say so."""
+    """The source for the paths of a modality. Reading reports paths that do not exist."""
     path = paths[0]
     if modality == "imu":
         if len(paths) == 1 and not settings.imu_columns and _OF_EGO4D in _first_line(path).split(","):
@@ -85,7 +85,7 @@ def _first_line(path: Path) -> str:
 
 
 def _first_number(folder: Path, rate: float | None) -> float:
-    """The number of the first image in a folder with a clock; 0 where there is none, which its reader will report."""
+    """The number of the first image in a folder with a clock; 0 for an empty folder, which its reader will report."""
     if rate is None or not os.path.isdir(folder):
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""Where each video lies in a JSON file of gigabytes, without parsing it.
+"""Find the place of each video in a JSON file of gigabytes, without parsing the file.
 
 The files are an object {video: [...], ...} or a list [{"id": video, ...}, ...] (see media/else_boxes.py). One pass over
 the bytes finds strings, escapes and nesting with numpy, some two hundred megabytes a second, and remembers the first
@@ -158,7 +158,7 @@ def _ids_within(data: mmap.mmap, values: list[tuple[int, int]], quotes: list[int
 
 
 def _text(data: mmap.mmap, opening: int, closing: int) -> str:
-    """The string between two quotes, or '' where it is none."""
+    """The string between two quotes, or '' if it is invalid."""
     try:
         return str(json.loads(data[opening : closing + 1]))
     except ValueError:
@@ -166,7 +166,7 @@ def _text(data: mmap.mmap, opening: int, closing: int) -> str:
 
 
 def _kept_file(path: Path) -> Path | None:
-    """Where the index of a JSON is kept; None where there is no place for such files."""
+    """The path of the saved index of a JSON file; None if the cache folder cannot be used."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     try:
         folder = Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
@@ -176,7 +176,7 @@ def _kept_file(path: Path) -> Path | None:
 
 
 def _load(kept: Path, stamp: list[int]) -> Extents | None:
-    """A kept index, or None where it is not there, is of another state of the file, or is damaged."""
+    """A saved index, or None if it is missing, outdated or damaged."""
     try:
         with np.load(io.BytesIO(kept.read_bytes()), allow_pickle=False) as arrays:
             if arrays["stamp"].tolist() != stamp:

@@ -49,7 +49,7 @@ class SomethingSomethingV2(Dataset):
 
     name: ClassVar[str] = "ssv2"
     modalities: ClassVar[tuple[str, ...]] = ("rgb", "flow", "boxes")
-    mirrors: ClassVar[bool] = False  # classes know left from right
+    mirrors: ClassVar[bool] = False  # classes differ in left and right
     options: ClassVar[Mapping[str, Option]] = {
         "boxes": Option(
             "auto", "whose boxes; auto: annotated where there are any", allowed=("auto", "annotated", "detected")

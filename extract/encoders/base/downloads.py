@@ -1,4 +1,4 @@
-"""The first contact with whoever publishes weights: without a network, it ends in seconds.
+"""Check within seconds that a server of weights can be reached, before a download starts.
 
 The libraries that download weights try a server that does not answer again and again, for minutes. So one short request
 is made before theirs, by the same client and through the same proxies. What follows it, such as a slow download, takes
@@ -25,7 +25,7 @@ _out_of_reach: dict[str, tuple[float, str]] = {}  # server -> when it was found 
 
 
 class OutOfReach(OSError):
-    """A server does not answer, and what it would send is not in the cache of this machine either."""
+    """A server does not answer, and its files are not in the cache of this machine."""
 
     def __init__(self, server: str, why: str) -> None:
         super().__init__(f"{server} cannot be reached ({why}), and the cache of this machine does not hold them")
@@ -79,7 +79,7 @@ def _ask(url: str) -> None:
     try:
         urllib.request.urlopen(request, timeout=FIRST_CONTACT_S).close()
     except urllib.error.HTTPError:
-        return  # it answered; what is wrong, the download will say
+        return  # it answered; the download will report other errors
 
 
 def _first_contact(server: str, ask: Callable[[], object]) -> str | None:
@@ -88,7 +88,7 @@ def _first_contact(server: str, ask: Callable[[], object]) -> str | None:
     if why and time.monotonic() - found_at < _REMEMBER_S:
         return why
     said: list[str] = []
-    # On a thread, because looking up a name knows no time limit.
+    # On a thread, because name resolution has no time limit.
     asking = threading.Thread(target=lambda: said.append(_failure(ask)), daemon=True)
     asking.start()
     asking.join(FIRST_CONTACT_S + 1.0)

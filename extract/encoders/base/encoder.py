@@ -22,11 +22,11 @@ PLUGIN = "plugin"  # the key under which fingerprints say which plugin made toke
 
 @dataclasses.dataclass(frozen=True)
 class EncoderInfo:
-    """What is known of an encoder before any weight is loaded.
+    """The properties of an encoder that are known before its weights are loaded.
 
     Attributes:
         tokens, width: T and D of its output.
-        request: the media it wants of a segment.
+        request: the media that it needs of a segment.
         preprocessing: everything done to the media, for the fingerprint.
         code_version: raised whenever the family's tokens change for the same weights and media.
         plugin: which plugin it is; None for an encoder of mmcache.
@@ -41,14 +41,14 @@ class EncoderInfo:
     plugin: PluginRecord | None = None
 
     def described(self) -> dict[str, Any]:
-        """Everything done to the media before the network, as fingerprints have it."""
+        """Everything done to the media before the network, for the fingerprint."""
         request = dataclasses.asdict(self.request)
-        del request["part"]  # views say theirs
+        del request["part"]  # each view has its own
         plugin = {PLUGIN: self.plugin.recorded()} if self.plugin is not None else {}
         return {**request, **self.preprocessing, **plugin}
 
     def cap(self, k: int | None) -> int | None:
-        """The k-Average cap in effect: none where it is no shorter than the encoder's output."""
+        """The k-Average cap in effect; None if it does not shorten the encoder's output."""
         return k if k is not None and k < self.tokens else None
 
 
@@ -77,7 +77,7 @@ class Encoder(abc.ABC):
         """One segment's media, as `info.request` had it, to what `encode` takes without its batch dimension.
 
         Args:
-            view: what the augmentations are drawn from; None is the centre view, which has none.
+            view: the random numbers of the augmentations; None is the centre view, which has none.
             modality: whose media it is, where augmentations differ: flow is mirrored with its sign, only rgb changes
                 its colours. The centre view is the same for all.
         """
@@ -99,7 +99,7 @@ class Encoder(abc.ABC):
         return tokens.float().cpu().numpy()
 
     def fingerprint(self, k: int | None, more: Mapping[str, Any] | None = None) -> Fingerprint:
-        """The identity of the tokens that are cached with the cap k; `more` was done to the media besides."""
+        """The identity of the tokens that are cached with the cap k; `more` is further preprocessing."""
         return Fingerprint(
             encoder=self.info.name,
             weights=self.weights,

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-PRETRAINED, RANDOM = "pretrained", "random"  # what --weights takes besides a path
+PRETRAINED, RANDOM = "pretrained", "random"  # values of --weights beside a path
 GROUP = "mmcache.encoders"  # the entry points of installed packages that offer encoders
-NO_WEIGHTS = "none needed"  # `published` of an encoder that has nothing to learn
+NO_WEIGHTS = "none needed"  # `published` of an encoder without weights
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Augmented views of a segment: which part of it each one shows, and what its augmentations are drawn from.
+"""Augmented views of a segment: the part that each one shows, and the random numbers of its augmentations.
 
 View 0 is the centre view, used at test: the whole segment, nothing changed. Every other view is a function of the
 segment's id and its number alone, and the same for all modalities: they show the same part of the segment, are
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 _JITTER = 0.2  # at most this share of a segment is cut off at either end
-_MIRRORED = 0.5  # the share of views that are seen in a mirror, where that changes no class
+_MIRRORED = 0.5  # the share of views that are mirrored, if mirroring changes no class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def view_of(segment: str, number: int, mirrors: bool) -> View | None:
 
 
 def described(views: int, mirrors: bool) -> dict[str, Any]:
-    """What fingerprints say of views; nothing where there is only the centre view."""
+    """The entries of fingerprints about views; empty for the centre view alone."""
     if views == 1:
         return {}
     return {"views": views, "view_jitter": _JITTER, "view_mirrored": _MIRRORED if mirrors else 0.0}

@@ -17,7 +17,7 @@ from mmcache.store.ground.errors import MmcacheError
 
 
 class WeightsError(MmcacheError):
-    """Weights could not be had; the message names `--weights random|PATH`."""
+    """Weights cannot be loaded; the message names `--weights random|PATH`."""
 
     exit_code = 2
 
@@ -53,7 +53,7 @@ def build_model(
     """
     kind, _, seed_text = choice.partition(":")
     if choice == PRETRAINED and published is None:
-        kind, seed_text = RANDOM, "0"  # the pipeline warns of it
+        kind, seed_text = RANDOM, "0"  # plan_warnings tells the user
     if kind == RANDOM:
         if seed_text and not seed_text.isdigit():
             raise WeightsError(f"--weights {choice}: the seed after 'random:' must be a whole number")
@@ -61,7 +61,7 @@ def build_model(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return make(), f"random:{seed}"
-    with torch.random.fork_rng(devices=[]):  # nobody else's draws change by it
+    with torch.random.fork_rng(devices=[]):  # the draws of other code stay the same
         torch.manual_seed(0)
         model = make()
     if choice == PRETRAINED:
@@ -114,7 +114,7 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
         for wrapper in ("state_dict", "model"):
             if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
                 state = state[wrapper]
-    except pickle.UnpicklingError as error:  # torch's own message says how to run it
+    except pickle.UnpicklingError as error:  # torch's own message advises running it
         if zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80":
             reason = "holds pickled code, which is never run; save it as safetensors"
         else:
@@ -129,5 +129,5 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """What another library says, for a message of ours."""
+    """The message of another library's error on one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,1 +1,1 @@
-"""What is done to media before a network sees them: augmentation, images, spectrograms."""
+"""Prepare media for a network: augmentation, frames, spectrograms."""

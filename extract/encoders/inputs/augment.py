@@ -1,4 +1,4 @@
-"""What is done to the media of augmented views, and every number of it.
+"""The augmentations of all kinds of media, with all their parameters.
 
 Each function takes the generator of one view and gives the same shape and type as the centre view has. One draw holds
 for a whole segment: all its frames are cut, mirrored and coloured alike.
@@ -17,7 +17,7 @@ from mmcache.extract.encoders.base.views import View
 from mmcache.extract.media.base.requests import AudioRequest, ImuRequest, MediaRequest, SkeletonRequest, VideoRequest
 
 # Frames. Shapes as in PySlowFast's and Video Swin's training (area 0.08 to 1, aspect 3/4 to 4/3, mirrored half of the
-# time), but never less than half of the frame: nobody trains these encoders further, and a view is cached for good.
+# time), but never less than half of the frame: these encoders stay frozen, and views are cached permanently.
 _AREA, _ASPECT = (0.5, 1.0), (3 / 4, 4 / 3)
 _COLOUR = 0.4  # brightness, contrast and saturation times 0.6 to 1.4, rgb only (MViT's training, PySlowFast)
 _TRIES = 10  # as torchvision's RandomResizedCrop

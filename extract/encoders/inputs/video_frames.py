@@ -1,4 +1,4 @@
-"""What every encoder of frames does before its network."""
+"""Preprocessing that all encoders of video frames share."""
 
 from typing import Any
 

@@ -20,7 +20,7 @@ from mmcache.extract.media.av.stream_lengths import stream_end_s
 from mmcache.extract.media.base.limits import check_audio
 from mmcache.extract.media.base.requests import TOLERANCE_S, AudioRequest, MediaError, NoMedia, Reading, clamp
 
-_JITTER_S = 0.01  # Matroska rounds timestamps to 1 ms; what differs by less than this is no gap
+_JITTER_S = 0.01  # Matroska rounds timestamps to 1 ms; smaller differences are no gaps
 _PREROLL_S = 0.1  # AAC and Opus need a little audio before a cut to decode it right
 _LOUDEST = 64.0  # times full scale; louder are files of floats that were not scaled to [-1, 1], or damage
 _FINEST_RATIO = 48_000  # of rates: the filter that resamples has 20 coefficients for each of these
@@ -49,7 +49,7 @@ def read_audio(path: Path, start_s: float, stop_s: float, request: AudioRequest,
 
     Raises:
         NoMedia: the file has no audio stream, or no audio at that time.
-        MediaError: it cannot be opened or decoded, its sound ends before the segment does, or it is no sound: absurd
+        MediaError: it cannot be opened or decoded, its audio ends before the segment does, or it is no audio: absurd
             rates, NaN, levels far beyond full scale.
     """
     start_s, stop_s, early = on_clock_of(path, start_s, stop_s, zero_s)
@@ -90,7 +90,7 @@ def check_level(samples: NDArray[np.floating], what: str) -> None:
 
 
 def silence_note(samples: NDArray[np.floating]) -> str | None:
-    """What is noted of audio without any."""
+    """The note for silent audio."""
     return None if samples.any() else "the audio is silent: every sample is 0"
 
 

@@ -81,7 +81,7 @@ def video_stream(container: InputContainer, path: Path) -> av.video.stream.Video
     """The video of a file: its first video stream marked as default, else the first; a cover image is none.
 
     Raises:
-        NoMedia: there is none.
+        NoMedia: the file has no such stream.
         MediaError: FFmpeg has no decoder for it.
     """
     videos = [stream for stream in container.streams.video if not stream.disposition & NO_VIDEO]
@@ -97,7 +97,7 @@ def audio_stream(container: InputContainer, path: Path) -> av.audio.stream.Audio
     """The audio of a file: its first audio stream marked as default, else the first.
 
     Raises:
-        NoMedia: there is none.
+        NoMedia: the file has no such stream.
         MediaError: FFmpeg has no decoder for it.
     """
     if not container.streams.audio:
@@ -115,13 +115,13 @@ def _check_decodable(stream: Stream, path: Path, what: str) -> None:
 
 
 def has_timestamps(container: InputContainer) -> bool:
-    """Whether frames of this kind of file say when they are shown; raw .h264, .hevc and .m2v files do not."""
+    """Whether the format has timestamps; raw .h264, .hevc and .m2v files have none."""
     no_timestamps: Any = Flags.no_timestamps  # PyAV's stub has another type for its value
     return not container.format.flags & no_timestamps.value
 
 
 def is_avi(container: InputContainer) -> bool:
-    """Whether the file is an AVI, which says in which order frames are decoded, not when each is shown."""
+    """Whether the file is an AVI, which stores the decoding order of frames and no display times."""
     return container.format.name == "avi"
 
 

@@ -1,6 +1,6 @@
 """Decoded frames of a video with the time at which each comes on screen.
 
-AVI says of no frame when it is shown, only in which order they are decoded: FFmpeg makes up times that are one to
+AVI stores no display times, only the order of decoding: FFmpeg makes up times that are one to
 three frames late and out of order. Decoders give frames in the order in which they are shown, so the n-th one is
 given the n-th time of the coded ones.
 """
@@ -22,7 +22,7 @@ Timed = Iterator[tuple[av.VideoFrame, float]]
 
 
 def frames_from(container: InputContainer, stream: VideoStream, moment_s: float) -> Timed:
-    """Decoded frames with their times, the first one not later than `moment_s` if there is any such.
+    """Decoded frames with their times; the first is not later than `moment_s`, if such a frame exists.
 
     A seek may land too late: before a key frame there can be frames that need the one before it (open GOP), and
     transport streams are sought by guessing. Then it is tried again from further back.

@@ -5,7 +5,7 @@ decoded, which may be seconds before it is shown, where frames are of unequal le
 others FFmpeg divides the size by a
 bit rate that it saw at the beginning (MP3, AAC, AMR), or has one length for all streams (Matroska, WebM, FLV). There
 the last packets are read to find the end. A file that ends before the length in its own header is cut off: then that
-length is given, and whoever reads up to it finds that there is less.
+length is given, and a reader finds less.
 """
 
 import functools
@@ -25,15 +25,15 @@ _INDEXED = frozenset((_MP4, "wav", "w64", "aiff", "au", "caf", "ogg", "flac", "w
 _LONGEST_STREAM = frozenset(("matroska,webm", "flv"))  # whose header has the length of the longest stream
 _CUT_S = 0.5  # a file may end this much before the length in its header: writers round and count differently
 _BACK_S = (4.0, 60.0)  # how far before the supposed end its last packets are looked for; at last everywhere
-_RIFF_UNKNOWN = 0x7FFFF000  # sizes from here on, and 0, are what recorders write that do not know the size yet
+_RIFF_UNKNOWN = 0x7FFFF000  # recorders write 0, or a size from here on, while they do not know the size yet
 _MP3_TAGS = (b"Xing", b"Info", b"VBRI")
 
 
 def stream_end_s(container: InputContainer, stream: Stream, path: Path) -> float | None:
-    """When a stream ends, on the clock of `origin_s`; None where nothing says when.
+    """When a stream ends, on the clock of `origin_s`; None if the file does not tell.
 
     Raises:
-        MediaError: the file's end has to be read to know, and cannot be.
+        MediaError: the file's end must be read for this, and cannot be read.
     """
     origin = origin_s(container)
     declared: Fraction | None = None
@@ -63,7 +63,7 @@ def _reorders(stream: Stream) -> bool:
 
 
 def _declared_end_s(container: InputContainer, path: Path) -> float | None:
-    """When the last of all streams ends by the file's header, counted from 0; None where the header does not say."""
+    """When the last stream ends by the file's header, counted from 0; None if the header does not tell."""
     known = container.format.name in _LONGEST_STREAM or (container.format.name == "mp3" and _has_length_tag(path))
     return container.duration / av.time_base if known and container.duration is not None else None
 

@@ -165,8 +165,8 @@ def _to_array(frame: av.VideoFrame, stream: VideoStream, short_side: int, name: 
 
 
 def _upright(image: NDArray[np.uint8], frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Turned and mirrored as the display matrix says; angles between are brought to the nearest quarter turn."""
-    side_data: Any = frame.side_data  # PyAV's stub knows of motion vectors alone
+    """Turn and mirror by the display matrix; angles are rounded to quarter turns."""
+    side_data: Any = frame.side_data  # PyAV's stub declares motion vectors only
     if "DISPLAYMATRIX" not in side_data:
         return image
     # Column p and row q go to column a p + c q and row b p + d q.

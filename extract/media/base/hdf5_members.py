@@ -13,7 +13,7 @@ from mmcache.store.ground.text import printable
 
 @contextlib.contextmanager
 def open_hdf5(path: Path, form: str = "HDF5") -> Iterator[h5py.File]:
-    """Open `path` for reading. Raises MediaError where it cannot be opened, or is none.
+    """Open `path` for reading. Raises MediaError if it cannot be opened, or is no HDF5 file.
 
     Args:
         form: what messages call it.
@@ -32,7 +32,7 @@ def open_hdf5(path: Path, form: str = "HDF5") -> Iterator[h5py.File]:
 
 @contextlib.contextmanager
 def member(where: str) -> Iterator[None]:
-    """Whatever cannot be used of a member of the file becomes a MediaError.
+    """Turn errors of a member of the file into MediaError.
 
     Args:
         where: what messages call the member.
@@ -44,7 +44,7 @@ def member(where: str) -> Iterator[None]:
 
 
 def find_member(start: h5py.Group, entry: str, where: str) -> h5py.Group | h5py.Dataset | None:
-    """The group at `entry`, or the data set there, whose values lie in this file; None where nothing has that name."""
+    """The group or data set at `entry`, with its values in this file; None if the name does not exist."""
     with member(where):
         found = find(start, entry)
         if isinstance(found, h5py.Dataset):

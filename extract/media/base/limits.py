@@ -1,4 +1,4 @@
-"""What media may ask for, by their headers: more is taken for damage, and refused before memory is taken for it."""
+"""Limits on the sizes that headers of media declare. Larger sizes are refused before memory is allocated."""
 
 from mmcache.extract.media.base.requests import MediaError
 
@@ -32,7 +32,7 @@ def _check_size(width: float, height: float, subject: str, most: int) -> None:
 
 
 def check_audio(rate: int, channels: int, what: str) -> None:
-    """Raise MediaError for audio whose header declares a sampling rate or number of channels that cannot be."""
+    """Raise MediaError for audio whose header declares an impossible sampling rate or number of channels."""
     if not 1 <= rate <= MAX_RATE:
         raise MediaError(f"{what} declares a sampling rate of {rate:,} Hz; 1 to {MAX_RATE:,} are read")
     if not 1 <= channels <= MAX_CHANNELS:

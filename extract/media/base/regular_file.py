@@ -8,7 +8,7 @@ from mmcache.store.files.user_file import check_regular
 
 
 def status_of(path: Path) -> os.stat_result:
-    """The status of a regular file. Raises MediaError where there is none, or a folder or a FIFO instead."""
+    """The status of a regular file. Raises MediaError if it does not exist, or is a folder or a FIFO."""
     try:
         return check_regular(path)
     except FileNotFoundError as error:

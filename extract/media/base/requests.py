@@ -1,4 +1,4 @@
-"""What every reader of media shares: what is asked for, what comes back, and how it can fail."""
+"""The interface of all readers of media: requests, readings and errors."""
 
 import dataclasses
 import enum
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 
 class MediaError(Exception):
-    """Media that is on disk but cannot be used; the message is the reason a user reads."""
+    """Media on disk that cannot be used; the message is the reason shown to the user."""
 
 
 class NoMedia(Exception):
-    """There turned out to be no media for this segment: no such stream, or nothing recorded at that time."""
+    """The segment has no media: the file lacks such a stream, or nothing was recorded at that time."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MediaRequest:
-    """What an encoder wants of a segment.
+    """The media that an encoder requests for a segment.
 
-    `part` is the share of the segment to look at, 0 its start and 1 its stop: all of it but for augmented views.
+    `part` is the share of the segment to read, 0 being its start and 1 its stop: all of it, except for augmented views.
     """
 
     part: tuple[float, float] = (0.0, 1.0)
@@ -76,7 +76,7 @@ class BoxesRequest(MediaRequest):
 
 
 class BoxCategory(enum.IntEnum):
-    """What a box is around."""
+    """The category of a box."""
 
     HAND = 1
     OBJECT = 2
@@ -84,14 +84,14 @@ class BoxCategory(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Media as an array, and what was mended on the way, if anything.
+    """Media as an array, and a note about what was corrected while reading, if anything.
 
     video      (frames, H, W, 3) uint8; flow, depth and infrared too are frames
     audio      (samples,) float32 in [-1, 1]
     imu        (points, 6) float32: accelerometer in m/s^2, gyroscope in rad/s
-    skeleton   (frames, bodies, joints, 3) float32 in metres; the main actor first, 0 where there is nobody
+    skeleton   (frames, bodies, joints, 3) float32 in metres; the main actor first, 0 for absent people
     boxes      (frames, boxes, 6) float32: x1, y1, x2, y2 as shares of the frame, category, score; the category
-               is 0 where there is no box, else a BoxCategory
+               is 0 without a box, else a BoxCategory
     """
 
     array: NDArray[np.generic]

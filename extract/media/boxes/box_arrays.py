@@ -1,4 +1,4 @@
-"""What every reader of boxes does: which frames of a segment are looked at, and boxes brought to one form."""
+"""Choose the frames of a segment and bring their boxes into one form; shared by all readers of boxes."""
 
 import math
 from collections.abc import Callable

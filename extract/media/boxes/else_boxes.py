@@ -59,8 +59,8 @@ def read_else_boxes(
         Reading of (frames, boxes, 6) float32.
 
     Raises:
-        NoMedia: no frame of this video has been annotated.
-        MediaError: its part is not of the form above, or nothing says how large the frames are.
+        NoMedia: this video has no annotated frame.
+        MediaError: its part does not have the form above, or the size of the frames is unknown.
     """
     path, *others = paths
     item = _part(path, video, extent)
@@ -90,14 +90,14 @@ def read_else_boxes(
 def _size_and_end(
     others: list[Path], video: str, size: tuple[float, float] | None
 ) -> tuple[tuple[float, float], float | None]:
-    """Width and height of the frames of a video, and when it ends, None where only the boxes could say.
+    """Width and height of the frames of a video, and when it ends (None without the video itself).
 
     Args:
         others: the table of sizes and the video, as far as they are on disk.
-        size: what the boxes say of it.
+        size: as the file of boxes gives it, if it does.
 
     Raises:
-        MediaError: nothing says how large the frames are.
+        MediaError: the size of the frames is unknown.
     """
     table = next((other for other in others if other.suffix == ".json"), None)
     file = next((other for other in others if other.suffix != ".json"), None)
@@ -129,7 +129,7 @@ def _part(path: Path, video: str, extent: tuple[int, int] | None) -> Any:
 
 
 def _frames(item: Any, name: str, video: str) -> tuple[dict[int, NDArray[np.float64]], tuple[float, float] | None, int]:
-    """Frame number -> (n, 6) boxes in pixels; the size of frames where it is said; how many entries were bad."""
+    """Frame number -> (n, 6) boxes in pixels; the size of frames, if given; the number of unusable entries."""
     prepared = isinstance(item, dict)
     frames = item.get("frames") if prepared else item
     if not isinstance(frames, list):

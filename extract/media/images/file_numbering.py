@@ -1,4 +1,4 @@
-"""Which of a folder's images comes first: the number in their names that varies, whichever place it has.
+"""Order the images of a folder by the number in their names that varies.
 
     frame_0000000010.jpg, clip_00001_480p.jpg, 001,.jpg    one number varies: it is the image's number
     frame_10_tc_90467319.jpg                               several vary together: the one whose steps are the smallest
@@ -166,7 +166,7 @@ def _counting(numbers: list[list[str]], varying: list[int]) -> int | None:
 
 
 def _unlike(images: list[str], numbers: list[list[str]], varying: list[int]) -> str:
-    """Another image that has a number in common with the first one, where there is one."""
+    """Another image that shares a number with the first one, if any."""
     same = (
         name
         for name, each in zip(images[1:], numbers[1:], strict=True)

@@ -105,7 +105,7 @@ class _Packed:
         return f"{self.name}, image {number}"
 
     def image(self, number: int) -> bytes:
-        """The bytes of an image's file. Raises MediaError where it is no such thing."""
+        """The bytes of an image's file. Raises MediaError for other content."""
         where = self.named(number)
         with member(where):
             if isinstance(self._node, h5py.Dataset):

@@ -1,6 +1,6 @@
-"""One image, from a file or from bytes: what its header says is checked before memory is taken for its pixels.
+"""Read one image from a file or from bytes; its header is checked before memory is allocated for its pixels.
 
-Images come out as a viewer shows them, turned as their EXIF data say. What has no one right value in 8 bits is
+Images are returned as a viewer shows them, turned by their EXIF data. Images without one right form in 8 bits are
 refused by name: grey of 16 or 32 bits (whose white is unknown), colours of print, transparent parts, animations.
 """
 
@@ -107,7 +107,7 @@ def ranged(image: Image.Image, name: str, bounds: Range) -> NDArray[np.uint8]:
     """(H, W, 3) of an image of more than 8 bits: the values between the bounds become 0 to 255, others are clipped.
 
     Raises:
-        MediaError: it has 8 bits, so that the bounds cannot be meant for it.
+        MediaError: it has 8 bits, so the bounds do not apply to it.
     """
     if image.mode not in _DEEP:
         raise MediaError(f"{name} is an image of 8 bits; the range of values given is for images of 16 bits")
@@ -151,7 +151,7 @@ def _check_header(image: Image.Image, name: str) -> None:
 
 
 def _flat(image: Image.Image, name: str) -> Image.Image:
-    """The image without palette and without transparency."""
+    """The image without palette and transparency."""
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     elif image.mode in ("L", "RGB") and "transparency" in image.info:

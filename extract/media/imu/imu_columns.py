@@ -8,7 +8,7 @@ setting imu_columns says more: `NAME=VALUE,NAME=VALUE`, of which each may be lef
     acceleration_unit               m/s^2, g, mg
     rotation_unit                   rad/s, deg/s
     zero                            first: second 0 is the first sample; clock: it is 0 on the table's own clock
-    accelerometer, gyroscope        none: there is no such sensor; the encoder is given zeros in its place
+    accelerometer, gyroscope        none: the sensor does not exist; the encoder gets zeros instead
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ _MAGNETOMETER = "magnetometer"
 UNIT_OF = {TIME: "time_unit", ACCELEROMETER: "acceleration_unit", GYROSCOPE: "rotation_unit", _MAGNETOMETER: ""}
 _SENSOR_OF = {"a": ACCELEROMETER, "g": GYROSCOPE, "m": _MAGNETOMETER}  # by the first letter of a channel
 
-# How people name things, without what is no letter or digit.
+# Usual names, reduced to letters and digits.
 _SENSORS = {
     ACCELEROMETER: "linearacceleration linearaccel accelerometeracceleration accelerometer acceleration accel accl "
     "linacc acc a",
@@ -75,8 +75,8 @@ class ImuColumns:
     Attributes:
         columns: `time` or a channel -> the name of its column.
         units: `time_unit`, `acceleration_unit` or `rotation_unit` -> unit.
-        zero: `first`, `clock`, or '' where it was not said.
-        absent: the sensors said to be absent.
+        zero: `first`, `clock`, or '' if not given.
+        absent: sensors that the setting declares absent.
     """
 
     columns: dict[str, str]
@@ -117,7 +117,7 @@ def parse_columns(text: str) -> ImuColumns:
 
 
 def with_variant(text: str, variant: str) -> str:
-    """The setting for media that an encoder was fed as `variant` says."""
+    """The setting that gives an encoder the media of `variant`."""
     absent = next((sensor for sensor in CHANNELS if variant == f"{_other(sensor)}_alone"), None)
     given = parse_columns(text)
     if absent is None or absent in given.absent:
@@ -131,7 +131,7 @@ class Found:
 
     Attributes:
         places: `time` or a channel -> the column's place.
-        units: as ImuColumns.units, of those that the names say.
+        units: as ImuColumns.units, as far as the names contain them.
         left_out: other sensors whose columns are not read.
     """
 
@@ -147,7 +147,7 @@ def find_columns(header: Sequence[str], given: ImuColumns, sensors: Sequence[str
         alone: whether the table is one sensor's, whose axes may be called x, y and z.
 
     Raises:
-        MediaError: a column is not there, or several could be meant; the message says what to give.
+        MediaError: a column is missing, or several match; the message says what to give.
     """
     wanted = {TIME: TIME, **{channel: sensor for sensor in sensors for channel in CHANNELS[sensor]}}
     places: dict[str, int] = {}
@@ -209,7 +209,7 @@ def _other(sensor: str) -> str:
 
 
 def _unit_if(column: str, name: str, alone: bool) -> str | None:
-    """The unit that a column says ('' for none) if its usual meaning is `name`, else None."""
+    """The unit in a column's name ('' for none) if its usual meaning is `name`, else None."""
     match = _BRACKETS.search(column)
     word = re.sub(r"[^a-z0-9]", "", _BRACKETS.sub("", column).lower()).removeprefix("field").removeprefix("imu")
     kind = UNIT_OF[TIME if name == TIME else _SENSOR_OF[name[0]]]
@@ -251,7 +251,7 @@ def _forms(name: str) -> dict[str, frozenset[str]]:
 
 
 def _unit_at_end(column: str, kind: str) -> str:
-    """The unit that any name says, in brackets or as its last word, or ''."""
+    """The unit in a name, in brackets or as its last word, or ''."""
     match = _BRACKETS.search(column)
     last = match["unit"] if match is not None else re.split(r"[ _.\-]", column)[-1]
     return _unit(re.sub(r"[^a-z0-9²°]", "", last.lower()), kind)

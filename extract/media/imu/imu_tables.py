@@ -53,7 +53,7 @@ class _Recording:
 
     Attributes:
         sensors: accelerometer or gyroscope -> (n,) seconds on the file's clock and (n, 3) values in m/s^2 or rad/s.
-        zero: what second 0 is, where the form of the file says it.
+        zero: the meaning of second 0, if the form of the file fixes it.
         notes: what was left out.
     """
 
@@ -71,7 +71,7 @@ def read_imu(paths: tuple[Path, ...], start_s: float, stop_s: float, request: Im
 
     Returns:
         Reading of (points, 6) float32: accelerometer x, y, z in m/s^2, gyroscope x, y, z in rad/s. A sensor that the
-        setting says to be absent is 0.
+        setting declares absent is 0.
 
     Raises:
         NoMedia: most of the segment lies outside the recording (which often ends before the video).
@@ -183,7 +183,7 @@ def _distinct(
 
 
 def _time_unit(times: NDArray[np.float64], said: str, where: str) -> str:
-    """The unit of a clock. Raises MediaError where it is unclear, or what is said cannot be."""
+    """The unit of a clock. Raises MediaError if it is unclear, or the given unit is impossible."""
     steps = np.diff(times)
     steps = steps[steps > 0]
     step = float(np.median(steps)) if len(steps) else 0.0

@@ -1,4 +1,4 @@
-"""What the readers of IMU recordings share: sensors interpolated by time.
+"""Interpolate the sensors of IMU recordings by time.
 
 Sensors are separate streams with clocks of their own, so rows are never zipped: each is interpolated at the same
 moments. A recording may have gaps; a segment that lies in one was not recorded, whatever lies on both sides.

@@ -28,7 +28,7 @@ _EMPTY = ("", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "NULL", "None")
 
 @dataclasses.dataclass(frozen=True)
 class NumberTable:
-    """A CSV whose lines all have the header's number of cells; cells are parsed when they are asked for.
+    """A CSV whose lines all have the header's number of cells; cells are parsed on demand.
 
     Attributes:
         name: of the file, for messages.

@@ -32,7 +32,7 @@ _WIDE, _WIDE_SHARE = 0.8, 0.69754
 
 @dataclasses.dataclass(frozen=True)
 class _Recording:
-    """The bodies of a file, those that move most first: each (T, 25, 3), 0 where it is not seen."""
+    """The bodies of a file, those that move most first: each (T, 25, 3), 0 while not tracked."""
 
     bodies: tuple[Poses, ...]
     note: str | None
@@ -45,10 +45,10 @@ def read_ntu_skeleton(path: Path, request: SkeletonRequest) -> Reading:
     is out of sight continues it: ids change when tracking is lost.
 
     Returns:
-        Reading of (frames, bodies, joints, 3) float32 in metres, 0 where there is nobody.
+        Reading of (frames, bodies, joints, 3) float32 in metres, 0 for absent people.
 
     Raises:
-        NoMedia: nobody is in it.
+        NoMedia: the file has no bodies.
         MediaError: it is cut off or not of the form above.
     """
     try:

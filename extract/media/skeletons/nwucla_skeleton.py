@@ -3,7 +3,7 @@
     <id of the skeleton>
     x,y,z,state          20 lines, in metres
 
-once for every skeleton in sight; an empty file is a frame with nobody in it.
+once for every skeleton in sight; an empty file is a frame without skeletons.
 """
 
 import functools
@@ -31,10 +31,10 @@ def read_nwucla_skeleton(
         names, beside: as in numbering.numbered_files.
 
     Returns:
-        Reading of (frames, bodies, joints, 3) float32 in metres, 0 where there is nobody.
+        Reading of (frames, bodies, joints, 3) float32 in metres, 0 for absent people.
 
     Raises:
-        NoMedia: there are no files of skeletons, or nobody is in them.
+        NoMedia: the folder has no files of skeletons, or they have no skeletons.
         MediaError: one is not of the form above.
     """
     files = numbered_files(folder, names, beside)

@@ -1,4 +1,4 @@
-"""What the readers of skeletons share.
+"""Spread poses over a segment, and clean them; shared by the readers of skeletons.
 
 Skeletons have no clock that could be relied on, and their frame counts differ from those of the frames by a few.
 A file or folder is one segment, and poses are taken at evenly spread shares of it.
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmcache.extract.media.base.requests import MediaError, NoMedia, SkeletonRequest
 
 Poses = NDArray[np.float32]
-MOST_METRES = 50.0  # no depth sensor sees a body farther away
+MOST_METRES = 50.0  # no depth sensor tracks bodies farther away
 MOST_POSES = 1 << 20  # frames times bodies of a file; two hours of five people at 30 Hz have that many
 
 
@@ -18,14 +18,14 @@ def spread_poses(poses: Poses, request: SkeletonRequest, name: str) -> Poses:
     """Poses at `request.frames` evenly spread moments.
 
     Args:
-        poses: (T, P, J, 3) of P people, the main actor first, 0 where there is nobody.
+        poses: (T, P, J, 3) of P people, the main actor first, 0 for absent people.
         name: of the file, for messages.
 
     Returns:
         (frames, bodies, joints, 3): people and joints that there are not are 0, people past `bodies` are left out.
 
     Raises:
-        NoMedia: nobody is in any of them.
+        NoMedia: none of them has a person.
         MediaError: a body has more joints than the encoder takes, or lies farther away than MOST_METRES.
     """
     if not poses.any():
