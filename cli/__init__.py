@@ -1,0 +1,1 @@
+"""The command line: main.py, one file per command in commands/, and output in display/."""

@@ -1,4 +1,4 @@
-"""Small shared pieces of the commands: parsing lists and pairs, and finding the settings file."""
+"""Parse arguments that several commands share: lists, NAME=VALUE pairs, the settings file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def pairs(flag: str, values: Sequence[str] | None) -> dict[str, str]:
 
 
 def yaml_value(flag: str, name: str, text: str) -> Any:
-    """The value of 'NAME=TEXT' as a settings file would have it. Raises ConfigError when it is not YAML."""
+    """The value of 'NAME=TEXT', parsed as in a settings file. Raises ConfigError when it is not YAML."""
     from mmcache.common.yaml_file import parse_yaml
     from mmcache.store.ground.text import excerpt
 
@@ -32,7 +32,7 @@ def yaml_value(flag: str, name: str, text: str) -> Any:
 
 
 def settings_layer(section: str, path: Path | None) -> dict[str, dict[str, Any]]:
-    """{file: its section} of the settings file given; nothing where none is."""
+    """{file: its section} of the given settings file; empty when there is none."""
     from mmcache.common.settings import read_settings
 
     return {} if path is None else {str(path): read_settings(path).get(section, {})}

@@ -1,11 +1,11 @@
-"""A small data set in the official EPIC-KITCHENS-100 layout, in which every sensor knows something of its own.
+"""A small data set in the official EPIC-KITCHENS-100 layout, in which each sensor has information of its own.
 
-Each segment has two hidden halves of its verb and two of its noun, and the sensors share them out:
+Each segment has two hidden factors for its verb and two for its noun, divided among the sensors:
 
     verb = (sound, motion)      sound: heard always, felt sometimes;  motion: felt always, seen sometimes
     noun = (shape, weight)      shape: seen always;  weight: seen mostly (as colour), heard, and felt faintly
 
-so that losing a sensor has a true price that another one pays back in part. The files are real: H.264 pictures
+so that a missing sensor costs accuracy, which another one makes up for in part. The files are real: H.264 pictures
 and AAC sound in MP4, IMU as two CSVs of slightly different clocks. As in the real set, some videos lack a sensor.
 """
 
@@ -28,7 +28,7 @@ _COLOURS = ((220, 60, 50), (60, 90, 220), (240, 200, 60), (60, 180, 90), (230, 1
 _HIDDEN_COLOUR = (150, 150, 150)
 _WIDTH, _HEIGHT = 128, 72
 _AUDIO_RATE, _IMU_RATE = 48000, 200
-_SEEN_COLOUR, _SEEN_MOTION, _FELT_SOUND = 0.75, 0.85, 0.75  # how often the shared halves show
+_SEEN_COLOUR, _SEEN_MOTION, _FELT_SOUND = 0.75, 0.85, 0.75  # how often the shared factors are visible
 TRAIN_COLUMNS = [
     "narration_id",
     "participant_id",
@@ -50,7 +50,7 @@ TRAIN_COLUMNS = [
 
 @dataclasses.dataclass(frozen=True)
 class DemoVideo:
-    """One video and what of it is on disk. Three-digit ids are the 2020 extension (50 fps, IMU), as in EPIC."""
+    """One video and which of its files exist. Three-digit ids are the 2020 extension (50 fps, IMU), as in EPIC."""
 
     name: str
     split: str
@@ -65,7 +65,7 @@ class DemoVideo:
 
     @property
     def jpeg_rate(self) -> int:
-        """The clock of start_frame and stop_frame, which is not the MP4's."""
+        """The frame rate of start_frame and stop_frame, which differs from that of the MP4."""
         return 50 if len(self.name) == 7 else 60
 
 
@@ -91,11 +91,11 @@ class _Event:
 
 
 def write_epic_demo(root: Path, videos: list[DemoVideo] | None = None, seed: int = 0) -> None:
-    """Write annotations, MP4 files and IMU CSVs below `root`, and a mmcache.yaml with fitting small settings.
+    """Write annotations, MP4 files and IMU CSVs below `root`, and a mmcache.yaml with settings for a small data set.
 
     Args:
         videos: what to write; None = demo_videos().
-        seed: of everything random; the same seed gives the same segments, pictures and sounds.
+        seed: of all random draws; the same seed gives the same segments, frames and sounds.
     """
     videos = demo_videos() if videos is None else videos
     annotations = root / "epic-kitchens-100-annotations"

@@ -1,4 +1,4 @@
-"""The command line. One thin file a command; torch, ray and pandas are imported inside commands only."""
+"""The entry point of the command line. Commands import torch, ray and pandas inside their functions only."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ def _options(
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version, and stop.")
     ] = False,
 ) -> None:
-    """What stands before the name of a command."""
+    """Options before the name of a command."""
 
 
 # The commands, in the order of the work.
@@ -52,13 +52,13 @@ app.add_typer(store.app, name="store", rich_help_panel="The cache")
 app.command("list", rich_help_panel="The cache", epilog=listing.EXAMPLE)(listing.list_names)
 
 
-_LONGEST = 500  # characters that are shown of an error of a kind that no command handles
-_TYPER_INTERRUPTED = 130  # what Typer makes of KeyboardInterrupt
-_GOES_ON = "What was finished is kept; the same command goes on from there."
+_LONGEST = 500  # characters shown of an unexpected error
+_TYPER_INTERRUPTED = 130  # the exit code of Typer for KeyboardInterrupt
+_GOES_ON = "Finished work is kept; the same command continues from there."
 
 
 def main() -> None:
-    """Run the command line; everything a user can cause ends in a message and an exit code, not a traceback."""
+    """Run the command line; errors that a user can cause end in a message and an exit code, not a traceback."""
     try:
         with terminate_as_interrupt():
             app()
@@ -69,7 +69,7 @@ def main() -> None:
             _fail(f"stopped. {_GOES_ON}", interrupted_code())
         raise
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the program that reads our output has ended
         sys.exit(1)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""

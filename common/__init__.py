@@ -1,1 +1,1 @@
-"""What `extract` and `fuse` share and the store does not need: options, the connection to Ray, the oracle's world."""
+"""Code that `extract` and `fuse` share and the store does not need: options, plugins, Ray, the oracle's world."""

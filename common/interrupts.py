@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM, which batch systems send when time is up: both end a command in the same orderly way."""
+"""End a command in the same orderly way on Ctrl-C and on SIGTERM, which batch systems send when time is up."""
 
 import contextlib
 import signal
@@ -8,12 +8,12 @@ from typing import Any
 
 from mmcache.store.ground.errors import MmcacheError
 
-_SHELL_ADDS = 128  # to a signal's number, in the exit code of a program that the signal ended
+_SHELL_ADDS = 128  # shells add this to the number of the signal that ended a program
 _last = signal.SIGINT
 
 
 class Interrupted(MmcacheError):
-    """The work was told to stop, and has kept what was done. Exit code 130 after Ctrl-C, 143 after SIGTERM."""
+    """The work was interrupted and its results so far are kept. Exit code 130 after Ctrl-C, 143 after SIGTERM."""
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]
@@ -27,7 +27,7 @@ def interrupted_code() -> int:
 
 @contextlib.contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Have SIGTERM raise KeyboardInterrupt, as Ctrl-C does. Only the main thread can; elsewhere nothing changes."""
+    """Make SIGTERM raise KeyboardInterrupt, as Ctrl-C does. In other threads than the main one, this has no effect."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

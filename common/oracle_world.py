@@ -1,4 +1,4 @@
-"""A made world whose best possible accuracy is known: what the data set `oracle` draws from.
+"""The synthetic world of the data set `oracle`, whose best possible accuracy is known.
 
 Three modalities see noisy tokens of hidden factors:
 
@@ -7,7 +7,7 @@ Three modalities see noisy tokens of hidden factors:
     p  2 values   in modality b alone
     q  2 values   in modality c alone
 
-The class is (a, b, p xor q), so p and q are worth something together only: synergy. A token is the sum of its
+The class is (a, b, p xor q), so p and q are informative only together: synergy. A token is the sum of its
 factors' fixed vectors plus Gaussian noise, so the posterior over the 64 combinations is exact, and with it the Bayes
 accuracy of every modality subset.
 """
@@ -25,7 +25,7 @@ from scipy.special import softmax
 from mmcache.store.load.order import id_keys, keyed_uniform
 
 NAME = "oracle"  # of the data set
-WIDTH = 8  # D: as many as modality a has vectors
+WIDTH = 8  # D: the number of vectors of modality a
 FACTORS = {"a": 4, "b": 4, "p": 2, "q": 2}
 # modality -> factor -> length of its vectors, in units of the noise of one token at noise 1
 STRENGTHS = {"a": {"a": 2.0, "b": 1.6}, "b": {"b": 1.6, "p": 2.0}, "c": {"a": 1.0, "q": 2.0}}
@@ -42,7 +42,7 @@ def class_of(factors: NDArray[np.integer]) -> NDArray[np.int64]:
 
 @functools.cache
 def means(modality: str) -> NDArray[np.float64]:
-    """(64, D): what a modality's tokens scatter around, for every combination of factors. The same in every world."""
+    """(64, D): the mean of a modality's tokens for every combination of factors. The same in every world."""
     carried = STRENGTHS[modality]
     random = np.random.default_rng(list(f"{NAME}/{modality}".encode()))
     directions = np.linalg.qr(random.standard_normal((WIDTH, WIDTH)))[0]  # orthonormal: no two vectors are alike
@@ -56,11 +56,11 @@ def means(modality: str) -> NDArray[np.float64]:
 
 @dataclasses.dataclass(frozen=True)
 class Oracle:
-    """A world of that kind.
+    """One such world.
 
     Attributes:
         noise: standard deviation of each number of a token.
-        skew: P(p = 1) and P(q = 1); at 0.5 neither tells anything of p xor q alone.
+        skew: P(p = 1) and P(q = 1); at 0.5 neither alone is informative about p xor q.
     """
 
     noise: float = 1.0
@@ -85,11 +85,11 @@ class Oracle:
     def bayes_accuracy(self, tokens: Mapping[str, int]) -> dict[str, float]:
         """The best accuracy any model can reach, in percent, of every subset of the modalities of `tokens`.
 
-        By Monte Carlo over what a segment may show, averaging the posterior of the likeliest class: its standard error
-        is below 0.1 points.
+        By Monte Carlo over tokens of a segment, averaging the posterior of the likeliest class; the standard error is
+        below 0.1 points.
 
         Args:
-            tokens: modality -> tokens a segment.
+            tokens: modality -> number of tokens per segment.
         """
         return dict(_bayes(self, tuple(sorted(tokens.items()))))
 
@@ -104,7 +104,7 @@ def _bayes(world: Oracle, tokens: tuple[tuple[str, int], ...]) -> tuple[tuple[st
     hidden = {factor: random.choice(len(odds), _DRAWS, p=odds) for factor, odds in prior.items()}
     evidence = {}  # (modality, factor) -> (draws, values) log-likelihoods, up to a constant
     for name, count in tokens:
-        spread = world.noise / count**0.5  # of the mean of a segment's tokens, which says all that they say
+        spread = world.noise / count**0.5  # of the mean of a segment's tokens, which is a sufficient statistic
         for factor, length in STRENGTHS[name].items():
             shape = (_DRAWS, FACTORS[factor])
             there = hidden[factor][:, None] == np.arange(FACTORS[factor])

@@ -1,4 +1,4 @@
-"""Ray on this machine alone, or a Ray cluster that is running already: connecting, and what to say where it fails."""
+"""Connect to Ray on this machine alone or to a running Ray cluster, with error messages that say what to do."""
 
 import contextlib
 import logging
@@ -11,35 +11,35 @@ from typing import Any
 from mmcache.common.interrupts import terminate_as_interrupt
 from mmcache.store.ground.errors import ConfigError
 
-AUTO = "auto"  # the cluster this machine is a node of
-OBJECT_STORE_BYTES = 128 << 20  # Ray's shared memory where nothing large passes through it
+AUTO = "auto"  # the cluster that has this machine as a node
+OBJECT_STORE_BYTES = 128 << 20  # Ray's shared memory for runs without large objects
 _REACHABLE_S = 5.0
 _TOKEN_FILE = Path("~/.ray/auth_token")
 
 
 @contextlib.contextmanager
 def connected(address: str | None, object_store_bytes: int = OBJECT_STORE_BYTES) -> Iterator[Any]:
-    """The `ray` module, connected for the time of a run.
+    """The `ray` module, connected until the end of the block.
 
     Args:
         address: None = this machine alone, on loopback; `auto`, or HOST:PORT of a cluster's head.
         object_store_bytes: shared memory for Ray's objects, on this machine alone; a cluster has its own.
 
     Raises:
-        ConfigError: there is no such cluster, or it does not let us in; the message says what to do.
+        ConfigError: there is no such cluster, or it refuses the connection; the message says what to do.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is not None:
         _check_address(address)
         _use_token()
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it says of a refusal, we say in words
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the errors below replace its messages
     import ray
 
     with terminate_as_interrupt():
         _init(ray, address, object_store_bytes)
         try:
-            with terminate_as_interrupt():  # again: ray.init puts a handler of its own there, which exits at once
+            with terminate_as_interrupt():  # again, because ray.init installs its own handler, which exits at once
                 yield ray
         finally:
             ray.shutdown()
@@ -58,12 +58,12 @@ def _init(ray: Any, address: str | None, object_store_bytes: int) -> None:
         return
     try:
         ray.init(address=address, **options)
-    except Exception as error:  # Ray has no common base for them
+    except Exception as error:  # Ray's exceptions have no common base class
         raise _refused(address, error) from error
 
 
 def _check_address(address: str) -> None:
-    """Find out in seconds what Ray would take minutes to say."""
+    """Check in seconds that the address answers; Ray itself takes minutes."""
     if address == AUTO:
         return
     if address.startswith("ray://"):
@@ -78,13 +78,13 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_REACHABLE_S).close()
     except OSError as error:
         raise ConfigError(
-            f"--address {address}: nothing answers there ({error.strerror or error}). `ray start --head` on the head "
-            "node prints its address; `ray status` says whether the cluster is up."
+            f"--address {address}: no program answers there ({error.strerror or error}). `ray start --head` on the "
+            "head node prints its address; `ray status` says whether the cluster is up."
         ) from error
 
 
 def _use_token() -> None:
-    """Send the token where there is one: Ray does so by itself only when it is told that clusters have tokens."""
+    """Send the token if there is one; Ray does so only when its token mode is enabled."""
     known = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     if known or _TOKEN_FILE.expanduser().exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -99,7 +99,7 @@ def _refused(address: str, error: Exception) -> ConfigError:
         )
     if isinstance(error, ConnectionError) or "AuthenticationError" in type(error).__name__:
         return ConfigError(
-            f"--address {address}: a cluster is there, but it did not let us in. Clusters may ask for a token: set "
+            f"--address {address}: the cluster refused the connection. Clusters may require a token: set "
             "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the one the cluster was started with; on its head node "
             f"`ray get-auth-token` prints it. (Ray: {reason})"
         )

@@ -1,4 +1,4 @@
-"""Options live in three places: a flag, one YAML file, the dataclass default. This merges them, strictest first.
+"""Merge options from three places: a flag wins over the YAML file, the file over the dataclass default.
 
 The YAML has a section for each stage, whose keys are the flags' names with '_' for '-':
 
@@ -21,7 +21,7 @@ SETTINGS_FILE = "mmcache.yaml"
 _SECTIONS = ("extract", "fuse")
 _LONGEST_NAME = 80
 _MOST_VALUES = 10_000  # of a settings file, or of one layer of options
-_SHOWN = 20  # unknown options of one layer that are named one by one
+_SHOWN = 20  # unknown options of one layer that messages name one by one
 Config = TypeVar("Config")
 
 
@@ -42,7 +42,7 @@ def read_settings(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def check_size(content: Any, where: str) -> None:
-    """Raise ConfigError where options hold more values than any run has: checking each would take for ever."""
+    """Raise ConfigError when options hold more values than any run needs; checking each would take too long."""
     left, pending = _MOST_VALUES, [content]
     while pending:
         value = pending.pop()
@@ -59,7 +59,7 @@ def resolve(config: type[Config], layers: Mapping[str, Mapping[str, Any]]) -> Co
     """Build a config dataclass from layers, later ones winning; None values count as not given.
 
     Args:
-        layers: where the values come from, as a user would say it -> option -> value.
+        layers: origin of the values, for messages -> option -> value.
 
     Raises:
         ConfigError: unknown options or values of the wrong kind, all of them at once.
@@ -95,5 +95,5 @@ def resolve(config: type[Config], layers: Mapping[str, Mapping[str, Any]]) -> Co
 
 
 def _named(key: Any) -> str:
-    """A key of a settings file as messages name it."""
+    """A key of a settings file for a message."""
     return key if isinstance(key, str) and len(key) <= _LONGEST_NAME else excerpt(key)

@@ -1,4 +1,4 @@
-"""YAML that people or programs wrote, read with limits: a file of a few lines must not fill memory or hang.
+"""Read untrusted YAML within limits: a file of a few lines must not fill the memory or hang the program.
 
 PyYAML's safe loader builds no objects, but it follows aliases of aliases (twelve lines can mean ten billion nodes),
 recurses as deep as the text nests, and lets the last of two equal keys win. Written in Python, it takes a minute for a
@@ -15,7 +15,7 @@ from mmcache.store.files.text_file import read_text
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.text import excerpt
 
-_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser of libyaml if PyYAML was built with it
 _LIMIT_BYTES = 16 << 20
 _DEPTH = 64
 _WRITTEN = 500_000  # values in the text, before aliases are expanded
@@ -42,12 +42,12 @@ def parse_yaml(text: str, where: str) -> Any:
             loader.dispose()
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not YAML: {_reason(error)}") from error
-    except UnicodeEncodeError as error:  # of the command line: bytes that are no text
+    except UnicodeEncodeError as error:  # bytes from the command line that are not text
         raise ConfigError(f"{where} is not YAML: character {error.start} is no text that UTF-8 can hold") from error
 
 
 class _Loader(_Parser):
-    """The safe loader, for which a repeated key is an error."""
+    """The safe loader, with repeated keys as errors."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
@@ -71,7 +71,7 @@ def _constructed(loader: Any, node: yaml.Node) -> Any:
 
 
 def _check_written(text: str) -> None:
-    """Look at the text's events, which takes no memory and no recursion, before nodes are made of them, which does."""
+    """Check size and depth by the text's events, which needs no memory or recursion, before nodes are built."""
     depth = values = 0
     for event in yaml.parse(text, Loader=_Parser):
         if isinstance(event, yaml.NodeEvent):
@@ -88,10 +88,10 @@ def _check_written(text: str) -> None:
 
 
 def _check_size(node: yaml.Node, depth: int, sizes: dict[int, int], above: set[int]) -> int:
-    """How many values a node stands for once its aliases are expanded. Refuses what is too many, too deep or endless.
+    """The number of values of a node with its aliases expanded. Raises YAMLError when too many, too deep or endless.
 
     Args:
-        sizes: the nodes counted already, so that no alias is followed twice.
+        sizes: counts of the nodes visited so far, so that no alias is followed twice.
         above: the nodes that contain this one.
     """
     if id(node) in sizes:

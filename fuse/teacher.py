@@ -15,7 +15,7 @@ from mmcache.fuse.evaluation import model_sources
 from mmcache.fuse.masks import subset_index, subset_name, subsets
 from mmcache.fuse.model import WEIGHTS_FILE, Model, config_of, read_run_config, spec_of
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.format.teacher_logits import LogitsCache, is_begun
+from mmcache.store.format.teacher_logits import LogitsCache, has_logits_cache
 from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.ground.lock import writer_lock
 from mmcache.store.load.loader import Loader
@@ -186,7 +186,7 @@ class _Place:
         return LogitsCache(store.path, self._name, len(store), self.views, len(masks), self.classes, attributes)
 
     def is_whole(self) -> bool:
-        return is_begun(self.source.store.path, self._name) and not self.open().missing_blocks()
+        return has_logits_cache(self.source.store.path, self._name) and not self.open().missing_blocks()
 
     @property
     def _name(self) -> str:

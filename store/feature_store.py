@@ -15,24 +15,24 @@ from mmcache.store.format.array_metadata import ArrayMetadata
 from mmcache.store.format.layout import Presence, StoreMeta, token_arrays
 from mmcache.store.format.location import is_remote, locate
 from mmcache.store.format.reports import read_reports
-from mmcache.store.format.small_array import read_values, wrong_beside
+from mmcache.store.format.small_array import impossible_values, read_values
 from mmcache.store.format.token_set import read_token_set
 from mmcache.store.ground.errors import ConfigError, Problems, StoreError, UnknownTokensError, unknown_name
-from mmcache.store.read.stored_segments import check_stored
+from mmcache.store.read.stored_segments import check_segment_table
 from mmcache.store.read.token_array import TokenArray
 from mmcache.store.segments.folds import fold_split
 from mmcache.store.segments.segment_table import read_segments
-from mmcache.store.segments.splits import TEST, canonical_splits, stated_or_usual
+from mmcache.store.segments.splits import TEST, canonical_splits, choose_eval_split
 
 if TYPE_CHECKING:
     from mmcache.store.load.batch_source import SharedTokens
     from mmcache.store.load.loader import Batch
 
-_PROTOCOL = "split_"  # what the columns of other divisions begin with
+_PROTOCOL = "split_"  # prefix of the columns of other divisions
 
 
 class _PerArray(Mapping[str, Any]):
-    """One value per token array; `rgb` is the first encoder of rgb, `rgb/swin3d_t` or `rgb=swin3d_t` a named one."""
+    """One value per token array. Keys: `rgb` (its first encoder), `rgb/swin3d_t` or `rgb=swin3d_t`."""
 
     def __init__(self, names: list[tuple[str, str]], make: Any) -> None:
         self._names = names
@@ -55,7 +55,7 @@ class _PerArray(Mapping[str, Any]):
         return self._made[key]
 
     def opened(self) -> list[Any]:
-        """The values made so far."""
+        """The values that exist already."""
         return list(self._made.values())
 
     def __iter__(self) -> Iterator[str]:
@@ -69,7 +69,7 @@ class FeatureStore:
     """A store, open for reading.
 
     Attributes:
-        path: where it lies.
+        path: its folder or address.
         meta: dataset, tasks with their class names, splits.
         tokens: modality -> TokenArray, (N, V, T, D).
         present: modality -> (N,) uint8 of Presence values.
@@ -90,10 +90,10 @@ class FeatureStore:
             self.arrays, lambda modality, encoder: read_values(self._set(modality, encoder)["present"])
         )
         self.lengths: Mapping[str, NDArray[np.int32] | None] = _PerArray(
-            self.arrays, lambda modality, encoder: self._beside("length", modality, encoder)
+            self.arrays, lambda modality, encoder: self._side_values("length", modality, encoder)
         )
         self.errors: Mapping[str, NDArray[np.float32] | None] = _PerArray(
-            self.arrays, lambda modality, encoder: self._beside("error", modality, encoder)
+            self.arrays, lambda modality, encoder: self._side_values("error", modality, encoder)
         )
 
     @classmethod
@@ -107,7 +107,7 @@ class FeatureStore:
         All metadata of a store on a disk is checked here; at an address, that of an array when it is first used.
 
         Raises:
-            StoreError: there is none, it cannot be read, or its metadata contradict one another.
+            StoreError: there is no store, it cannot be read, or its metadata contradict each other.
             ConfigError: the address needs libraries that are not installed, or there is no such protocol.
         """
         located = locate(path)
@@ -129,7 +129,7 @@ class FeatureStore:
     def segments(self) -> pd.DataFrame:
         """One row a segment; row i of every array is segment i."""
         path = self.path / layout.SEGMENTS
-        return check_stored(read_segments(path, self.meta.sha256.get(layout.SEGMENTS)), self.meta, path)
+        return check_segment_table(read_segments(path, self.meta.sha256.get(layout.SEGMENTS)), self.meta, path)
 
     @property
     def protocols(self) -> list[str]:
@@ -139,8 +139,8 @@ class FeatureStore:
 
     @property
     def eval_split(self) -> str:
-        """The split that results are reported on, never train; '' where nothing says which."""
-        return stated_or_usual(self.meta.eval_split, self.meta.splits)
+        """The split that results are reported on, never train; '' when none can be chosen, see choose_eval_split."""
+        return choose_eval_split(self.meta.eval_split, self.meta.splits)
 
     @property
     def modalities(self) -> list[str]:
@@ -159,7 +159,7 @@ class FeatureStore:
 
     @property
     def notes(self) -> list[dict[str, Any]]:
-        """What was mended or found missing while extracting, in the form of `failures`."""
+        """Id, modality, encoder and reason of every segment whose media were repaired or partly missing."""
         return read_reports(self.path / layout.NOTES)
 
     def resolve(self, name: str) -> tuple[str, str]:
@@ -208,9 +208,9 @@ class FeatureStore:
     ) -> Iterator["Batch"]:
         """One epoch of shuffled batches; the order is a function of (seed, epoch) alone.
 
-        Segments with none of the modalities are left out; of several views, one is drawn a segment. For epoch after
-        epoch, make one loader.Loader and keep it: it holds what is resident. Arguments are those of Loader and
-        Loader.epoch.
+        Segments with none of the modalities are left out; of several views, one is drawn a segment. For several
+        epochs, create one loader.Loader and keep it, because it holds the resident tokens. Arguments are those of
+        Loader and Loader.epoch.
 
         Raises:
             ConfigError: a wrong name or number, before the first batch.
@@ -234,16 +234,15 @@ class FeatureStore:
             array.close()
 
     def _divide_by(self, protocol: str) -> None:
-        """Put a protocol's split in the place of the store's own; segments outside of it are in no split.
+        """Replace the store's split by that of a protocol; segments outside of the protocol are in no split.
 
-        Results are reported on the store's own evaluation split where the protocol has one of that name, else on the
-        one that eval_split_of finds.
+        The evaluation split follows from choose_eval_split, with the store's own as the stated one.
         """
         split = self._split_of(protocol)
         counts = split[split != ""].value_counts().sort_index()
         self.segments = self.segments.assign(split=split)
         splits = {str(name): int(count) for name, count in counts.items()}
-        reported = TEST if "=" in protocol else stated_or_usual(self.meta.eval_split, splits)
+        reported = TEST if "=" in protocol else choose_eval_split(self.meta.eval_split, splits)
         self.meta = dataclasses.replace(self.meta, splits=splits, eval_split=reported)
 
     def _split_of(self, protocol: str) -> "pd.Series[str]":
@@ -261,18 +260,21 @@ class FeatureStore:
         return split
 
     def _set(self, modality: str, encoder: str) -> dict[str, ArrayMetadata]:
-        """The metadata of a token set, checked when first asked for."""
+        """The metadata of a token set, read and checked on first use."""
         if (modality, encoder) not in self._sets:
             self._sets[modality, encoder] = read_token_set(self.path, modality, encoder, len(self))
         return self._sets[modality, encoder]
 
-    def _beside(self, kind: str, modality: str, encoder: str) -> NDArray[Any] | None:
-        """Lengths or rounding errors, or None where there are none. Raises StoreError where one cannot be."""
+    def _side_values(self, kind: str, modality: str, encoder: str) -> NDArray[Any] | None:
+        """Lengths or rounding errors, or None when there are none. Raises StoreError for an impossible value."""
         arrays, name = self._set(modality, encoder), f"{modality}/{encoder}"
         if kind not in arrays:
             return None
         values = read_values(arrays[kind])
-        wrong = wrong_beside(kind, values, arrays["tokens"].shape[2]) & (self.present[name] == Presence.CACHED)[:, None]
+        wrong = (
+            impossible_values(kind, values, arrays["tokens"].shape[2])
+            & (self.present[name] == Presence.CACHED)[:, None]
+        )
         if wrong.any():
             row, view = np.argwhere(wrong)[0]
             raise StoreError(

@@ -1,4 +1,4 @@
-"""mmcache demo: the whole job on a small data set that it writes itself."""
+"""mmcache demo: generate a small data set, extract it, train on it, and show the results."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ _STRATEGIES = ("zeros", "dropout", "karmma")
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for data, store and runs.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Of the data set and of the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the data set and of the training.")] = 0,
 ) -> None:
     """Make a small EPIC-KITCHENS-style data set (real MP4 with sound, IMU), extract it, fuse it, show the table."""
     from mmcache.cli.commands.extract import run_extract_command

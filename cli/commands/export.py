@@ -1,4 +1,4 @@
-"""mmcache export: a run's fusion model as a file for other runtimes."""
+"""mmcache export: write a run's fusion model to a file for other runtimes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,16 +10,16 @@ EXAMPLE = "Example: mmcache export runs/epic/karmma-1a2b3c4d --out karmma.onnx"
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder, as `mmcache fuse` makes it.")],
-    format: Annotated[str | None, typer.Option(help="onnx or torch-export. Default: what --out ends in, else onnx.")] = None,
+    format: Annotated[str | None, typer.Option(help="onnx or torch-export. Default: by the ending of --out, else onnx.")] = None,
     out: Annotated[Path | None, typer.Option(help="File, .onnx or .pt2. Default: RUN/model.onnx or RUN/model.pt2.")] = None,
-    batch: Annotated[str, typer.Option(help="dynamic, or a number that is then the only batch size.")] = "dynamic",
-    lengths: Annotated[bool, typer.Option("--lengths", help="With inputs for true token counts too.")] = False,
+    batch: Annotated[str, typer.Option(help="dynamic, or a fixed batch size.")] = "dynamic",
+    lengths: Annotated[bool, typer.Option("--lengths", help="Add inputs for true token counts.")] = False,
     store: Annotated[str | None, typer.Option(help="The store, for runs of older versions whose store has moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:  # fmt: skip
-    """Write the fusion model as ONNX or as a program of torch.export, the presence mask being one of its inputs.
+    """Write the fusion model as ONNX or as a torch.export program; the presence mask is one of its inputs.
 
-    The file is run on all modality subsets and compared with the run before it is kept.
+    Before the file is kept, its outputs for all modality subsets are compared with those of the run.
     """
     from mmcache.cli.display.console import out as console
     from mmcache.cli.display.console import print_json, size, warn
@@ -34,7 +34,7 @@ def export(
     described = done.metadata
     unknown = [name for name, each in described["modalities"].items() if each["origin"] is None]
     if unknown:
-        warn(f"how the tokens of {', '.join(unknown)} were made is not known any more; the file cannot say it")
+        warn(f"how the tokens of {', '.join(unknown)} were made is no longer known; the file lacks it")
     if as_json:
         written = {"path": done.path, "format": done.format, "bytes": done.bytes, "difference": done.difference}
         print_json({**written, "metadata": described, "beside": done.beside})

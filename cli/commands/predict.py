@@ -31,7 +31,7 @@ def predict(
     onnx: Annotated[Path | None, typer.Option(help="Predict with this file of `mmcache export` instead of the run's weights.", rich_help_panel="Run")] = None,
     top: Annotated[int, typer.Option(help="Answers per task.", rich_help_panel="Run")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.", rich_help_panel="Run")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.", rich_help_panel="Run")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON.", rich_help_panel="Run")] = False,
 ) -> None:  # fmt: skip
     """Predict the action in a clip from any of the run's modalities; the others count as missing.
 
@@ -64,12 +64,12 @@ def predict(
         imu_columns=imu_columns,
     )
     clip = encode_clip(wanted, origins, device)
-    answers = rank_clip(model, clip.tokens, top, place)
+    predictions = rank_clip(model, clip.tokens, top, place)
     missing = [name for name in model.spec.names if name not in clip.tokens]
     if as_json:
-        print_json(_document(run, wanted, clip, missing, answers))
+        print_json(_document(run, wanted, clip, missing, predictions))
     else:
-        _show(clip, missing, answers)
+        _show(clip, missing, predictions)
 
 
 def _model(run: Path, onnx: Path | None, device: str) -> "tuple[Predictor, str]":
@@ -134,7 +134,7 @@ def _pairs(flag: str, values: list[str] | None) -> dict[str, str]:
 
 
 def _document(
-    run: Path, wanted: Any, clip: "Clip", missing: list[str], answers: "dict[str, list[Ranked]]"
+    run: Path, wanted: Any, clip: "Clip", missing: list[str], predictions: "dict[str, list[Ranked]]"
 ) -> dict[str, Any]:
     return {
         "run": str(run),
@@ -146,12 +146,12 @@ def _document(
         "notes": clip.notes,
         "tasks": {
             task: [{**each.names, "probability": each.probability} for each in ranked]
-            for task, ranked in answers.items()
+            for task, ranked in predictions.items()
         },
     }
 
 
-def _show(clip: "Clip", missing: list[str], answers: "dict[str, list[Ranked]]") -> None:
+def _show(clip: "Clip", missing: list[str], predictions: "dict[str, list[Ranked]]") -> None:
     from mmcache.cli.display.console import out, table, warn
 
     for name, reason in clip.skipped.items():
@@ -161,13 +161,13 @@ def _show(clip: "Clip", missing: list[str], answers: "dict[str, list[Ranked]]") 
     without = f", without {', '.join(missing)}" if missing else ""
     out.print(f"From {', '.join(clip.tokens)}{without}:")
     columns, rows = [], []
-    for task in sorted(answers, key=lambda task: task != "action"):  # the action first
+    for task in sorted(predictions, key=lambda task: task != "action"):  # the action first
         columns += [task, "%"]
-    longest = max(map(len, answers.values()))
+    longest = max(map(len, predictions.values()))
     for place in range(longest):
         row = []
         for task in columns[::2]:
-            each = answers[task][place] if place < len(answers[task]) else None
+            each = predictions[task][place] if place < len(predictions[task]) else None
             row += ["", ""] if each is None else [" ".join(each.names.values()), f"{100 * each.probability:5.1f}"]
         rows.append(row)
     out.print(table("", columns, rows, text_columns=len(columns)))

@@ -1,4 +1,4 @@
-"""mmcache store: look at a store, check and mend it, make others of it, and exchange it with HDF5 and .npy files."""
+"""mmcache store: inspect, verify, repair, reduce and merge stores; import and export HDF5 and .npy files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,23 +6,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mmcache.store.exchange.import_summary import Imported
+    from mmcache.store.exchange.import_summary import ImportSummary
     from mmcache.store.feature_store import FeatureStore
     from mmcache.store.manage.repair import Repair
     from mmcache.store.manage.verify import Finding
 
-app = typer.Typer(no_args_is_help=True, help="Look at a store, check and mend it, make others of it, exchange it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Inspect, verify, repair, reduce and merge stores; import and export HDF5 and .npy files.",
+)
 
-_SHARD_MB = Annotated[float, typer.Option(help="About how large a shard gets, in MiB.")]
+_SHARD_MB = Annotated[float, typer.Option(help="Approximate size of a shard in MiB.")]
 _HDF5 = (".h5", ".hdf5", ".hdf")
 
 
 @app.command(epilog="Example: mmcache store info cache/epic.zarr")
 def info(
-    path: Annotated[str, typer.Argument(help="A store: a folder, or an address as s3://bucket/epic.zarr.")],
+    path: Annotated[str, typer.Argument(help="A store: a folder, or an address such as s3://bucket/epic.zarr.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show what a store holds: coverage by split and modality, encoders, bytes, failures."""
+    """Show the contents of a store: coverage by split and modality, encoders, bytes, failures."""
     from mmcache.cli.display.console import print_json
     from mmcache.store.feature_store import FeatureStore
     from mmcache.store.manage.info import describe
@@ -47,7 +50,7 @@ def _show_info(path: str, store: "FeatureStore") -> None:
     reported = (
         f"results are reported on '{split}'"
         if split
-        else "`mmcache fuse` needs --eval-split: no split is named for results"
+        else "`mmcache fuse` needs --eval-split: the store names no split for results"
     )
     out.print(f"tasks: {tasks or 'none'}; {reported}")
     rows = []
@@ -70,13 +73,14 @@ def _show_info(path: str, store: "FeatureStore") -> None:
 @app.command(epilog="Example: mmcache store verify cache/epic.zarr --repair")
 def verify(
     path: Annotated[Path, typer.Argument(help="A store.")],
-    repair: Annotated[bool, typer.Option("--repair", help="Mend it; mark bad segments to be done again.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Restore metadata, and mark damaged segments to be done again.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Read all of a store and check it: checksums, presence, values, lengths. Exit code 1 if anything is wrong.
+    """Verify a whole store: checksums, presence, values, lengths. Exit code 1 if a problem remains.
 
-    With --repair, metadata is restored from spare copies, and damaged segments are marked: `mmcache extract` then does
-    only those again.
+    --repair restores metadata from spare copies and marks damaged segments, which `mmcache extract` then does again.
     """
     from mmcache.cli.display.console import Bars, out, print_json
     from mmcache.store.manage.repair import repair as repair_store
@@ -120,7 +124,9 @@ def _show_repair(path: Path, result: "Repair") -> None:
     if not result.found:
         out.print(f"{path}: sound, nothing to repair")
     for name, count in result.to_do.items():
-        out.print(f"{name}: {count} segments to be done again by what made them, e.g. `mmcache extract`")
+        out.print(
+            f"{name}: {count} segments are marked; the command that made them, e.g. `mmcache extract`, does them again"
+        )
     if result.found and not result.left:
         out.print(f"{path}: repaired")
     for group in group_reasons((finding.where, finding.problem, finding.segments) for finding in result.left):
@@ -130,12 +136,12 @@ def _show_repair(path: Path, result: "Repair") -> None:
 @app.command(epilog="Example: mmcache store reduce cache/epic.zarr --k 100")
 def reduce(
     path: Annotated[Path, typer.Argument(help="A store.")],
-    k: Annotated[int | None, typer.Option(help="The most tokens a segment keeps.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Store as float16, float32 or int8. Default: as they are.")] = None,
+    k: Annotated[int | None, typer.Option(help="Largest number of tokens per segment.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Store as float16, float32 or int8. Default: unchanged.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Only these, e.g. rgb,audio/ast_b. Default: all.")] = None,
     shard_mb: _SHARD_MB = 128.0,
 ) -> None:
-    """Add a smaller token set beside each one, by k-Average or as int8; no encoder runs. Stopped, it continues."""
+    """Add a smaller token set for each one, by k-Average or as int8, without encoders. Continues when run again."""
     from mmcache.cli.arguments import comma_list
     from mmcache.cli.display.console import Bars, out
     from mmcache.store.manage.reduce import reduce_store
@@ -147,12 +153,12 @@ def reduce(
 
 @app.command(epilog="Example: mmcache store merge node1.zarr node2.zarr --store cache/epic.zarr")
 def merge(
-    parts: Annotated[list[Path], typer.Argument(help="The stores to make one of.")],
+    parts: Annotated[list[Path], typer.Argument(help="The stores to merge.")],
     store: Annotated[Path, typer.Option(help="Store to write, or to continue.")],
 ) -> None:
-    """Make one store of several: parts that machines extracted, or different segments of one data set.
+    """Merge several stores: parts extracted on different machines, or different segments of one data set.
 
-    Whole shards are taken over by reference where the file system allows. Stopped, it continues.
+    Whole shards are copied by reference if the file system allows. Continues when run again.
     """
     from mmcache.cli.display.console import Bars, out
     from mmcache.store.manage.merge import merge_stores
@@ -167,12 +173,12 @@ def merge(
 def import_(
     source: Annotated[Path, typer.Argument(help="An HDF5 file, or a folder of .npy files.")],
     store: Annotated[Path, typer.Option(help="Store to write, or to continue.")],
-    dtype: Annotated[str | None, typer.Option(help="Store as float16, float32 or int8. Default: as they are.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Store as float16, float32 or int8. Default: unchanged.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Folder: label columns of segments.csv, e.g. verb,noun.")] = None,
     max_failures: Annotated[float, typer.Option(min=0, max=1, help="Share of segments that may fail.")] = 0.01,
     shard_mb: _SHARD_MB = 128.0,
 ) -> None:
-    """Make a store from an HDF5 file or a folder of .npy files. Stopped, it continues.
+    """Make a store from an HDF5 file or a folder of .npy files. Continues when run again.
 
     HDF5: features/<modality> (N, T, D) of float16 or float32, optional lengths/<modality> and present/<modality>;
     labels/<task>; split; optional ids (else rows are numbered from 0) and classes/<task>.
@@ -180,7 +186,7 @@ def import_(
     Folder: segments.csv (id, split, labels), <modality>/<id>.npy (T, D) of floats; optional classes/<task>.txt. Without
     the column id, files are named by the numbers of the rows, from 0 or from 1.
 
-    Exit code 3 where a modality brings no tokens, or more segments fail than --max-failures allows.
+    Exit code 3 if a modality has no tokens, or more segments fail than --max-failures allows.
     """
     from mmcache.cli.arguments import comma_list
     from mmcache.cli.display.console import Bars, out
@@ -201,7 +207,7 @@ def import_(
     out.print(f"{source} -> {store}")
 
 
-def _show_imported(imported: "Imported") -> None:
+def _show_imported(imported: "ImportSummary") -> None:
     from mmcache.cli.display.console import say, warn
 
     for name, counts in imported.counts().items():
@@ -218,7 +224,7 @@ def export(
     target: Annotated[Path, typer.Argument(help="A file ending in .h5, or a new folder for .npy files.")],
     view: Annotated[int, typer.Option(help="Which cached view.")] = 0,
 ) -> None:
-    """Write a store's tokens, labels, splits and presence in a form that import reads: HDF5, or .npy files."""
+    """Export tokens, labels, splits and presence to HDF5 or .npy files, which import can read."""
     from mmcache.cli.display.console import Bars, out
     from mmcache.store.exchange.hdf5_export import export_hdf5
     from mmcache.store.exchange.npy_export import export_npy

@@ -1,1 +1,1 @@
-"""What the commands print: the console, tables, progress of a sweep."""
+"""Output of the commands: the console, tables, progress of a sweep."""

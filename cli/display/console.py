@@ -1,6 +1,6 @@
-"""What every command shows: status and progress on stderr, results on stdout, tables in between.
+"""The console of all commands: status and progress on stderr, results and tables on stdout.
 
-Much of it comes from data: paths, titles, class names, what FFmpeg said. So every string is shown as it is: no rich
+Much text comes from data: paths, titles, class names, messages of FFmpeg. So strings are printed literally: no rich
 markup, no emoji codes, and control characters as escapes.
 """
 
@@ -27,7 +27,7 @@ from mmcache.store.ground.text import printable
 
 
 class _PlainConsole(Console):
-    """A console that takes every string literally. Text objects alone bring styles; `plain` makes their text safe."""
+    """A console that prints strings literally. Only Text objects have styles; `plain` makes their text safe."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -37,7 +37,7 @@ class _PlainConsole(Console):
 
 
 def plain(text: str) -> str:
-    """`text` without anything that could steer a terminal: control characters are escapes, tabs are spaces."""
+    """`text` with control characters as escapes and tabs as spaces, so that it cannot control a terminal."""
     return printable(text.replace("\t", "    "))
 
 
@@ -46,7 +46,7 @@ err = _PlainConsole(stderr=True)
 
 
 def say(message: str) -> None:
-    """One line of status, on stderr."""
+    """Print one line of status on stderr."""
     err.print(message)
 
 
@@ -55,12 +55,12 @@ def warn(message: str) -> None:
 
 
 def say_error(message: str) -> None:
-    """Why the command ends, on stderr."""
+    """Print an error message on stderr."""
     err.print(Text.assemble(("error: ", "red"), plain(message)))
 
 
 def print_json(value: Any) -> None:
-    """Machine output: one JSON document on stdout, nothing else."""
+    """Print one JSON document on stdout."""
     print(json.dumps(value, indent=1, default=str))  # noqa: T201
 
 
@@ -69,7 +69,7 @@ def table(
 ) -> Table:
     """A table whose first `text_columns` columns are text and the others numbers, `gap` spaces apart.
 
-    Where it is too wide text is folded, never a number cut.
+    A table that is too wide folds text and never cuts a number.
     """
     built = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
     built.padding = (0, gap - 1, 0, 0)
@@ -95,7 +95,7 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def update(self, name: str, done: int, total: int, unit: str, note: str = "") -> None:
-        """Set the bar of that name, which appears when it is first spoken of."""
+        """Set the bar of that name; the first update creates it."""
         if self._progress is None:
             words = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}", markup=False)
             columns = (
@@ -113,7 +113,7 @@ class Bars:
         self._progress.update(self._tasks[name], completed=done, note=plain(note))
 
     def segments(self, name: str, done: int, total: int) -> None:
-        """As `update`, for work that goes segment by segment."""
+        """Set the bar of that name, counted in segments."""
         self.update(name, done, total, "segments")
 
     def stop(self) -> None:
@@ -129,7 +129,7 @@ class Bars:
 
 
 def size(count: float) -> str:
-    """Bytes as people read them."""
+    """A number of bytes with its unit, such as 1.5 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -138,7 +138,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them."""
+    """A duration with its unit, such as 2 min."""
     for unit, step in (("s", 60), ("min", 60), ("h", 48)):
         if seconds < step:
             return f"{seconds:.0f} {unit}" if seconds >= 10 else f"{seconds:.1f} {unit}"

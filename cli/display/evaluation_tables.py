@@ -1,4 +1,4 @@
-"""How `mmcache evaluate` shows its results: one table a protocol."""
+"""Tables of `mmcache evaluate`, one per protocol."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ _KINDS = {"gaussian": "Gaussian noise", "elements": "numbers set to zero", "step
 
 
 def show_result(result: Mapping[str, Any]) -> None:
-    """Everything known of one run."""
+    """Print all results of one run."""
     out.print(
         f"{result['run']}: '{result['split']}', {result['n']} segments with every sensor, accuracy in percent",
     )
@@ -36,7 +36,7 @@ def show_result(result: Mapping[str, Any]) -> None:
 
 
 def show_comparison(results: list[dict[str, Any]], together: Mapping[str, Any]) -> None:
-    """Several runs: every method's mean over its seeds, subset by subset, and ranks."""
+    """Print the comparison of several runs: means of methods over seeds per subset, and ranks."""
     spread = together["spread"]
     methods = list(spread)
     first = results[0]
@@ -70,7 +70,7 @@ def show_comparison(results: list[dict[str, Any]], together: Mapping[str, Any]) 
 
 
 def show_robustness(together: Mapping[str, Any]) -> None:
-    """Relative and effective robustness of every run, where noise was asked for."""
+    """Print relative and effective robustness of every run, if noise was requested."""
     found = together.get("robustness", {})
     rows, names = [], []
     for kind, tasks in found.items():
@@ -110,7 +110,7 @@ def _with_spread(figure: Mapping[str, Any] | None) -> str:
 
 
 def _subsets(result: Mapping[str, Any]) -> None:
-    """Top-1 of every subset with its interval, beside the best possible where that is known."""
+    """Top-1 of every subset with its interval, and the best possible accuracy if it is known."""
     tasks, best = list(result["summary"]), result.get("bayes")
     columns = ["sensors"]
     for task in tasks:

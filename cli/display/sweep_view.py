@@ -1,4 +1,4 @@
-"""How a sweep looks while it runs: a table that changes, in a terminal; else a line an event."""
+"""Progress of a sweep: a live table in a terminal, else one line per event."""
 
 import time
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from mmcache.fuse.sweep.board import Standing
 
 _STYLES = {"waiting": "dim", "running": "bold", "finished": "green", "failed": "red", "stopped": "yellow"}
-_AROUND = 6  # lines of the terminal that are not trials
+_AROUND = 6  # lines of the terminal that show no trials
 
 
 class SweepView:
-    """Shows the standings; `changed` is what run_sweep tells.
+    """Shows the standings of trials; run_sweep calls `changed`.
 
     Args:
-        standings: of all trials, those of a search as they come.
+        standings: of all trials; a search adds its trials as they start.
     """
 
     def __init__(self, standings: "dict[str, Standing]") -> None:
@@ -44,7 +44,7 @@ class SweepView:
             self._live.stop()
 
     def changed(self, standing: "Standing") -> None:
-        """A trial's standing has changed."""
+        """Update the view after a change of a trial's standing."""
         name = standing.trial.identity
         self._standings[name] = standing
         self._first.setdefault(name, 0)
@@ -62,7 +62,7 @@ class SweepView:
         return "  ".join([*figures, self.total() if standing.state != "running" else ""]).rstrip()
 
     def total(self) -> str:
-        """How many have ended, and how long the rest will take at this rate."""
+        """The number of finished trials, and an estimate of the remaining time."""
         standings = list(self._standings.values())
         ended = sum(standing.state in ("finished", "failed", "stopped") for standing in standings)
         failed = sum(standing.state == "failed" for standing in standings)
@@ -106,7 +106,7 @@ def _cells(standing: "Standing") -> list[Text]:
 
 
 def _most_telling(standings: "list[Standing]", room: int) -> "list[Standing]":
-    """As many as there is room for, in the sweep's order: what runs, what failed, what ended last, what comes next."""
+    """The trials that fit on the screen, in the sweep's order: running, failed, last finished, next ones first."""
     if len(standings) <= room:
         return standings
     urgency = {"running": 0, "failed": 1, "finished": 2, "stopped": 2, "waiting": 3}

@@ -1,4 +1,4 @@
-"""A store's tokens as one HDF5 file; see hdf5_import.py for its form."""
+"""Export the tokens of a store to one HDF5 file; hdf5_import.py describes its format."""
 
 import json
 from pathlib import Path
@@ -11,15 +11,15 @@ from mmcache.store.feature_store import FeatureStore
 from mmcache.store.files.hdf5_writing import new_hdf5
 from mmcache.store.format.layout import Presence
 from mmcache.store.ground.errors import ConfigError
-from mmcache.store.write.token_source import Progress, silent
+from mmcache.store.write.token_source import Progress, no_progress
 
 _BLOCK_ROWS = 64
 
 
-def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progress = silent) -> None:
+def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progress = no_progress) -> None:
     """Write the store's tokens (one view), lengths, presence, labels, splits and ids to `path`.
 
-    With several encoders for a modality, the first one's tokens are exported.
+    With several encoders for a modality, the tokens of the first one are exported.
     """
     for name in store.modalities:
         if not 0 <= view < store.tokens[name].shape[1]:
@@ -48,7 +48,7 @@ def export_hdf5(store: FeatureStore, path: Path, view: int = 0, progress: Progre
                 values = store.segments[column]
                 numeric = pd.api.types.is_numeric_dtype(values)
                 if numeric and values.isna().any():
-                    values = values.astype(np.float64)  # NaN is the gap
+                    values = values.astype(np.float64)  # NaN for missing values
                 text_of = values.astype(object).where(values.notna(), "").map(str)
                 data = values.to_numpy() if numeric else text_of.tolist()
                 file.create_dataset(f"segments/{column}", data=data, dtype=None if numeric else text)

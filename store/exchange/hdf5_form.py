@@ -1,4 +1,4 @@
-"""The form of an HDF5 interchange file (see hdf5_import.py), checked whole before anything is written."""
+"""Check an HDF5 file against the format (see hdf5_import.py), completely, before anything is written to the store."""
 
 import dataclasses
 import difflib
@@ -40,16 +40,16 @@ Value = TypeVar("Value")
 
 @dataclasses.dataclass
 class Contents:
-    """What a file of the documented form holds; everything but the tokens is read.
+    """The contents of a file in the documented format, without the tokens.
 
     Attributes:
         n: segments.
         ids: None = the file has none.
-        split: under the names that are stored.
-        written: modality -> (N,) whether all tokens of a row were ever written.
-        columns: name -> values, what else is known of the segments.
-        said: the file's own texts, by attribute.
-        unread: members of the file that are none of the form.
+        split: split names as stored, see canonical_split.
+        written: modality -> (N,) bool, whether all tokens of a row were written.
+        columns: name -> values of further columns of the segments.
+        said: attribute of the file -> its text.
+        unread: members of the file that are not part of the format.
     """
 
     n: int
@@ -67,7 +67,7 @@ class Contents:
 
 
 def read_contents(file: h5py.File, source: Path) -> Contents:
-    """Everything but the tokens. Raises ConfigError naming all ways in which the file is not of the documented form."""
+    """Read everything but the tokens. Raises ConfigError that lists all faults of the file."""
     read = _Reader(file, source)
     for name in (*_GROUPS, "split"):
         read.require(name)
@@ -122,7 +122,7 @@ def read_contents(file: h5py.File, source: Path) -> Contents:
 
 
 class _Reader:
-    """Reads members of one file; what cannot be read becomes a problem, and None."""
+    """Reads members of one file; a member that cannot be read adds a problem and gives None."""
 
     def __init__(self, file: h5py.File, source: Path) -> None:
         self._file, self._source = file, source
@@ -143,15 +143,15 @@ class _Reader:
             self.problems.add(f"{self._source} lacks '{name}'; see `mmcache store import --help` for the form")
 
     def unread(self) -> list[str]:
-        """Members that are none of the form; a problem where one was probably meant."""
+        """Members that are not part of the format; adds a problem if a name is close to one of the format."""
         others = [name for name in self._names if name not in _MEMBERS]
         absent = [name for name in _MEMBERS if name not in self._names]
         for name in others:
             near = difflib.get_close_matches(name.casefold(), absent, n=1, cutoff=0.7)
             if near:
                 self.problems.add(
-                    f"'{name}' of {self._source} is none of the members that are read; did you mean '{near[0]}'? "
-                    "Rename it, or remove it if it says something else"
+                    f"'{name}' of {self._source} is not part of the format; did you mean '{near[0]}'? "
+                    "Rename it, or remove it if it means something else"
                 )
         return others
 
@@ -159,7 +159,7 @@ class _Reader:
         return name in self._names
 
     def members(self, group: str) -> dict[str, h5py.Dataset]:
-        """Name -> data set of a group, each of numbers or text; what is nested or no group is a problem."""
+        """Name -> data set of a group, each of numbers or text; adds problems for nested groups and other members."""
         found = self.use(group, lambda: find(self._file, group))
         if found is None:
             return {}
@@ -174,7 +174,7 @@ class _Reader:
         return out
 
     def _dataset(self, where: str) -> h5py.Dataset | None:
-        """A data set that can be read: of numbers or text, and stored in this file."""
+        """The data set if it can be read (numbers or text, stored in this file); else adds a problem."""
         found = self.use(where, lambda: find(self._file, where))
         if isinstance(found, h5py.Group):
             self.problems.add(f"'{where}' must be a data set, is a group")
@@ -261,8 +261,8 @@ def _check_labels(task: str, labels: NDArray[Any], problems: Problems, named: bo
         problems.add(f"'labels/{task}' must be whole numbers, -1 where there is none; names go to 'classes/{task}'")
     elif labels.dtype.kind == "u" and not named and labels.size and labels.max() == np.iinfo(labels.dtype).max:
         problems.add(
-            f"'labels/{task}' is {labels.dtype} and has {labels.max()}, as which -1 is read back: write it as int32, "
-            f"-1 where there is no label; if it is a class, name the classes in 'classes/{task}'"
+            f"'labels/{task}' is {labels.dtype} and has {labels.max()}, which is -1 in unsigned numbers: "
+            f"write it as int32, -1 where there is no label; if it is a class, name the classes in 'classes/{task}'"
         )
     elif not named and labels.size and int(labels.max()) > max(1000, 10 * labels.size):
         highest = int(labels.max())

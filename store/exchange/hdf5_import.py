@@ -1,4 +1,4 @@
-"""HDF5 interchange: one file that other tools write and read.
+"""Import from an HDF5 file, in a format that other tools can write and read.
 
 features/<modality>   (N, T, D)       float16 or float32; attrs: encoder, and the fingerprint where one is known
 lengths/<modality>    (N,)            optional
@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmcache.store.exchange.hdf5_form import Contents, read_contents
-from mmcache.store.exchange.import_summary import Imported, named
+from mmcache.store.exchange.import_summary import ImportSummary, named
 from mmcache.store.files.hdf5_reading import UnusableMember, open_hdf5, read_rows, text_attribute
 from mmcache.store.format import layout
 from mmcache.store.format.fingerprint import Fingerprint
@@ -31,9 +31,9 @@ from mmcache.store.format.reports import finish_reports
 from mmcache.store.ground.errors import ConfigError, StoreError, UnstorableTokens
 from mmcache.store.ground.lock import writer_lock
 from mmcache.store.segments.segment_table import REQUIRED, check_segments
-from mmcache.store.segments.splits import stated_or_usual
+from mmcache.store.segments.splits import choose_eval_split
 from mmcache.store.write.create import ensure_store
-from mmcache.store.write.token_source import Progress, TokenSource, check_dtype, silent, write_source
+from mmcache.store.write.token_source import Progress, TokenSource, check_dtype, no_progress, write_source
 
 _BLOCK_BYTES = 16 << 20
 _NEVER_WRITTEN = "its tokens were never written to the file: they would read as zeros"
@@ -43,16 +43,16 @@ def import_hdf5(
     source: Path,
     root: Path,
     shard_bytes: int = layout.DEFAULT_SHARD_BYTES,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     dtype: str | None = None,
-) -> Imported:
-    """Write the contents of an HDF5 file into the store at `root`, made if need be.
+) -> ImportSummary:
+    """Write the contents of an HDF5 file into the store at `root`, which is created if needed.
 
-    An interrupted import continues with the same command. Tokens are stored as `dtype`; None = as the file has them.
-    Rows of features that are damaged or were never written are failed segments with their reason.
+    The same call continues an interrupted import. Tokens are stored as `dtype`; None = as the file has them.
+    Rows of features that are damaged or were never written become failed segments with a reason.
 
     Raises:
-        ConfigError: the file is no HDF5, or what it holds is not of the documented form; all faults at once.
+        ConfigError: the file is not HDF5 or not in the documented format; all faults at once.
         StoreError: `root` holds other segments.
     """
     check_dtype(dtype, "")
@@ -61,7 +61,7 @@ def import_hdf5(
         notes = [] if contents.ids is not None else [f"{source} has no 'ids': its rows are numbered from 0"]
         ids = contents.ids if contents.ids is not None else [str(row) for row in range(contents.n)]
         if contents.unread:
-            notes.append(f"not read, as they are none of the members of the form: {named(contents.unread)}")
+            notes.append(f"not read, because they are not part of the format: {named(contents.unread)}")
         segments, meta = _segments(contents, ids, source, notes)
         check_segments(segments, meta.tasks)  # before anything is written
         sources = []
@@ -70,19 +70,19 @@ def import_hdf5(
             sources.append(_source(contents, modality, fingerprint, ids, dtype))
             if padded and modality not in contents.lengths:
                 notes.append(
-                    f"{modality}: {padded} of {contents.n} segments end in tokens that are all zero. If these fill up "
+                    f"{modality}: {padded} of {contents.n} segments end in tokens that are all zero. If these pad "
                     f"shorter segments, say in 'lengths/{modality}' how many tokens are real"
                 )
         ensure_store(root, segments, meta)
         arrays = [write_source(root, one, shard_bytes, progress) for one in sources]
         finish_reports(root)
-    return Imported(root, arrays, [], notes)
+    return ImportSummary(root, arrays, [], notes)
 
 
 def _segments(contents: Contents, ids: list[str], source: Path, notes: list[str]) -> tuple[pd.DataFrame, StoreMeta]:
-    """The segments and metadata; where the file has no spans, each segment is its own one-second video.
+    """The segments and metadata; if the file has no spans, each segment is its own one-second video.
 
-    What is ignored of the file's recommendations goes to `notes`.
+    A line in `notes` names ignored recommendations.
     """
     columns = {name: values for name, values in contents.columns.items() if name not in ("id", "split")}
     labels = {task: values.astype(np.int64) for task, values in contents.labels.items()}
@@ -98,14 +98,14 @@ def _segments(contents: Contents, ids: list[str], source: Path, notes: list[str]
         contents.said.get("dataset", source.stem),
         tasks,
         splits,
-        stated_or_usual(contents.said.get("eval_split"), splits),
+        choose_eval_split(contents.said.get("eval_split"), splits),
         recommended=_recommended(contents.said.get("recommended", "{}"), source, notes),
     )
     return table[[*REQUIRED, *tasks, *extras]], meta
 
 
 def _recommended(text: str, source: Path, notes: list[str]) -> dict[str, int | float]:
-    """The data set's own fuse settings, which an export takes along. Raises ConfigError where they are no mapping."""
+    """The recommended fuse options that an export writes. Raises ConfigError when they are not a mapping."""
     try:
         saved = json.loads(text)
         if not isinstance(saved, dict):
@@ -116,7 +116,7 @@ def _recommended(text: str, source: Path, notes: list[str]) -> dict[str, int | f
 
 
 def _fingerprint(features: h5py.Dataset) -> tuple[Fingerprint, int]:
-    """The fingerprint the file carries, else one of the tokens themselves; and how many rows are padded, if known."""
+    """The fingerprint in the file, else one made from the tokens; and the number of padded rows, if known."""
     padded = 0
     try:
         saved, encoder = (text_attribute(features, name) for name in ("fingerprint", "encoder"))
@@ -146,7 +146,7 @@ def _digest(features: h5py.Dataset) -> tuple[str, int]:
 
 
 def _readable(features: h5py.Dataset, rows: range) -> list[NDArray[Any] | bytes]:
-    """Some rows: as one block, or where that cannot be read each for itself, or the reason why it cannot be."""
+    """Some rows, read as one block; if that fails, row by row, with the reason for each row that cannot be read."""
     try:
         return [read_rows(features, slice(rows.start, rows.stop))]
     except UnusableMember as error:

@@ -1,4 +1,4 @@
-"""What an import brought, what a person should look at, and whether it was enough."""
+"""The result of an import: counts, warnings, and whether too many segments failed."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -18,14 +18,14 @@ _NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Imported:
-    """An import that has come to its end.
+class ImportSummary:
+    """The result of a finished import.
 
     Attributes:
         root: the store.
         arrays: names of the token sets that were imported, modality/encoder.
-        empty: modalities of which no file belongs to a segment, so that no token set was made.
-        notes: what a person should know of the files: how rows and files were matched, what was passed over.
+        empty: modalities without a token set, because no file of theirs belongs to a segment.
+        notes: lines for the user on how rows and files were matched, and which files were skipped.
     """
 
     root: Path
@@ -34,7 +34,7 @@ class Imported:
     notes: list[str]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Token set -> how many segments are cached, missing and failed."""
+        """Token set -> number of cached, missing and failed segments."""
         store = FeatureStore.open(self.root)
         kinds = (Presence.CACHED, Presence.MISSING, Presence.FAILED)
         return {
@@ -43,7 +43,7 @@ class Imported:
         }
 
     def warnings(self) -> list[str]:
-        """What may be wrong with the tokens and splits of the store: all-zero tokens, failures by reason, no train."""
+        """Warnings for the user: all-zero tokens, failures by reason, a store without the split train."""
         store = FeatureStore.open(self.root)
         out = []
         zeros: dict[str, list[str]] = {}
@@ -53,7 +53,7 @@ class Imported:
                 zeros.setdefault(name, []).append(line["id"])
         for name, ids in zeros.items():
             out.append(
-                f"{name}: all tokens of {_segments(ids)} are zero. If these stand for missing ones, leave their files "
+                f"{name}: all tokens of {_segments(ids)} are zero. If these mark missing tokens, leave their files "
                 "out (HDF5: 'present' 0) and import into a new store"
             )
         ours = (line for line in store.failures if f"{line['modality']}/{line['encoder']}" in self.arrays)
@@ -64,10 +64,10 @@ class Imported:
         return out
 
     def check(self, allowed: float = MAX_FAILURES) -> None:
-        """Raise TooManyFailures where a token set has no tokens at all, or more than `allowed` of its segments failed.
+        """Raise TooManyFailures when a token set is empty, or more than the share `allowed` of its segments failed.
 
         Args:
-            allowed: a share, of the segments that have a file (HDF5: that are present).
+            allowed: share of the segments that have a file (HDF5: that are present).
         """
         if self.empty:
             raise TooManyFailures(f"nothing was imported of {named(self.empty)}: no file belongs to a segment")
@@ -81,12 +81,12 @@ class Imported:
             if count["failed"] > allowed * there:
                 raise TooManyFailures(
                     f"{count['failed']} of {there} segments of {name} failed ({count['failed'] / there:.1%}), more "
-                    f"than --max-failures allows ({allowed:.1%}). What could be used is in the store; the reasons are "
+                    f"than --max-failures allows ({allowed:.1%}). The usable tokens are in the store; the reasons are "
                     f"in {self.root}/failures.jsonl. {_AGAIN.format(root=self.root)}"
                 )
 
 
-_AGAIN = "Put the files right, then import them into a new store, or remove {root} and run the same command."
+_AGAIN = "Correct the files, then import them into a new store, or remove {root} and run the same command."
 
 
 def _segments(ids: list[str]) -> str:
@@ -94,7 +94,7 @@ def _segments(ids: list[str]) -> str:
 
 
 def named(names: Iterable[str]) -> str:
-    """The first few of some names, as messages show them."""
+    """The first few of `names` for a message, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more

@@ -1,4 +1,4 @@
-"""A store's tokens as a folder of .npy files; see npy_import.py for its form."""
+"""Export the tokens of a store to a folder of .npy files; npy_import.py describes its format."""
 
 import csv
 import io
@@ -16,13 +16,13 @@ from mmcache.store.files.atomic import fsync_folder, remove_leftovers, temporary
 from mmcache.store.format.layout import Presence
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.segments.labels import escaped
-from mmcache.store.write.token_source import Progress, silent
+from mmcache.store.write.token_source import Progress, no_progress
 
 
-def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progress = silent) -> None:
+def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progress = no_progress) -> None:
     """Write one view of a store's tokens, its labels, splits and classes to a new folder.
 
-    It appears whole or not at all. With several encoders for a modality, the first one's tokens are exported.
+    The folder appears whole or not at all. With several encoders for a modality, the tokens of the first are exported.
 
     Raises:
         ConfigError: `folder` exists, there is no such view, or an id is too long for a file name.
@@ -34,7 +34,9 @@ def export_npy(store: FeatureStore, folder: Path, view: int = 0, progress: Progr
         if not 0 <= view < store.tokens[modality].shape[1]:
             raise ConfigError(f"--view {view}: {modality} has {store.tokens[modality].shape[1]} cached views")
     if CLASSES in store.modalities:
-        raise ConfigError(f"a modality named '{CLASSES}' has no place in such a folder; export to HDF5 instead")
+        raise ConfigError(
+            f"a modality named '{CLASSES}' conflicts with the folder of class names; export to HDF5 instead"
+        )
     too_long = [segment for segment in store.segments["id"] if len(file_name(segment)) > 255]
     if too_long:
         raise ConfigError(f"segment id '{too_long[0][:40]}...' is too long for a file name; export to HDF5 instead")
@@ -79,7 +81,7 @@ def _export_tokens(store: FeatureStore, modality: str, folder: Path, view: int, 
     cached = np.flatnonzero(store.present[modality] == Presence.CACHED)
     for done, row in enumerate(cached.tolist()):
         tokens = array.read_float(np.array([row]), view, check=True)[0]
-        buffer = io.BytesIO()  # of a full disk, NumPy's own writing says neither the reason nor the file
+        buffer = io.BytesIO()  # on a full disk, the error of np.save has neither reason nor file name
         np.save(buffer, tokens if lengths is None else tokens[: lengths[row, view]])
         (folder / file_name(ids[row])).write_bytes(buffer.getbuffer())
         progress(modality, done + 1, len(cached))

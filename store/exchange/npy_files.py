@@ -1,4 +1,4 @@
-"""One .npy file a segment: what its header says, checked against the file's size, and its tokens."""
+"""Read one .npy file per segment: its header, checked against the file's size, and its tokens."""
 
 import dataclasses
 import hashlib
@@ -22,12 +22,12 @@ _HEADERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_ar
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What the headers of one modality's files say.
+    """The headers of one modality's files.
 
     Attributes:
         files: row -> file.
         shapes: row -> (T, D) of the files that can be used.
-        reasons: id -> why one cannot.
+        reasons: id -> why its file cannot be used.
     """
 
     ids: list[str]
@@ -92,7 +92,7 @@ def read_tokens(path: Path, shape: tuple[int, int]) -> NDArray[np.floating]:
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, int], np.dtype]:
-    """As read_header. The array must fill the rest of the file: nothing is allocated for what is not there."""
+    """((T, D), dtype). The array must fill the rest of the file, so that no memory is allocated for absent data."""
     try:
         read = _HEADERS.get(npy_format.read_magic(file))
         if read is None:
@@ -100,7 +100,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, int], np.dtype]:
         declared, _, dtype = read(file)
     except OSError:
         raise
-    except Exception as error:  # a damaged header makes NumPy raise whatever its parser stumbles over
+    except Exception as error:  # a damaged header makes NumPy raise exceptions of many kinds
         reason = " ".join(str(error).split())[:200]
         raise UnstorableTokens(f"the file cannot be read: it is no .npy file, or damaged ({reason})") from error
     if dtype.kind != "f":

@@ -1,4 +1,4 @@
-"""Names in a folder of .npy files, and mmcache.json, which an export leaves in it; see npy_import.py for the form."""
+"""File names in a folder of .npy files, and mmcache.json, which an export adds; npy_import.py has the format."""
 
 import urllib.parse
 from pathlib import Path
@@ -22,12 +22,12 @@ _TYPES = {
 
 
 def file_name(segment_id: str) -> str:
-    """The file of a segment: its id, percent-encoded so that no id can lead out of the folder."""
+    """The file name of a segment: its percent-encoded id, so that no id can point outside of the folder."""
     return f"{urllib.parse.quote(segment_id, safe=' ')}.npy"
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What mmcache.json says; empty where there is none. Raises ConfigError where it is not as an export writes it."""
+    """The contents of mmcache.json, empty when there is none. Raises ConfigError when it has another form."""
     file = folder / ABOUT
     if not file.exists():
         return {}

@@ -1,12 +1,12 @@
-"""Interchange as a folder of .npy files, one a segment and modality: what many feature releases look like.
+"""Import from a folder of .npy files, one per segment and modality, a format of many feature releases.
 
-FOLDER/segments.csv             split, labels; optional id, video, start_s, stop_s and columns of your own
+FOLDER/segments.csv             split, labels; optional id, video, start_s, stop_s and further columns
 FOLDER/<modality>/<id>.npy      (T, D) floats, or (D,) for one token; export percent-encodes ids
 FOLDER/classes/<task>.txt       optional: one class name a line, line i = label i
 FOLDER/mmcache.json             optional, written by export: dataset, eval_split, recommended settings, fingerprints
 
 A segment without a file lacks that modality. Segments may have different T; all of a modality have the same D. Without
-the column id, rows are numbered, and files are named by the numbers: all from 0, or all from 1.
+the column id, rows are numbered from 0 or from 1, and the file names are these numbers.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.store.exchange.import_summary import Imported, named
+from mmcache.store.exchange.import_summary import ImportSummary, named
 from mmcache.store.exchange.npy_files import Scan, read_tokens, scan
 from mmcache.store.exchange.npy_form import ABOUT, SEE_FORM, TABLE, read_about
 from mmcache.store.exchange.npy_matching import (
@@ -33,21 +33,21 @@ from mmcache.store.format.reports import finish_reports
 from mmcache.store.ground.errors import ConfigError, Problems, StoreError, TooManyFailures
 from mmcache.store.ground.lock import writer_lock
 from mmcache.store.write.create import ensure_store
-from mmcache.store.write.token_source import Progress, TokenSource, check_dtype, silent, write_source
+from mmcache.store.write.token_source import Progress, TokenSource, check_dtype, no_progress, write_source
 
 
 def import_npy(
     folder: Path,
     root: Path,
     shard_bytes: int = layout.DEFAULT_SHARD_BYTES,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     dtype: str | None = None,
     tasks: list[str] | None = None,
-) -> Imported:
-    """Write the contents of such a folder into the store at `root`, made if need be.
+) -> ImportSummary:
+    """Write the contents of such a folder into the store at `root`, which is created if needed.
 
-    An interrupted import continues with the same command. A file that cannot be used is a failed segment with its
-    reason, as in extract.
+    The same call continues an interrupted import. As in extract, a file that cannot be used becomes a failed segment
+    with a reason.
 
     Args:
         dtype: how tokens are stored; None = float16 where all files of a modality are, else float32.
@@ -55,7 +55,7 @@ def import_npy(
             id, video, start_s, stop_s, split, other times or another division.
 
     Raises:
-        ConfigError: the folder is not of the documented form; all faults at once.
+        ConfigError: the folder does not have the documented format; all faults at once.
         TooManyFailures: no file belongs to a segment.
         StoreError: `root` holds other segments.
     """
@@ -95,16 +95,16 @@ def import_npy(
             for modality, found in scans.items()
         ]
         finish_reports(root)
-    return Imported(root, arrays, [m for m in folders if not matched[m]], notes)
+    return ImportSummary(root, arrays, [m for m in folders if not matched[m]], notes)
 
 
 def _modalities(folder: Path) -> dict[str, ModalityFolder]:
-    """Modality -> its folder. Raises ConfigError where none has files, or a name cannot be a modality's."""
+    """Modality -> its folder. Raises ConfigError when none has files, or a folder name cannot name a modality."""
     folders = find_modalities(folder)
     problems = Problems()
     if not any(found.arrays for found in folders.values()):
         passed = _passed_over(folders)
-        there = f"; passed over: {'; '.join(passed)}" if passed else ""
+        there = f"; skipped: {'; '.join(passed)}" if passed else ""
         problems.add(f"{folder} has no folder of .npy files{there}; {SEE_FORM}")
     for modality, found in folders.items():
         if found.arrays:
@@ -117,24 +117,24 @@ def _modalities(folder: Path) -> dict[str, ModalityFolder]:
 
 
 def _passed_over(folders: dict[str, ModalityFolder]) -> list[str]:
-    """What to say of names in the modalities' folders that are no .npy files."""
+    """Notes on names in the modalities' folders that do not end in .npy."""
     notes = []
     for modality, found in folders.items():
         if found.others:
             count = "no .npy file is in it" if not found.arrays else f"{len(found.others)} names end in something else"
-            notes.append(f"folder '{modality}': {count}, and these are passed over: {named(found.others)}")
+            notes.append(f"folder '{modality}': {count}, and these are skipped: {named(found.others)}")
     return notes
 
 
 def _fingerprint(about: dict[str, Any], modality: str, found: Scan) -> Fingerprint:
-    """The one an export took along, else one of the files' own bytes."""
+    """The fingerprint in mmcache.json, else one made from the bytes of the files."""
     saved = about.get("fingerprints", {}).get(modality)
     if saved is None:
         return Fingerprint("npy", "import", found.digest(), {}, None, 0)
     try:
         fingerprint = Fingerprint.from_attributes({"fingerprint": saved})
     except (StoreError, TypeError) as error:
-        raise ConfigError(f"the fingerprint of {modality} in {ABOUT} is not whole: {error}") from error
+        raise ConfigError(f"the fingerprint of {modality} in {ABOUT} is incomplete: {error}") from error
     layout.check_name("encoder", fingerprint.encoder)
     return fingerprint
 

@@ -1,4 +1,4 @@
-"""Which file of a folder belongs to which segment."""
+"""Match the files of a folder with segments, by id or by row number."""
 
 import dataclasses
 import difflib
@@ -13,7 +13,7 @@ from mmcache.store.ground.errors import ConfigError, Problems
 
 _SUFFIX = ".npy"
 _COMPARED = 5000  # ids that a file name is compared with for a hint
-_OF_MACOS = "._"  # macOS puts such a file beside every other on foreign disks
+_OF_MACOS = "._"  # macOS adds a file with this prefix beside each file on foreign disks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +42,13 @@ def find_modalities(folder: Path) -> dict[str, ModalityFolder]:
 
 
 def match_ids(names: list[str], ids: list[str], encoded: bool) -> dict[int, str]:
-    """Row -> file name. A file belongs to one row: the one whose id it has, as it is or percent-encoded.
+    """Row -> file name. A file belongs to the row whose id is its name, plain or percent-encoded.
 
-    Last, names are compared without regard to how their letters are composed, as macOS decomposes them, and to the case
-    of '.npy', with which an id may end.
+    Files without an exact match are compared in normalised Unicode, because macOS decomposes letters, and without the
+    case of '.npy', with which an id may end.
 
     Args:
-        encoded: an export wrote the files, so that percent-encoded names come first.
+        encoded: an export wrote the files, so percent-encoded names have priority.
     """
     free = set(names)
     found: dict[int, str] = {}
@@ -110,7 +110,7 @@ def match_numbers(folders: dict[str, ModalityFolder], n_rows: int) -> tuple[int,
 
 
 def unmatched_note(modality: str, folder: ModalityFolder, matched: set[str], ids: list[str]) -> str | None:
-    """What to say of files that belong to no segment; None where there are none."""
+    """A note on files that belong to no segment; None when there are none."""
     left = [name for name in folder.arrays if name not in matched]
     if not left:
         return None
@@ -123,7 +123,7 @@ def unmatched_note(modality: str, folder: ModalityFolder, matched: set[str], ids
 
 
 def nearest(name: str, ids: list[str]) -> str | None:
-    """The id that a name may stand for: it differs in case, is a part of the other, or is close by difflib."""
+    """The id that a file name probably means: equal but for case, contained in the other, or close by difflib."""
     plain = name.casefold()
     compared = ids[:_COMPARED]
     for segment in compared:

@@ -1,4 +1,4 @@
-"""The table of a folder of .npy files: segments.csv to segments, integer labels and a store's metadata."""
+"""Convert segments.csv of a folder of .npy files to segments with integer labels and the metadata of a store."""
 
 import re
 from pathlib import Path
@@ -13,20 +13,20 @@ from mmcache.store.files.csv_table import read_csv_table
 from mmcache.store.format.layout import StoreMeta
 from mmcache.store.format.recommended import recommendations
 from mmcache.store.ground.errors import ConfigError, Problems
-from mmcache.store.ground.text import bare, excerpt
+from mmcache.store.ground.text import excerpt, strip_cell
 from mmcache.store.segments.labels import read_labels
 from mmcache.store.segments.segment_table import REQUIRED, check_segments, is_task_name
-from mmcache.store.segments.splits import canonical_splits, stated_or_usual
+from mmcache.store.segments.splits import canonical_splits, choose_eval_split
 
-_DIVISION = "split_"  # what columns of other divisions of the segments begin with: no labels
+_DIVISION = "split_"  # prefix of columns with other divisions of the segments, which are no labels
 _TIME = re.compile("(?:[a-z]+_)?(?:start|begin|onset|stop|end|finish|offset)(?:_?(?:time|timestamp|frame|s|sec|ms))?")
 _LIKE_SPLIT = ("subset", "partition", "set", "phase", "usage", "data_split")
 
 
 def read_table(folder: Path, exported: bool) -> pd.DataFrame:
-    """segments.csv as text, its own columns under their names in any case.
+    """segments.csv as text; the names of its standard columns may have any case.
 
-    White space and invisible marks around cells are left out, unless an export wrote the table.
+    White space and invisible marks around cells are removed, unless an export wrote the table.
 
     Raises:
         ConfigError: there are no segments, or they have no split.
@@ -39,7 +39,7 @@ def read_table(folder: Path, exported: bool) -> pd.DataFrame:
         hint = f" If {near[0]} holds the splits, name it 'split'" if near else ""
         raise ConfigError(f"{file} lacks the column split; it has {', '.join(table.columns)} ({SEE_FORM}).{hint}")
     if not exported:
-        table = table.map(bare)
+        table = table.map(strip_cell)
         table = table[(table != "").any(axis=1)]
     if not len(table):
         raise ConfigError(f"{file} has no segments: there is nothing to import")
@@ -49,19 +49,19 @@ def read_table(folder: Path, exported: bool) -> pd.DataFrame:
 def make_segments(
     folder: Path, table: pd.DataFrame, about: dict[str, Any], tasks: list[str] | None
 ) -> tuple[pd.DataFrame, StoreMeta, list[str]]:
-    """The segments with integer labels, the metadata, and what to say of both.
+    """The segments with integer labels, the metadata, and notes for the user.
 
     Without spans, each segment is a one-second video.
 
     Args:
-        table: of read_table, with ids.
-        about: of npy_form.read_about.
-        tasks: the label columns; None = those of the export, else those with a classes file, else all but times and
+        table: from read_table, with ids.
+        about: from npy_form.read_about.
+        tasks: the label columns; None = those in mmcache.json, else those with a classes file, else all but times and
             other divisions.
 
     Raises:
-        ConfigError: tasks, labels or splits are not as they must be; all faults at once.
-        StoreError: ids or spans are not.
+        ConfigError: tasks, labels or splits have faults; all of them at once.
+        StoreError: ids or spans have faults.
     """
     file, problems = folder / TABLE, Problems()
     kinds = about.get("columns", {})
@@ -93,21 +93,21 @@ def make_segments(
         dataset=about.get("dataset", folder.resolve().name),
         tasks=classes,
         splits=splits,
-        eval_split=stated_or_usual(about.get("eval_split"), splits),
+        eval_split=choose_eval_split(about.get("eval_split"), splits),
         recommended=recommendations(about.get("recommended", {}), str(folder / ABOUT), notes),
     )
     table = check_segments(table[[*REQUIRED, *classes, *extras]], classes)  # before anything is written
     times = [column for column in extras if _TIME.fullmatch(column.casefold())]
     measured = [column for column in measured if column in extras and column not in times]
     if measured and not asked:
-        notes.append(f"{named(measured)}: kept as they are; numbers that are not whole are no labels")
+        notes.append(f"{named(measured)}: kept as columns; numbers with fractions are no labels")
     if times and "columns" not in about:
-        notes.append(f"{named(times)}: kept as they are; the times of a segment are read from start_s and stop_s")
+        notes.append(f"{named(times)}: kept as columns; the times of a segment are read from start_s and stop_s")
     return table, meta, notes
 
 
 def _spans(table: pd.DataFrame, file: Path, problems: Problems) -> dict[str, Any]:
-    """start_s and stop_s as numbers; where the table has none, those of a one-second video."""
+    """start_s and stop_s as numbers; without these columns, 0 and 1 second."""
     spans: dict[str, Any] = {"start_s": 0.0, "stop_s": 1.0}
     for column in spans:
         if column in table:
@@ -131,13 +131,13 @@ def _default_tasks(folder: Path, about: dict[str, Any], columns: list[str], meas
 
 
 def _measured(column: pd.Series) -> bool:
-    """Whether cells are numbers that are not all whole, which measure something."""
+    """Whether the cells are numbers, some with fractions: measurements, no labels."""
     numbers = _floats(column[column != ""])
     return bool(len(numbers) and numbers.notna().all() and (numbers % 1 != 0).any())
 
 
 def _label_notes(classes: dict[str, list[str]], n: int) -> list[str]:
-    """Which columns were taken for labels, and which of these look like something else."""
+    """Notes on which columns are labels, and which of these may be something else."""
     if not classes:
         return ["no column holds labels: `mmcache fuse` has nothing to learn"]
     said = ", ".join(f"{task} ({len(names)} classes)" for task, names in classes.items())
@@ -149,7 +149,7 @@ def _label_notes(classes: dict[str, list[str]], n: int) -> list[str]:
 
 
 def _restored(column: pd.Series, kind: str | None, file: Path, problems: Problems) -> pd.Series:
-    """A column as an export says it was; of other tables, numbers and truths where every cell is one."""
+    """A column in its original type: as mmcache.json says, else numbers or truth values if every cell is one."""
     numbers = _floats(column)
     if kind == "number" or (kind is None and numbers.notna().all() and not column.str.fullmatch("-?0[0-9]+").any()):
         wrong = numbers.isna() & ~column.str.strip().str.casefold().isin(["", "nan"])
@@ -166,7 +166,7 @@ def _restored(column: pd.Series, kind: str | None, file: Path, problems: Problem
 
 
 def _floats(column: pd.Series) -> pd.Series:
-    """The numbers of text cells to their last digit, NaN where a cell is none."""
+    """The numbers in text cells with full precision, NaN for other cells."""
 
     def number(cell: str) -> float:
         try:

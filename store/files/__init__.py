@@ -1,1 +1,1 @@
-"""Files read within limits, because anybody may have written them, and files that appear whole or not at all."""
+"""Read untrusted files within limits (CSV, JSON, HDF5, text); write files that appear whole or not at all."""

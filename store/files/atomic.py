@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: temporary name, fsync, rename, fsync of the folder.
+"""Write files so that they appear whole or not at all: temporary name, fsync, rename, fsync of the folder.
 
 A process killed at any moment leaves either the old file or the new one, and at worst a temporary
 file whose name starts with `.tmp-`, which the next writer of the same folder may remove.
@@ -18,14 +18,14 @@ _FICLONE = 0x40049409  # ioctl of linux/fs.h
 
 
 def temporary_beside(path: Path) -> Path:
-    """A temporary name for what is to take `path`'s place, which no other process on any machine takes."""
+    """A unique temporary path beside `path`, unique across processes and machines."""
     unique = f"{os.getpid()}{int.from_bytes(os.urandom(4)):010d}"
     return path.parent / f"{TEMPORARY_PREFIX}{unique}-{path.name}"
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; on a clean exit it takes `path`'s place, on an error it goes."""
+    """Open a temporary file beside `path`. On a clean exit it replaces `path`; on an error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
@@ -43,7 +43,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def with_path(error: OSError, path: Path) -> OSError:
-    """The error with `path` as its file, which a failed write does not name."""
+    """The error with `path` as its file name, because the error of a failed write has none."""
     return OSError(error.errno, error.strerror or str(error), str(path)) if error.filename is None else error
 
 
@@ -65,7 +65,7 @@ def reference_copy(source: Path, target: Path) -> None:
         if not _clone(source, temporary):
             temporary.unlink(missing_ok=True)
             try:
-                os.link(source.resolve(), temporary)  # not the link that a data manager put there
+                os.link(source.resolve(), temporary)  # the file itself, not a symbolic link that a data manager created
             except OSError:  # another file system, or one without links
                 shutil.copyfile(source, temporary)
         descriptor = os.open(temporary, os.O_RDONLY)
@@ -100,9 +100,9 @@ def fsync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files and folders that killed writers left below or beside `folder`; how many there were.
+    """Remove temporary files and folders that killed writers left below or beside `folder`; returns their number.
 
-    Only for the one who holds the right to write `folder`: a living writer's temporary files would go too.
+    The caller must hold the lock of `folder`, because the temporary files of a running writer would be removed too.
     """
     own = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}\d+-{re.escape(folder.name)}")
     beside = [path for path in folder.parent.iterdir() if own.fullmatch(path.name)] if folder.parent.exists() else []

@@ -1,7 +1,7 @@
-"""CSV tables that people made: every row has the header's number of cells, or the table is refused with its line.
+"""Read CSV tables: each row must have as many cells as the header, else an error names the line.
 
 pandas shifts all columns by one where every row has one cell more than the header, as tables of R with row names do,
-and fills rows that are too short. Both change what a column means, so tables are read with Python's own csv module.
+and fills rows that are too short. Both change what a column means, so this module uses Python's csv module.
 """
 
 import csv
@@ -18,14 +18,14 @@ from mmcache.store.ground.text import excerpt
 _LIMIT_BYTES = 2 << 30
 _CELL_CHARACTERS = 1 << 20
 _DELIMITERS = (",", ";", "\t", "|")  # spreadsheets in many languages write semicolons, .tsv files have tabs
-_SAYS_DELIMITER = re.compile('"?sep=(.)"?[,;\t]*')  # a first line for Excel
+_SAYS_DELIMITER = re.compile('"?sep=(.)"?[,;\t]*')  # a first line that tells Excel the delimiter
 
 
 def read_csv_table(path: Path) -> pd.DataFrame:
     """A CSV as text: '' where a cell is empty, names of columns without white space around them.
 
-    Cells are separated by commas, semicolons, tabs or bars: by that of the header's at which every row has as many
-    cells as the header, else by the first of these. Rows whose cells are all empty are left out, and so are columns
+    The delimiter is a comma, semicolon, tab or bar: the one in the header that gives every row as many cells as the
+    header, else the first of these. Rows whose cells are all empty are left out, and so are columns
     without a name or a value, and a first column of row numbers without a name, as pandas writes it.
 
     Returns:
@@ -94,7 +94,7 @@ def _rows(path: Path, text: str) -> tuple[list[list[str]], list[int]]:
 
 
 def _split(path: Path, text: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
-    """As _rows. Blanks between a delimiter and a quote are not part of a cell."""
+    """All rows but blank lines, and the line on which each starts. Blanks between delimiter and quote are skipped."""
     rows, lines = _parsed(path, text, delimiter, skip_blanks=False)
     if any(cell.startswith(" ") and cell.lstrip(" ").startswith('"') for row in rows for cell in row):
         rows, lines = _parsed(path, text, delimiter, skip_blanks=True)

@@ -1,4 +1,4 @@
-"""JSON documents of a store, read with limits and checked against types: anybody may have written them."""
+"""Read the JSON documents of a store within limits, and check them against dataclasses: the files are untrusted."""
 
 import functools
 import json
@@ -12,9 +12,9 @@ from mmcache.store.files.user_file import read_regular
 from mmcache.store.ground.errors import ConfigError, StoreError
 from mmcache.store.ground.text import excerpt, printable
 
-MAX_BYTES = 64 << 20  # a root with the names of a million classes has a quarter of that
-MAX_DEPTH = 64  # of lists and mappings in each other
-_SHOWN = 5  # faults of one document
+MAX_BYTES = 64 << 20  # a root with a million class names has a quarter of that
+MAX_DEPTH = 64  # of nested lists and mappings
+_SHOWN = 5  # faults that a message lists
 Typed = TypeVar("Typed")
 
 

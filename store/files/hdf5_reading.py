@@ -1,8 +1,8 @@
-"""Members of an HDF5 file that anybody may have made.
+"""Read members of an untrusted HDF5 file.
 
-Read is only what lies in this one file, was written, and has a bearable size: a link, a virtual data set or external
-storage may name any file, and what was never written reads as zeros. Whatever a damaged file makes h5py raise becomes
-an UnusableMember.
+Only values that lie in this one file, were written and have an acceptable size are read: a link, a virtual data set or
+external storage may name any file, and values that were never written read as zeros. Any exception that a damaged file
+causes in h5py becomes an UnusableMember.
 """
 
 import math
@@ -22,7 +22,7 @@ from mmcache.store.ground.text import excerpt
 _MOST_ROWS = 20_000_000  # segments: ten times as many as the largest data sets of actions have
 _MOST_BYTES = 256 << 20  # of a member that is read whole, and of the tokens of one segment
 _MOST_CHUNK_BYTES = 1 << 30  # a chunk is unpacked whole
-_MOST_LINKS = 16  # soft links on the way to a member, as HDF5 has it
+_MOST_LINKS = 16  # soft links on the way to a member, as many as HDF5 follows
 _TEXTS_AT_ONCE = 1024
 _COPY = "copy its values into an ordinary data set of this file"
 _PATH = 300  # characters of a path that messages show
@@ -30,7 +30,7 @@ Value = TypeVar("Value")
 
 
 class UnusableMember(ValueError):
-    """A member of the file cannot be used; the text says why, and goes on from the member's name."""
+    """A member of the file cannot be used. The message is the predicate of a sentence about it: 'has no shape'."""
 
 
 def open_file(source: Path) -> h5py.File:
@@ -63,7 +63,7 @@ def _guarded(access: Callable[[], Value]) -> Value:
 
 
 def find(start: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
-    """The group or data set at a path from a group, soft links followed by hand; None where nothing has that name.
+    """The group or data set at a path from a group; None when there is none. Soft links are followed here, not by HDF5.
 
     Raises:
         UnusableMember: a link leads to another file, nowhere or in a circle.
@@ -95,7 +95,7 @@ def find(start: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
 
 
 def _link(group: h5py.Group, name: str) -> h5py.HardLink | h5py.SoftLink | None:
-    """The link of that name, without going where it leads."""
+    """The link of that name, not followed; None when there is none."""
     raw, links = name.encode("utf-8", "surrogateescape"), group.id.links
     if not _guarded(lambda: links.exists(raw)):
         return None
@@ -164,7 +164,7 @@ def read_whole(dataset: h5py.Dataset, most_bytes: int = _MOST_BYTES) -> Any:
     """All values of a data set of any type. Raises UnusableMember where they do not lie in the file, or are too many.
 
     Args:
-        most_bytes: that the values may take; what strings and lists of any length refer to is not counted.
+        most_bytes: limit of the values; the contents of variable-length strings and lists are not counted.
     """
     check_stored(dataset)
     size = dataset.size * _guarded(lambda: dataset.dtype).itemsize
@@ -235,7 +235,7 @@ def dtype_of(dataset: h5py.Dataset) -> np.dtype:
 
 
 def as_bytes(value: Any) -> bytes:
-    """What a file was packed as: a string, opaque bytes, or an array of them. Raises UnusableMember for others."""
+    """The bytes of a packed file: from a string, opaque bytes or a byte array. Raises UnusableMember for others."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, np.void):

@@ -1,8 +1,8 @@
-"""HDF5 files that appear whole or not at all, whatever the disk does while they are written.
+"""Write HDF5 files that appear whole or not at all, even if a write fails.
 
 The HDF5 library does not survive a write that fails: it tries the same write again when the file is closed and when the
-process ends, prints tracebacks and may crash. So it writes through an object that remembers the first error, and from
-then on takes what it is given without writing it; the error is raised when the library has closed the file.
+process ends, prints tracebacks and may crash. So it writes through a file object that keeps the first error and
+then discards all further data; the error is raised after the library has closed the file.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from mmcache.store.files.atomic import TEMPORARY_PREFIX, fsync_folder
 
 
 class _Target:
-    """The file object that HDF5 writes to: positions are its own, and no call fails."""
+    """The file object that HDF5 writes to; its calls never fail."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -44,12 +44,12 @@ class _Target:
 
     def readinto(self, buffer: memoryview) -> int:
         found = os.preadv(self._descriptor, [buffer], self._position)
-        buffer[found:] = bytes(len(buffer) - found)  # what was not written any more
+        buffer[found:] = bytes(len(buffer) - found)  # zeros in place of discarded data
         self._position += len(buffer)
         return len(buffer)
 
     def read(self, size: int = -1) -> bytes:
-        """By its presence h5py knows a file object; HDF5 uses readinto."""
+        """h5py requires this method; HDF5 uses readinto."""
         return os.pread(self._descriptor, self._size if size < 0 else size, self._position)
 
     def truncate(self, size: int) -> int:
@@ -67,7 +67,7 @@ class _Target:
 
 @contextlib.contextmanager
 def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
-    """An HDF5 file to fill, which takes `path`'s place on a clean exit, and a call that raises a failed write at once.
+    """An HDF5 file that replaces `path` on a clean exit, and a function that raises the error of a failed write.
 
     Raises:
         OSError: the disk is full, or the file cannot be written for another reason; nothing is left of it.

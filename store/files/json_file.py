@@ -1,4 +1,4 @@
-"""JSON that people or programs wrote, read with limits: damaged and hostile files are named, and fill no memory."""
+"""Read untrusted JSON within limits: an error names a damaged or hostile file before it fills the memory."""
 
 import json
 import re

@@ -1,9 +1,9 @@
-"""Metadata files that show damage, and a spare copy of each to mend it from.
+"""Checksums inside metadata files, and a spare copy of each file to repair it from.
 
 zarr.json            attributes.zarr_json_sha256 is the digest of the file's own bytes, taken with zeros in its place
-.spare/<path>.copy   the same bytes; written first, so that whatever stands has its spare
+.spare/<path>.copy   the same bytes, written before the file itself
 
-Tokens need neither: every chunk has its crc32c, and what is lost is extracted again. Metadata cannot be.
+Tokens need no copy: each chunk has a crc32c, and lost tokens are extracted again. Metadata cannot be.
 """
 
 import enum
@@ -16,12 +16,12 @@ from mmcache.store.files.atomic import TEMPORARY_PREFIX, atomic_write
 SPARE = ".spare"
 SEAL = "zarr_json_sha256"
 _SUFFIX = ".copy"
-BLANK = "0" * 64  # what stands for the digest while it is taken
+BLANK = "0" * 64  # in place of the digest while the digest is computed
 _DIGEST = re.compile(rb'"%s"\s*:\s*"([0-9a-f]{64})"' % SEAL.encode())
 
 
 class Seal(enum.Enum):
-    """What a zarr.json says of its own bytes."""
+    """The state of the checksum in a zarr.json."""
 
     GOOD = "good"
     BROKEN = "broken"
@@ -47,7 +47,7 @@ def check_seal(document: bytes) -> Seal:
 
 
 def spare_of(root: Path, name: str) -> Path:
-    """Where the spare copy of `root`/`name` lies: under another name, or Zarr would list it as a second store."""
+    """The path of the spare copy of `root`/`name`; the suffix keeps Zarr from listing it as another array."""
     return root / SPARE / f"{name}{_SUFFIX}"
 
 

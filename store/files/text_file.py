@@ -1,4 +1,4 @@
-"""Text files that anybody may have written, read whole within a limit."""
+"""Read untrusted text files whole, within a limit."""
 
 from pathlib import Path
 

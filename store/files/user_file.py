@@ -1,4 +1,4 @@
-"""Opening files that a user named: regular files only, because a FIFO or a device may never come to an end."""
+"""Open files that a user named: regular files only, because reading a FIFO or a device may never end."""
 
 import contextlib
 import errno
@@ -17,11 +17,11 @@ _KINDS = (
 
 
 class NotRegularFile(OSError):
-    """The path leads to something that is no regular file. `strerror` says to what."""
+    """The path is not a regular file. `strerror` says what it is."""
 
 
 def check_regular(path: str | os.PathLike[str]) -> os.stat_result:
-    """The file's status. Raises OSError where there is no such file, NotRegularFile where it is no regular file."""
+    """The status of a file. Raises OSError when it does not exist, NotRegularFile when it is not a regular file."""
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise _refusal(status.st_mode, path)
@@ -52,16 +52,16 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
 
 
 def check_regular_below(folder: str | os.PathLike[str]) -> None:
-    """Raise NotRegularFile where something in a folder is neither a file nor a folder; links are followed for one step.
+    """Raise NotRegularFile when a folder contains anything but files, folders and links to these.
 
-    For a folder of which libraries open the files. One look at each folder, and none at the files themselves.
+    For folders whose files are opened by libraries. Only folders and links are examined, not the files themselves.
     """
     for here, _, _ in os.walk(folder):
         with os.scandir(here) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False):
                     continue
-                with contextlib.suppress(FileNotFoundError):  # a link to nothing: whoever needs it finds it missing
+                with contextlib.suppress(FileNotFoundError):  # a broken link: its reader reports it as missing
                     mode = _mode(entry.path)
                     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                         raise _refusal(mode, entry.path)

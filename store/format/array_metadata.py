@@ -1,7 +1,7 @@
-"""What the zarr.json of an array says, checked against what a store may hold, before any memory is taken.
+"""Read the zarr.json of an array and check it before any memory is allocated.
 
-zarr-python reads the documents, so arrays that other programs wrote are understood as well: compressed, unsharded or
-with chunks of other sizes. What an array is for (see KINDS) decides its dtype, its dimensions and its fill value.
+zarr-python parses the documents, so arrays of other programs are read too: compressed, unsharded or with chunks of
+other sizes. The kind of an array (see KINDS) determines its dtype, its dimensions and its fill value.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmcache.store.files.sealed import SEAL
-from mmcache.store.format.layout import BESIDE, TOKEN_DTYPES, Presence, read_document
+from mmcache.store.format.layout import SIDE_ARRAYS, TOKEN_DTYPES, Presence, read_document
 from mmcache.store.format.location import open_zarr
 from mmcache.store.ground.errors import StoreError
 from mmcache.store.ground.text import excerpt
@@ -26,11 +26,11 @@ _MAX_SLOTS = 1 << 22  # chunks of a shard, whose index then has 64 MiB
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What an array of a store is.
+    """One kind of array in a store.
 
     Attributes:
         axes: a letter for each dimension: N segments, V views, T tokens, D width, S subsets, C classes.
-        fill: the value of what has no chunk; None = any number.
+        fill: the value where there is no chunk; None = any number.
     """
 
     axes: str
@@ -39,11 +39,11 @@ class Kind:
 
 
 KINDS = {
-    "tokens": Kind("NVTD", (*TOKEN_DTYPES, "float64"), None),  # float64: of other programs
+    "tokens": Kind("NVTD", (*TOKEN_DTYPES, "float64"), None),  # float64: from other programs
     "scale": Kind("NVTD", ("float32",), None),
     "present": Kind("N", ("uint8",), int(Presence.TO_DO)),
     "logits": Kind("NVSC", ("float16",), math.nan),
-    **{name: Kind("NV", (spec.dtype,), spec.fill_value) for name, spec in BESIDE.items()},
+    **{name: Kind("NV", (spec.dtype,), spec.fill_value) for name, spec in SIDE_ARRAYS.items()},
 }
 
 
@@ -52,9 +52,9 @@ class ArrayMetadata:
     """An array as its zarr.json describes it.
 
     Attributes:
-        kind: what it is, a key of KINDS.
+        kind: a key of KINDS.
         array: zarr's own object, which reads any layout.
-        grid: the shape of what one file holds: a shard, else a chunk.
+        grid: the shape of the shard (or chunk, if unsharded) in one file.
         is_direct: whether its chunks can be read by their offsets: sharded, one segment and view a chunk, each shard
             with all views of its segments, `bytes` + `crc32c`, the index at the end.
         is_plain: whether each file is one uncompressed chunk with its crc32c.
@@ -92,7 +92,7 @@ class ArrayMetadata:
         )
 
     def files(self) -> Iterator[str]:
-        """The names of the files in the array's folder, but for its metadata and what killed writers leave."""
+        """The names of the chunk and shard files in the array's folder, without temporary files."""
         for folder, _, names in os.walk(self.path):
             for name in names:
                 if not name.startswith(".") and name != "zarr.json":
@@ -124,7 +124,7 @@ def read_array(path: Path, kind: str) -> ArrayMetadata:
 
 
 def _check_sizes(where: str, document: dict[str, Any], kind: Kind) -> None:
-    """The declared shape, before zarr computes with it."""
+    """Check the declared shape, before zarr computes with it."""
     shape = document.get("shape")
     if not isinstance(shape, list) or not all(type(size) is int for size in shape):
         raise StoreError(f"{where} has the shape {excerpt(shape)}, not a list of whole numbers")
@@ -193,7 +193,7 @@ def _is_plain(array: Any) -> bool:
 
 
 def _separator(document: dict[str, Any]) -> str | None:
-    """Between the numbers of a chunk's file name; None where names are not of Zarr v3's usual form."""
+    """The separator in chunk file names; None when the names do not have the default form of Zarr v3."""
     keys = document["chunk_key_encoding"]
     return str(keys.get("configuration", {}).get("separator", "/")) if keys["name"] == "default" else None
 

@@ -1,4 +1,4 @@
-"""What made a token array. Tokens made differently never share an array."""
+"""The fingerprint of a token array: encoder, weights, preprocessing. Tokens with another one never share an array."""
 
 import dataclasses
 import json
@@ -31,14 +31,14 @@ class Fingerprint:
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> "Fingerprint":
-        """Raises StoreError when there is no whole fingerprint, as in arrays that others wrote."""
+        """The fingerprint in an array's attributes. Raises StoreError when it is absent or incomplete."""
         if "fingerprint" not in attributes:
-            raise StoreError("tokens without a fingerprint in their attributes, which says what made them")
+            raise StoreError("the attributes of the tokens lack the fingerprint, which says how they were made")
         return typed(cls, attributes["fingerprint"], "the fingerprint in the attributes")
 
     def check_same(self, saved: "Fingerprint", path: Path) -> None:
-        """Raise FingerprintError, naming each field that differs from what the array at `path` was made with."""
-        # Through JSON, because that is what the saved one went through (tuples become lists).
+        """Raise FingerprintError when `saved`, of the array at `path`, differs; the message names each field."""
+        # Through JSON, as the saved one (tuples become lists).
         ours = json.loads(json.dumps(dataclasses.asdict(self)))
         theirs = dataclasses.asdict(saved)
         differing = [

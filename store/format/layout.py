@@ -1,4 +1,4 @@
-"""Names and metadata of a store: what lies where, and what its attributes say.
+"""Names and metadata of a store: its folders and files, and the attributes of its root.
 
     epic.zarr/
       zarr.json                        attrs.mmcache = StoreMeta
@@ -7,14 +7,14 @@
       length/<modality>/<encoder>      (N, V), only where token counts vary
       present/<modality>/<encoder>     (N,), see Presence
       scale/<modality>/<encoder>       (N, V, T, 1) float32, only beside int8 tokens: token = int8 * scale
-      error/<modality>/<encoder>       (N, V) float32, only beside int8 tokens: what rounding cost
-      logits/<teacher>/<task>          (N, V, S, C)
+      error/<modality>/<encoder>       (N, V) float32, only beside int8 tokens: relative rounding error
+      logits/<teacher>/<task>          (N, V, S, C) cached teacher logits
       failures.jsonl                   one line for every present == FAILED
-      notes.jsonl                      one line for everything mended or found missing on the way
+      notes.jsonl                      one line for each repaired or missing part of media
       sources.jsonl                    size and time of the media of every settled segment
       .spare/                          a second copy of every zarr.json, of the segments and of the reports
 
-zarr-python composes every zarr.json; this module seals them (see sealed.py) and puts them in place.
+zarr-python composes every zarr.json; this module adds a checksum (see sealed.py) and writes the file.
 """
 
 import dataclasses
@@ -44,33 +44,33 @@ SEGMENTS = "segments.parquet"
 FAILURES = "failures.jsonl"
 NOTES = "notes.jsonl"
 SOURCES = "sources.jsonl"
-QUANTISATION = "quantisation"  # the attribute of tokens that are to be multiplied by scale/<modality>/<encoder>
-WORK = ".work"  # parts that running workers leave for the driver to merge; empty when nothing runs
+QUANTISATION = "quantisation"  # attribute of int8 tokens: which array has their scales
+WORK = ".work"  # lines of reports that workers wrote and finish_reports will merge; empty when no run is active
 FLOAT_DTYPES = ("float16", "float32")
 TOKEN_DTYPES = (*FLOAT_DTYPES, "int8")
 DEFAULT_SHARD_BYTES = 128 << 20
-_MENDS = "`mmcache store verify --repair` mends it from its spare copy"
+_REPAIR = "`mmcache store verify --repair` repairs it from its spare copy"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
 
 
 class Presence(enum.IntEnum):
-    """What is known of one segment and modality."""
+    """The state of one segment in one token array."""
 
     MISSING = 0  # no media on disk
     CACHED = 1
-    FAILED = 2  # media there, but unusable: failures.jsonl says why
+    FAILED = 2  # there is media, but it cannot be used: failures.jsonl has the reason
     TO_DO = 3  # not yet done
 
 
 @dataclasses.dataclass(frozen=True)
-class Beside:
+class SideArray:
     """A small (N, V) array beside tokens."""
 
     dtype: str
     fill_value: float
 
 
-BESIDE = {"length": Beside("int32", 0), "error": Beside("float32", float("nan"))}
+SIDE_ARRAYS = {"length": SideArray("int32", 0), "error": SideArray("float32", float("nan"))}
 
 
 _Count = Annotated[int, pydantic.Field(ge=0, lt=2**53)]
@@ -85,7 +85,7 @@ class StoreMeta:
     dataset: str
     tasks: dict[str, list[str]]  # task -> class names, index = label
     splits: dict[str, _Count]  # split -> number of segments
-    eval_split: str  # the split results are reported on; '' = left open, see FeatureStore.eval_split
+    eval_split: str  # the split results are reported on; '' = not stated, see FeatureStore.eval_split
     coverage: dict[str, dict[str, dict[str, _Count]]] = dataclasses.field(default_factory=dict)
     recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # the data set's own fuse settings
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)  # of segments.parquet and the reports
@@ -94,7 +94,7 @@ class StoreMeta:
     created_by: str = f"mmcache {importlib.metadata.version('mmcache')}"
 
     def check(self, where: str) -> None:
-        """Raise StoreError where a name cannot name what it names, or a class is listed twice."""
+        """Raise StoreError when a task has an unusable name, or a class is listed twice."""
         for task, classes in self.tasks.items():
             if not is_task_name(task):
                 raise StoreError(
@@ -144,7 +144,7 @@ def ensure_group(root: Path, name: str) -> None:
 
 
 def write_array(root: Path, name: str, *, attributes: dict[str, Any] | None = None, **spec: Any) -> None:
-    """Put the zarr.json of an array in place, `spec` being zarr.create_array's; the groups above it must exist."""
+    """Write the zarr.json of an array; `spec` are arguments of zarr.create_array. The groups above it must exist."""
     sealed = {**(attributes or {}), SEAL: BLANK}
     document = _composed(lambda memory: zarr.create_array(memory, zarr_format=3, attributes=sealed, **spec))
     put_file(root, _document(name), document)
@@ -190,8 +190,8 @@ def _document(name: str) -> str:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """`path`/zarr.json, whose seal is good where it has one. Raises StoreError when that file is damaged."""
-    damaged = f"{path}/zarr.json is damaged; {_MENDS}"
+    """`path`/zarr.json. Raises StoreError when it is damaged or does not match the checksum inside it."""
+    damaged = f"{path}/zarr.json is damaged; {_REPAIR}"
     try:
         data = read_bytes(path / "zarr.json")
         document = parse_document(data)
@@ -220,14 +220,14 @@ def write_meta(root: Path, meta: StoreMeta) -> None:
 
 
 def check_files(root: Path) -> None:
-    """Raise StoreError where a FIFO or a device stands in a store: whoever opens it may wait for ever."""
+    """Raise StoreError when a store contains a FIFO or a device, because opening one may block for ever."""
     try:
         check_regular_below(root)
     except NotRegularFile as error:
         raise StoreError(
-            f"{error.filename} cannot be read: {error.strerror}. A store has files and folders alone: remove "
-            f"{error.filename}. If it stands in place of a file of the store, `mmcache store verify --repair {root}` "
-            "then mends what is missing"
+            f"{error.filename} cannot be read: {error.strerror}. A store contains files and folders only: remove "
+            f"{error.filename}. If it replaced a file of the store, `mmcache store verify --repair {root}` "
+            "then restores that file"
         ) from error
 
 
@@ -235,8 +235,8 @@ def read_meta(root: Path) -> StoreMeta:
     """Read and check the root attributes.
 
     Raises:
-        NoStoreError: nothing is there.
-        StoreError: not one of ours, written by a newer format than this code knows, or with what is no file in it.
+        NoStoreError: there is no store.
+        StoreError: not an mmcache store, a newer format than this version reads, or a FIFO or device is in it.
     """
     if not is_remote(root):
         check_files(root)
@@ -263,7 +263,7 @@ def read_meta(root: Path) -> StoreMeta:
             "Upgrade mmcache to read it."
         )
     if version < 1:
-        raise StoreError(f"{where} says store format {version}; formats are counted from 1")
+        raise StoreError(f"{where} says store format {version}; the lowest is 1")
     meta = typed(StoreMeta, saved, where)
     meta.check(where)
     return meta
@@ -276,7 +276,7 @@ def token_bytes(tokens: int, width: int, dtype: str) -> int:
 
 def token_arrays(root: Path) -> list[tuple[str, str]]:
     """(modality, encoder) of every token array, modalities sorted, encoders in the order they were added."""
-    if is_remote(root):  # the web has no lists of files; the root says what there was when the last writer finished
+    if is_remote(root):  # HTTP cannot list files; the root lists the arrays that existed when the last writer finished
         counted = read_meta(root).coverage.values()
         return list(dict.fromkeys((m, e) for split in counted for m, encoders in split.items() for e in encoders))
     return [(folder.name, encoder) for folder in modality_folders(root) for encoder in encoders_of(folder)]
@@ -288,13 +288,12 @@ def modality_folders(root: Path) -> list[Path]:
 
 
 def encoders_of(folder: Path) -> list[str]:
-    """The encoders of one modality whose tokens are there, in the order they were added.
+    """The encoders of one modality that have tokens, in the order they were added.
 
-    What a killed writer leaves is passed over: a folder without zarr.json, or an encoder that is listed and has no
-    tokens yet.
+    Leftovers of a killed writer are skipped: a folder without zarr.json, or a listed encoder without tokens.
 
     Raises:
-        StoreError: the list is damaged, or tokens are there that no reader would see.
+        StoreError: the list is damaged, or tokens exist that are not listed.
     """
     arrays = {document.parent.name for document in folder.glob("*/zarr.json")}
     if not arrays and not (folder / "zarr.json").exists():
@@ -302,19 +301,19 @@ def encoders_of(folder: Path) -> list[str]:
     listed = listed_encoders(folder)
     for encoder in sorted(arrays - set(listed)):
         raise StoreError(
-            f"{folder}/zarr.json does not list '{encoder}' among its encoders, though its tokens are there. "
-            f"{_MENDS}, if that is sound"
+            f"{folder}/zarr.json does not list '{encoder}' among its encoders, although it has tokens. "
+            f"{_REPAIR}, if the copy is undamaged"
         )
     for encoder in listed:
         if encoder not in arrays and (folder / encoder / "c").exists():
-            raise StoreError(f"{folder / encoder}/zarr.json is missing, though the tokens are there. {_MENDS}")
+            raise StoreError(f"{folder / encoder}/zarr.json is missing, although there are tokens. {_REPAIR}")
     return [encoder for encoder in listed if encoder in arrays]
 
 
 def listed_encoders(group: Path) -> list[str]:
-    """The encoders that the group of a modality lists, each a name that can safely be a folder.
+    """The encoders that the group of a modality lists.
 
-    Raises StoreError when the group's zarr.json is damaged, or the list is not one of such names.
+    Raises StoreError when the group's zarr.json is damaged, or an entry cannot be the name of a folder.
     """
     where = f"{group}/zarr.json is damaged: its list of encoders"
     encoders = read_attributes(group).get("encoders", [])

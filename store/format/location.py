@@ -1,7 +1,7 @@
-"""Where a store lies: a folder, or an address such as s3://bucket/epic.zarr, gs://..., https://... or memory://.
+"""The location of a store: a folder, or an address such as s3://bucket/epic.zarr, gs://..., https://... or memory://.
 
-Addresses need the extra `mmcache[remote]` (universal-pathlib and fsspec; s3fs, gcsfs or aiohttp beneath). They can be
-read only: a store is written on a disk and then copied.
+Addresses require the extra `mmcache[remote]` (universal-pathlib, fsspec, and s3fs, gcsfs or aiohttp). Stores at
+addresses are read only: write a store to a disk, then copy it.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ _MARK = "://"
 
 
 def locate(path: str | Path) -> Path:
-    """A local path, or a path-like object for an address. Raises ConfigError when its libraries are not there."""
+    """A local path, or a path-like object for an address. Raises ConfigError when its libraries are not installed."""
     if not isinstance(path, str) or _MARK not in path:
         return Path(path) if isinstance(path, str) else path
     scheme = path.partition(_MARK)[0]
@@ -36,7 +36,7 @@ def locate(path: str | Path) -> Path:
 
 
 def unreachable(path: object, error: Exception) -> StoreError:
-    """The error for an address that cannot be read, whatever its library raised."""
+    """The error for an address that cannot be read, with the message of its library."""
     return StoreError(f"{path} cannot be reached or read: {' '.join(str(error).split())[:300] or type(error).__name__}")
 
 

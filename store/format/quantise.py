@@ -16,7 +16,7 @@ def quantise(tokens: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np
     scale = peak / np.float32(_LEVELS)
     quotient = values / np.where(scale > 0, scale, 1)
     np.rint(quotient, out=quotient)
-    if (scale < np.finfo(np.float32).tiny).any():  # a subnormal scale is a rough one
+    if (scale < np.finfo(np.float32).tiny).any():  # a subnormal scale has few significant bits
         np.clip(quotient, -_LEVELS, _LEVELS, out=quotient)
     return quotient.astype(np.int8), scale
 
@@ -24,7 +24,7 @@ def quantise(tokens: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np
 def dequantise(
     quantised: NDArray[np.int8], scale: NDArray[np.float32], dtype: np.dtype | str = "float16"
 ) -> NDArray[np.floating]:
-    """What int8 tokens stand for: int8 (..., T, D), float32 (..., T, 1) -> (..., T, D) of `dtype`."""
+    """Multiply int8 tokens (..., T, D) by their float32 scales (..., T, 1): (..., T, D) of `dtype`."""
     return (quantised * scale).astype(dtype, copy=False)
 
 

@@ -1,8 +1,8 @@
-"""What a store may recommend for training on it: a few numbers, each within bounds.
+"""Options of `mmcache fuse` that a data set may recommend: a few numbers, each within bounds.
 
 Recommendations come with the data (ROOT/mmcache.yaml, an HDF5 file's attributes, a folder's mmcache.json), and data
-must not steer the program: nothing here chooses a method, a split, a path or a place. What is not on the list is
-ignored, and named.
+must not control the program: the list has no option that chooses a method, a split or a path. Options that are not on
+the list are ignored, and a message names them.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ RECOMMENDABLE: dict[str, Any] = {
 
 
 def take_recommended(found: Any) -> tuple[dict[str, int | float], list[str]]:
-    """What of `found`, fuse options of a file, may be recommended; and what is ignored, as messages name it."""
+    """Split the recommended options `found` in a file into the allowed ones, and the names of the ignored ones."""
     if not isinstance(found, Mapping):
         return {}, [] if found is None else [excerpt(found)]
     taken: dict[str, int | float] = {}
@@ -69,16 +69,16 @@ def take_recommended(found: Any) -> tuple[dict[str, int | float], list[str]]:
 
 
 def ignored_note(where: str, ignored: list[str]) -> str:
-    """One line that names what is ignored of the recommendations of `where`."""
+    """One line that names the ignored recommendations of the file `where`."""
     shown = ", ".join(ignored[:_SHOWN]) + (f" and {len(ignored) - _SHOWN} more" if len(ignored) > _SHOWN else "")
     return (
-        f"{where} recommends what data may not set, which is ignored: {shown}. Sensible values of "
-        f"{', '.join(RECOMMENDABLE)} are taken; give others as flags."
+        f"{where} recommends options that data may not set; these are ignored: {shown}. Allowed are sensible values of "
+        f"{', '.join(RECOMMENDABLE)}; give other options as flags."
     )
 
 
 def recommendations(found: Any, where: str, notes: list[str]) -> dict[str, int | float]:
-    """What of `found`, fuse options of the file `where`, may be recommended; what is ignored is named in `notes`."""
+    """The allowed ones of the options `found` in the file `where`; a line in `notes` names the others."""
     taken, ignored = take_recommended(found)
     if ignored:
         notes.append(ignored_note(where, ignored))

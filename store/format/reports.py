@@ -1,4 +1,4 @@
-"""failures.jsonl, notes.jsonl, sources.jsonl: what workers report, in files that depend on the store alone."""
+"""failures.jsonl, notes.jsonl, sources.jsonl: lines of workers, merged in an order that the store determines."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,7 @@ from mmcache.store.ground.errors import StoreError
 from mmcache.store.segments.segment_table import read_segments
 
 REPORTS = (FAILURES, NOTES, SOURCES)
-# What every line has: strings, and of sources numbers.
+# The fields of every line: strings, and for sources numbers too.
 _TEXTS = {file: ("id", "modality", "encoder", *(() if file == SOURCES else ("reason",))) for file in REPORTS}
 _NUMBERS = {SOURCES: ("bytes", "mtime_ns", "present")}
 
@@ -43,7 +43,7 @@ def read_reports(path: Path) -> list[dict[str, Any]]:
 
 
 def _check_lines(file: str, lines: list[Any]) -> None:
-    """Raise ValueError unless every line has what its report needs, of the right types."""
+    """Raise ValueError unless every line has the fields of its report, with the right types."""
     texts, numbers = _TEXTS[file], _NUMBERS.get(file, ())
     for line in lines:
         sound = (
@@ -56,16 +56,16 @@ def _check_lines(file: str, lines: list[Any]) -> None:
 
 
 def report_parts(root: Path, file: str) -> list[Path]:
-    """What workers reported since the reports were last finished, as whole files in a fixed order."""
+    """The files that workers wrote since the last finish_reports, in a fixed order."""
     parts = (root / layout.WORK).rglob(f"*-{file}")
     return sorted(part for part in parts if not part.name.startswith(TEMPORARY_PREFIX))
 
 
 def finish_reports(root: Path) -> None:
-    """Merge what workers reported into the reports, and bring the root's attributes up to date.
+    """Merge the lines of workers into the reports, and update the root's attributes.
 
-    The files are a function of what is in the store, not of the order in which shards were done: lines are
-    sorted by row, and a line whose segment has since been done otherwise goes.
+    The files do not depend on the order in which shards were done: lines are sorted by row, and a line is removed when
+    its segment was done again with another result.
     """
     meta = layout.read_meta(root)
     for file in REPORTS:
@@ -99,9 +99,9 @@ def finish_reports(root: Path) -> None:
 
 
 def _check_undamaged(root: Path, file: str, digest: str | None) -> None:
-    """Raise StoreError when a report was changed since the root vouched for it, other than by a run that was killed.
+    """Raise StoreError when a report does not match the digest in the root, unless a killed run wrote it.
 
-    Such a run leaves the spare copy, which is written first, changed as well, and the same.
+    A killed run leaves the report and its spare copy, which is written first, with the same bytes.
     """
     copies = [path.read_bytes() if path.exists() else b"" for path in (root / file, spare_of(root, file))]
     main, spare = (hashlib.sha256(data).hexdigest() for data in copies)
@@ -111,7 +111,7 @@ def _check_undamaged(root: Path, file: str, digest: str | None) -> None:
 
 def _damaged(path: Path, why: str) -> StoreError:
     return StoreError(
-        f"{path} cannot be read ({why}); the store is damaged there. `mmcache store verify --repair` mends it"
+        f"{path} cannot be read ({why}); the store is damaged there. `mmcache store verify --repair` repairs it"
     )
 
 
@@ -131,7 +131,7 @@ def counted_coverage(
 def _update_root(
     root: Path, meta: StoreMeta, segments: pd.DataFrame, presence: dict[tuple[str, str], NDArray[np.uint8]]
 ) -> None:
-    """Coverage, and the digests of the reports."""
+    """Write coverage and the digests of the reports to the root."""
     coverage = counted_coverage(segments, presence)
     digests = {
         name: hashlib.sha256((root / name).read_bytes()).hexdigest()

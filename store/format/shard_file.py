@@ -1,10 +1,10 @@
-"""The bytes of one shard file, as the Zarr v3 `sharding_indexed` codec lays them out.
+"""Read and write one shard file of the Zarr v3 `sharding_indexed` codec.
 
     chunk | crc32c | chunk | crc32c | ... | index | crc32c
 
 The index holds (offset, nbytes) as little-endian uint64 for every slot, both 2^64 - 1 where there is no
-chunk. An uncompressed chunk IS its array's bytes: that is what makes reading by offset fast.
-zarr-python writes the same files; the tests read ours with it and its with ours.
+chunk. An uncompressed chunk is the bytes of its array, so it can be read by offset into the
+caller's buffer. zarr-python writes the same files; tests read the files of each with the other.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ EMPTY = np.uint64(2**64 - 1)
 CRC_BYTES = 4
 _IN_FLIGHT = 8  # chunks handed over and not yet written
 # Written at a time: the page cache keeps large writes in large folios, out of which reading is half as fast again.
-# Flushed as often, so that the last flush has little left to wait for.
+# Flushed as often, so that the last flush is short.
 _BLOCK_BYTES = 16 << 20
 _MAX_PIECES = 1024  # IOV_MAX
 
@@ -100,7 +100,7 @@ class ShardWriter:
         self._pending: deque[Future[None]] = deque()
 
     def put(self, slot: int, chunk: bytes) -> None:
-        """Append the chunk of `slot`, without its checksum. Raises what an earlier write met, a full disk say."""
+        """Append the chunk of `slot`, without its checksum. Raises the error of an earlier write, if any."""
         if slot <= self._last:
             raise ValueError(f"slots must ascend: {slot} after {self._last}")
         self._last = slot
@@ -119,21 +119,21 @@ class ShardWriter:
             os.fdatasync(self._file.fileno())
 
     def _flush(self) -> None:
-        """Write the block that has gathered."""
+        """Write the buffered block."""
         pieces = [memoryview(piece) for piece in self._block]
         self._block, self._block_bytes = [], 0
         while pieces:
             try:
                 done = os.writev(self._file.fileno(), pieces[:_MAX_PIECES])
-            except OSError as error:  # it does not say of which file
+            except OSError as error:  # the error has no file name
                 raise OSError(error.errno, error.strerror, str(self.path)) from error
-            while pieces and done >= len(pieces[0]):  # the kernel may take less than was offered
+            while pieces and done >= len(pieces[0]):  # the kernel may write less than requested
                 done -= len(pieces.pop(0))
             if done:
                 pieces[0] = pieces[0][done:]
 
     def commit(self) -> None:
-        """Write the index and take `path`'s place. A shard without chunks is no file, as Zarr has it."""
+        """Write the index and replace `path`. As in Zarr, a shard without chunks has no file."""
         if self._last < 0:
             self.abort()
             self.path.unlink(missing_ok=True)

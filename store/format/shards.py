@@ -1,4 +1,4 @@
-"""Which rows lie in which shard, and where in it. Index arithmetic only: nothing here touches a disk."""
+"""Index arithmetic: which shard and slot hold a row. No function here touches a disk."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclasses.dataclass(frozen=True)
 class ShardGrid:
-    """How N rows of V views are dealt to shards of R rows. Slots of a shard are in C order: row, then view."""
+    """The division of N rows with V views into shards of R rows. Slots of a shard are in C order: row, then view."""
 
     n_rows: int
     rows_per_shard: int
@@ -20,7 +20,7 @@ class ShardGrid:
 
     @property
     def slots_per_shard(self) -> int:
-        """Chunks in a shard's index; the last shard has all of them too, the ones past N empty."""
+        """Chunks in a shard's index; the last shard has as many; those past row N are empty."""
         return self.rows_per_shard * self.n_views
 
     def rows(self, shard: int) -> range:
@@ -46,7 +46,7 @@ def rows_per_shard(row_bytes: int, n_rows: int, target_bytes: int) -> int:
 
 
 def normalise_rows(rows: NDArray[np.integer], n_rows: int) -> NDArray[np.int64]:
-    """Turn negative row numbers into positive ones. Raises IndexError for rows that are none of the n_rows."""
+    """Turn negative row numbers into positive ones. Raises IndexError for rows outside of n_rows."""
     given = np.asarray(rows)
     if given.ndim != 1:
         raise IndexError(f"rows must be one-dimensional, got shape {given.shape}")

@@ -1,4 +1,4 @@
-"""The small arrays beside tokens (presence, lengths, rounding errors): read whole, written a chunk a shard."""
+"""Small arrays (presence, lengths, rounding errors): read whole, written one chunk per shard of the tokens."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from mmcache.store.format.shard_file import CRC_BYTES, crc32c
 from mmcache.store.ground.errors import StoreError
 
 PRESENCE_VALUES = [int(value) for value in Presence]
-_DAMAGED = "the store is damaged there. `mmcache store verify --repair` mends it"
+_DAMAGED = "the store is damaged there. `mmcache store verify --repair` repairs it"
 
 
 def read_small_array(path: Path, kind: str) -> NDArray[Any]:
@@ -29,7 +29,7 @@ def read_small_array(path: Path, kind: str) -> NDArray[Any]:
 
 
 def read_values(array: ArrayMetadata) -> NDArray[Any]:
-    """All of a small array. Raises StoreError when a chunk is damaged, or presence has a value that is none."""
+    """All of a small array. Raises StoreError when a chunk is damaged, or presence has an unknown value."""
     try:
         values = np.asarray(array.array[:])
     except Exception as error:  # zarr raises many kinds here; all mean the same to a user
@@ -43,15 +43,15 @@ def read_values(array: ArrayMetadata) -> NDArray[Any]:
     return values
 
 
-def wrong_beside(kind: str, values: NDArray[Any], tokens: int) -> NDArray[np.bool_]:
-    """(N, V): which values no cached segment can have: a length outside of 1..`tokens`, an error that is no share."""
+def impossible_values(kind: str, values: NDArray[Any], tokens: int) -> NDArray[np.bool_]:
+    """(N, V) bool, values that no cached segment can have: a length outside 1..`tokens`, an error outside 0..1."""
     if kind == "length":
         return (values < 1) | (values > tokens)
     return ~(np.isfinite(values) & (values >= 0))
 
 
 def write_chunk(path: Path, data: NDArray[Any]) -> None:
-    """One chunk: its bytes and their crc32c."""
+    """Write one chunk: its bytes and their crc32c."""
     raw = data.tobytes()
     atomic_write(path, raw + crc32c(raw))
 

@@ -1,8 +1,8 @@
-"""sources.jsonl: how large the media of every settled segment were, and when they were last changed.
+"""sources.jsonl: size and modification time of the media of every settled segment.
 
-It is a report as failures.jsonl is (see reports.py): workers leave its lines with each shard, the root has its digest,
-there is a spare copy, and the line of a segment is replaced when the segment is done again. Stores that were written
-before it existed have none, and nothing is claimed of them.
+It is a report like failures.jsonl (see reports.py): workers write its lines with each shard, the root has its digest,
+it has a spare copy, and the line of a segment is replaced when the segment is done again. Stores of older versions
+have no such file; for them, extract cannot tell which media changed.
 """
 
 from collections import defaultdict

@@ -19,8 +19,8 @@ from mmcache.store.ground.text import excerpt
 _CHUNK_BYTES = 8 << 20
 
 
-def is_begun(root: Path, teacher: str) -> bool:
-    """Whether a store has a cache of that teacher, whole or not: nothing is written in finding out."""
+def has_logits_cache(root: Path, teacher: str) -> bool:
+    """Whether a store has cached logits of that teacher, complete or not. Writes nothing."""
     return (root / "logits" / layout.check_name("teacher", teacher) / "zarr.json").exists()
 
 
@@ -35,7 +35,7 @@ class LogitsCache:
 
     Args:
         root: the store.
-        teacher: its name; it must change when the teacher does, so it carries a digest.
+        teacher: its name, which contains a digest of the teacher, so that another teacher has another name.
         tasks: task -> number of classes.
         attributes: saved with the group: the teacher's modalities, and the names of their subsets in order.
     """
@@ -67,13 +67,13 @@ class LogitsCache:
         layout.write_group(root, group, attributes)
 
     def _check(self, attributes: dict[str, Any]) -> int:
-        """The rows of a chunk of what is there. Raises StoreError when that holds other answers than these."""
-        again = f"Remove {self.path}: the answers are computed again."
+        """The rows of a chunk of the existing arrays. Raises StoreError when these do not fit this teacher."""
+        again = f"Remove {self.path}: the teacher logits are computed again."
         saved = layout.read_attributes(self.path)
         for name in ("modalities", "subsets"):
             if saved.get(name) != attributes[name]:
                 ours, theirs = excerpt(attributes[name]), excerpt(saved.get(name))
-                raise StoreError(f"{self.path} has answers for the {name} {theirs}, the teacher has {ours}. {again}")
+                raise StoreError(f"{self.path} has logits for the {name} {theirs}, the teacher has {ours}. {again}")
         rows = set()
         for task, classes in self.tasks.items():
             array = read_array(self.path / task, "logits")
@@ -111,7 +111,8 @@ class LogitsCache:
             raise
         except Exception as error:  # zarr raises many kinds here; all mean the same to a user
             raise StoreError(
-                f"{self.path / task} cannot be read ({error}). Remove {self.path}: the answers are computed again."
+                f"{self.path / task} cannot be read ({error}). Remove {self.path}: "
+                "the teacher logits are computed again."
             ) from error
 
     def _chunk(self, task: str, start: int) -> Path:

@@ -1,27 +1,27 @@
-"""The arrays that belong together: tokens of one modality and encoder, and what stands beside them."""
+"""A token set: the tokens of one modality and encoder with their presence, lengths, scales and rounding errors."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmcache.store.format.array_metadata import ArrayMetadata, read_array
 from mmcache.store.format.fingerprint import Fingerprint
-from mmcache.store.format.layout import BESIDE, QUANTISATION
+from mmcache.store.format.layout import QUANTISATION, SIDE_ARRAYS
 from mmcache.store.format.location import is_remote, unreachable
 from mmcache.store.format.shard_file import CRC_BYTES, EMPTY, read_index, shard_path
 from mmcache.store.ground.errors import StoreError
 from mmcache.store.ground.text import excerpt
 
-QUANTISED = "token = int8 * scale"  # the one scheme there is
+QUANTISED = "token = int8 * scale"  # the only scheme
 
 
 def read_token_set(root: Path, modality: str, encoder: str, n_rows: int | None = None) -> dict[str, ArrayMetadata]:
-    """The metadata of tokens, presence and, where they are there, lengths, scales and rounding errors: kind -> array.
+    """The metadata of a token set, kind -> array: tokens, presence and, if they exist, length, scale and error.
 
     Args:
-        n_rows: how many segments the store has; None = as many as the tokens say.
+        n_rows: number of segments in the store; None = as in the tokens.
 
     Raises:
-        StoreError: one of them is missing or damaged, or they do not go together.
+        StoreError: an array is missing or damaged, or the arrays contradict each other.
     """
     path = root / "tokens" / modality / encoder
     tokens = read_array(path, "tokens")
@@ -32,11 +32,11 @@ def read_token_set(root: Path, modality: str, encoder: str, n_rows: int | None =
     found = {"tokens": tokens}
     for kind in _kinds(root, modality, encoder, tokens):
         found[kind] = read_array(root / kind / modality / encoder, kind)
-    shapes = {"present": (n,), "scale": (n, views, length, 1), **dict.fromkeys(BESIDE, (n, views))}
+    shapes = {"present": (n,), "scale": (n, views, length, 1), **dict.fromkeys(SIDE_ARRAYS, (n, views))}
     for kind, array in found.items():
         if kind != "tokens" and array.shape != shapes[kind]:
             raise StoreError(
-                f"{array.path} has the shape {array.shape}, beside tokens of {tokens.shape} it must be {shapes[kind]}; "
+                f"{array.path} has the shape {array.shape}; with tokens of {tokens.shape} it must be {shapes[kind]}; "
                 "the store is damaged there"
             )
     if not is_remote(root):
@@ -46,7 +46,7 @@ def read_token_set(root: Path, modality: str, encoder: str, n_rows: int | None =
 
 
 def check_writable(arrays: Mapping[str, ArrayMetadata]) -> None:
-    """Raise StoreError when the arrays of a token set are laid out in a way that mmcache reads, but does not write."""
+    """Raise StoreError when an array of a token set has a layout that mmcache reads but does not write."""
     tokens = arrays["tokens"]
     for kind, array in arrays.items():
         ours = array.is_direct if kind in ("tokens", "scale") else array.is_plain and array.grid[1:] == array.shape[1:]
@@ -58,7 +58,7 @@ def check_writable(arrays: Mapping[str, ArrayMetadata]) -> None:
 
 
 def _check_attributes(tokens: ArrayMetadata, encoder: str) -> None:
-    """Other programs' tokens may lack a fingerprint: they are read, and nothing is added to them."""
+    """Check fingerprint and quantisation. Tokens of other programs may lack a fingerprint; they are read only."""
     if "fingerprint" in tokens.attributes:
         try:
             fingerprint = Fingerprint.from_attributes(tokens.attributes)
@@ -69,15 +69,15 @@ def _check_attributes(tokens: ArrayMetadata, encoder: str) -> None:
     quantised = tokens.attributes.get(QUANTISATION)
     if (tokens.dtype == "int8") != (quantised is not None):
         what = "int8 tokens without" if quantised is None else f"{tokens.dtype} tokens with"
-        raise StoreError(f"{tokens.path} has {what} the attribute '{QUANTISATION}', which goes with int8 alone")
+        raise StoreError(f"{tokens.path} has {what} the attribute '{QUANTISATION}', which int8 tokens alone have")
     if quantised is not None and (not isinstance(quantised, dict) or quantised.get("scheme") != QUANTISED):
         raise StoreError(f"{tokens.path} is quantised by a scheme other than '{QUANTISED}': {excerpt(quantised)}")
 
 
 def _kinds(root: Path, modality: str, encoder: str, tokens: ArrayMetadata) -> list[str]:
-    """What must stand beside tokens, and what does. A folder that lost its zarr.json counts as there."""
+    """The kinds of array that a token set has or must have. A folder without its zarr.json counts too."""
     kinds = ["present", *(["scale"] if tokens.dtype == "int8" else [])]
-    for kind in BESIDE:
+    for kind in SIDE_ARRAYS:
         path = root / kind / modality / encoder
         try:
             there = (path / "zarr.json").exists() if is_remote(root) else path.exists()
@@ -89,10 +89,10 @@ def _kinds(root: Path, modality: str, encoder: str, tokens: ArrayMetadata) -> li
 
 
 def _check_files(array: ArrayMetadata) -> None:
-    """Whether the files of an array on a disk can be those that its metadata speak of.
+    """Raise StoreError when the files of an array on a disk contradict its metadata.
 
-    One file is looked at, and the sizes in the first shard index that is sound. Without that, a reader would take
-    memory for chunks of the declared size, and would take files of other names for absent chunks.
+    One file name is checked, and the sizes in the first undamaged shard index. Else a reader would allocate memory for
+    chunks of the declared size, and would treat chunks under other names as absent.
     """
     name = next(array.files(), None)
     if name is not None and not array.has_file(name):
@@ -107,7 +107,7 @@ def _check_files(array: ArrayMetadata) -> None:
         try:
             index = read_index(shard_path(array.path, shard), slots)
         except (StoreError, OSError):
-            continue  # this shard's damage costs its own rows, when they are read
+            continue  # reading this shard's rows reports the damage
         if index is None:
             continue
         sizes = index[index[:, 1] != EMPTY, 1]

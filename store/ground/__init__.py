@@ -1,1 +1,1 @@
-"""Errors, the text of messages, and locks: what every other room of the store uses, and knows nothing of stores."""
+"""Errors, the text of messages, and locks. All other rooms use these; nothing here depends on a store."""

@@ -1,17 +1,17 @@
-"""Errors a user may meet. Each says what came, what was allowed, and what to do; none ends in a traceback."""
+"""Errors that a user may cause. Each says what came, what is allowed, and what to do; none shows a traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class MmcacheError(Exception):
-    """A failure with a message meant for the user. `exit_code` is what the command line returns for it."""
+    """An error with a message for the user. `exit_code` is the exit code of the command."""
 
     exit_code = 1
 
 
 class ConfigError(MmcacheError):
-    """Something asked for cannot be: a wrong name, a missing folder, options that contradict each other."""
+    """A request that cannot be met: a wrong name, a missing folder, options that contradict each other."""
 
     exit_code = 2
 
@@ -27,23 +27,23 @@ class NoStoreError(StoreError):
 
 
 class StoreMismatchError(StoreError):
-    """A sound store holds something else than what was to be written to it: other segments, shapes or types."""
+    """The existing store has other segments, shapes or dtypes than the tokens to be written."""
 
     exit_code = 2
 
 
 class FingerprintError(StoreMismatchError):
-    """Tokens made one way were about to be mixed with tokens made another way."""
+    """The existing tokens were made with other settings than the tokens to be written."""
 
 
 class UnstorableTokens(StoreError):
-    """One segment's tokens cannot be stored: not finite, or too large for the dtype. Its loss, not the run's."""
+    """The tokens of one segment cannot be stored: not finite, or too large for the dtype. Only that segment fails."""
 
 
 class UnknownTokensError(ConfigError, KeyError):
-    """A store has no tokens of that name; a KeyError too, as a mapping's should be."""
+    """The store has no tokens of that name. Also a KeyError, because FeatureStore.tokens is a mapping."""
 
-    __str__ = Exception.__str__  # KeyError's own would show the message in quotes
+    __str__ = Exception.__str__  # KeyError would show the message in quotes
 
 
 class TooManyFailures(MmcacheError):
@@ -53,7 +53,7 @@ class TooManyFailures(MmcacheError):
 
 
 class Problems:
-    """Collects every configuration mistake, so that the user sees all of them at once."""
+    """Collects configuration mistakes, so that the user sees all of them at once."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -62,7 +62,7 @@ class Problems:
         self.messages.append(message)
 
     def check_name(self, what: str, name: str, allowed: Iterable[str]) -> bool:
-        """Note an unknown `name`, with the nearest allowed one. True when the name is known."""
+        """Add a problem when `name` is unknown, with the nearest allowed name. Returns whether it is known."""
         allowed = list(allowed)
         if name in allowed:
             return True
@@ -77,11 +77,11 @@ class Problems:
             raise ConfigError(f"{len(self.messages)} things to put right:\n{lines}")
 
 
-_MANY = 40  # names, which would bury the one that was meant
+_MANY = 40  # with more names than this, the message shows the nearest one alone
 
 
 def unknown_name(what: str, name: str, allowed: Iterable[str]) -> str:
-    """The message for a name nobody knows: the nearest one, and all there are unless these are many."""
+    """The message for an unknown name: the nearest known name, and all known names unless there are many."""
     allowed = sorted(allowed)
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""

@@ -1,4 +1,4 @@
-"""Failures by reason: reasons that differ in a name or a number alone are one group, shown as one line."""
+"""Group failures by reason: reasons that differ only in a name or a number become one line."""
 
 import dataclasses
 import re
@@ -7,9 +7,9 @@ from typing import Any
 
 from mmcache.store.ground.text import printable
 
-_SHOWN = 3  # names of a group
-_MANY = 5  # groups; where there are more, those that end alike become one
-_TAIL = 3  # words that an ending must have to count as one
+_SHOWN = 3  # names shown of each group
+_MANY = 5  # with more groups than this, reasons that end alike are joined
+_TAIL = 3  # least number of words that a shared ending has
 _VARIES = "…"
 _ELLIPSES = re.compile(rf"{_VARIES}(?: {_VARIES})+")
 _QUOTED = re.compile(r"(?<!\w)(?:'[^'\n]{1,200}'|\"[^\"\n]{1,200}\")(?!\w)")
@@ -21,9 +21,9 @@ class Group:
     """Failures of one kind.
 
     Attributes:
-        where: modality/encoder, or whatever they were told apart by.
-        reason: what their reasons have in common, with … for what differs.
-        names: the segments concerned.
+        where: modality/encoder, or another place that the caller groups by.
+        reason: the words that all reasons share, with … for those that differ.
+        names: ids of the segments that failed.
     """
 
     where: str
@@ -71,7 +71,7 @@ def group_reasons(told: Iterable[tuple[str, str, Sequence[str]]]) -> list[Group]
 
 
 def _masked(reason: str, names: Sequence[str]) -> str:
-    """The reason with everything that may differ between failures of one kind taken out."""
+    """The reason with … for numbers, paths, file names, quoted text and names of segments."""
     words = _QUOTED.sub(_VARIES, reason).split()
     own = set(names)
     marked = [_VARIES if _NAME.search(word) or word.strip("',:;()") in own else word for word in words]
@@ -79,13 +79,13 @@ def _masked(reason: str, names: Sequence[str]) -> str:
 
 
 def _tail(masked: str) -> str:
-    """What follows the first part that may differ, such as a name of several words; all where that is short."""
+    """The text after the first …, for names of several words; the whole reason when that text is short."""
     tail = masked.partition(_VARIES)[2].lstrip(f"{_VARIES} ")
     return tail if len(tail.split()) >= _TAIL else masked
 
 
 def _in_common(reasons: list[str]) -> str:
-    """The words that all reasons have at the same distance from their start or their end, and … between them."""
+    """The words that all reasons share at their start and their end, with … between them."""
     if len(set(reasons)) == 1:
         return reasons[0]
     split = [reason.split() for reason in reasons]
@@ -99,7 +99,7 @@ def _in_common(reasons: list[str]) -> str:
 
 
 def _leading(split: list[list[str]]) -> list[str]:
-    """The words that all begin with."""
+    """The first words that all of the texts share."""
     found = []
     for words in zip(*split, strict=False):  # as long as the shortest
         if len(set(words)) > 1:

@@ -1,4 +1,4 @@
-"""Package attributes imported on first use, so that `mmcache --help` waits for no library (PEP 562)."""
+"""Package attributes that are imported on first use (PEP 562), so that `mmcache --help` loads no large library."""
 
 import importlib
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """One writer at a time of a store, a run, a sweep or a report: an advisory lock on a file beside its folder.
 
-The kernel releases it when its holder dies, so a lock file that was left over locks nothing.
+The kernel releases the lock when its process ends, so a leftover lock file blocks no one.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ _LOOK_EVERY_S = 0.2
 
 
 class InUseError(StoreError):
-    """Another process is writing what was to be written.
+    """Another process is writing the folder.
 
     Attributes:
-        holder: its process number, as far as it is known.
+        holder: that process's id, or 'unknown'.
     """
 
     def __init__(self, what: str, holder: str) -> None:
@@ -32,10 +32,10 @@ class InUseError(StoreError):
 
 @contextlib.contextmanager
 def writer_lock(folder: Path, wait_s: float = 0.0, what: str = "") -> Iterator[None]:
-    """Hold the right to write `folder`.
+    """Hold the lock of `folder`; only one process can.
 
     Args:
-        wait_s: how long another process that holds it is waited for.
+        wait_s: how long to wait while another process holds the lock.
         what: what the folder is, for the message, as "the run".
 
     Raises:
@@ -56,13 +56,13 @@ def writer_lock(folder: Path, wait_s: float = 0.0, what: str = "") -> Iterator[N
                 time.sleep(_LOOK_EVERY_S)
                 continue
             raise InUseError(f"{what} {folder}".strip(), holder) from None
-        # The holder before us may have removed the file between our open and our lock.
+        # The previous holder may have removed the file between our open and our lock.
         with contextlib.suppress(FileNotFoundError):
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
                 break
         os.close(descriptor)
     try:
-        with contextlib.suppress(OSError):  # a full disk: the number is only for the other's message
+        with contextlib.suppress(OSError):  # on a full disk; the process id only serves the message of other processes
             os.ftruncate(descriptor, 0)
             os.write(descriptor, str(os.getpid()).encode())
         yield
@@ -72,7 +72,7 @@ def writer_lock(folder: Path, wait_s: float = 0.0, what: str = "") -> Iterator[N
 
 
 def holder_of(folder: Path) -> str | None:
-    """The number of the process that is writing `folder`, 'unknown' if it left none; None if no process is."""
+    """The id of the process that is writing `folder`, 'unknown' if the lock file has none; None if it is not locked."""
     try:
         descriptor = os.open(_lock_file(folder), os.O_RDONLY | os.O_NONBLOCK)
     except OSError:

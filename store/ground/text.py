@@ -1,4 +1,4 @@
-"""Text from files and users as messages show it: cut to a length, with control characters made visible."""
+"""Prepare text from files and users for messages: cut to a length, control characters shown as escapes."""
 
 import re
 
@@ -13,8 +13,8 @@ _INVISIBLE = "\\s\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
 _AROUND = re.compile(f"^[{_INVISIBLE}]+|[{_INVISIBLE}]+$")
 
 
-def bare(text: str) -> str:
-    """A cell without the white space and invisible marks around it."""
+def strip_cell(text: str) -> str:
+    """The text of a cell without white space and invisible marks around it."""
     return _AROUND.sub("", text)
 
 
@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 
 def excerpt(value: object, limit: int = _LIMIT) -> str:
-    """`value` as a message quotes it: strings in quotes, everything cut to `limit` characters, on one line.
+    """`value` for a message: on one line, strings in quotes, at most `limit` characters.
 
     Large and nested containers are described by their kind and size instead of being printed: a few lines of YAML can
     expand to gigabytes of text.

@@ -1,4 +1,4 @@
-"""What a loader reads batches from: an open store, and tokens of it that are in shared memory already."""
+"""The source of batches: the interface of an open store, and tokens of it in shared memory."""
 
 import dataclasses
 import warnings
@@ -32,7 +32,7 @@ class SharedTokens:
         return sum(part.nbytes for parts in self.parts.values() for part in parts)
 
     def serves(self, rows: NDArray[np.int64], n_tokens: Mapping[str, int]) -> bool:
-        """Whether all of these rows and sources are here, averaged to as many tokens."""
+        """Whether all of these rows and sources are included, averaged to the same numbers of tokens."""
         same = all(self.n_tokens.get(source) == count for source, count in n_tokens.items())
         return same and bool(np.isin(rows, self.rows, assume_unique=False).all())
 

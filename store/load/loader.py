@@ -1,6 +1,6 @@
-"""Batches of tokens as torch tensors, from the fastest place they fit in: the GPU, RAM, else disk.
+"""Batches of tokens as torch tensors, from the fastest place that has room: the GPU, RAM, else disk.
 
-Where tokens live (residency) never changes what a batch holds or in which order batches come.
+This place (the residency) changes neither the contents nor the order of batches.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from mmcache.store.load.order import balanced_order, batch_rows, epoch_order, id
 RESIDENCIES = ("auto", "gpu", "ram", "disk")
 _RAM_SHARE = 0.5  # of the free memory; the rest is for the model and for other programs
 _GPU_SHARE = 0.5
-_VIEW_STREAM = 1 << 42  # apart from what else is drawn a segment and epoch
+_VIEW_STREAM = 1 << 42  # keeps these draws independent of other draws per segment and epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ Wanted = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows, and the view of ea
 
 
 class _ReadAhead:
-    """A thread that makes one thing after another. Bare queues: a pool's futures cost as much as a small batch."""
+    """A thread that reads batches in the background. Plain queues: futures of a pool cost as much as a small batch."""
 
     def __init__(self, make: Callable[[Wanted], Batch]) -> None:
         self._make = make
@@ -64,7 +64,7 @@ class _ReadAhead:
         self._asked.put(wanted)
 
     def result(self) -> Batch:
-        """The first thing asked for that was not yet given out. Raises what making it raised."""
+        """The next batch, in the order of `ask`. Raises the exception of reading it."""
         made = self._made.get()
         if isinstance(made, BaseException):
             raise made
@@ -78,7 +78,7 @@ class _ReadAhead:
         while (wanted := self._asked.get()) is not None:
             try:
                 self._made.put(self._make(wanted))
-            except BaseException as error:  # it belongs to the one who waits
+            except BaseException as error:  # raised again by result()
                 self._made.put(error)
 
 
@@ -86,22 +86,22 @@ class Loader:
     """Reads tokens of fixed modalities for a fixed set of rows, epoch after epoch.
 
     From disk, two batches are in memory at a time, or three for a moment: the one in use and the one being read. Their
-    memory is used again as soon as nobody holds their tensors.
+    memory is reused when no reference to their tensors is left.
 
     Args:
         modalities: names as in FeatureStore.tokens; None = all of the store.
-        rows: (n,) the rows this loader will be asked for.
+        rows: (n,) the rows that this loader can return.
         k: k-Average cap applied on reading; None = tokens as stored.
         resident: gpu, ram, disk, or auto = the first of these the tokens fit in.
         device: where batches are put.
 
     Attributes:
-        n_views: how many views are cached, of the modality that has most.
+        n_views: largest number of cached views of any modality.
         resident: where the tokens are: gpu, ram or disk.
-        residency: the same in words, with the bytes that decided.
+        residency: the same as a sentence, with the sizes that decided.
 
     Raises:
-        ConfigError: `resident` or a modality is unknown, gpu is asked for on another device, or k < 1.
+        ConfigError: `resident` or a modality is unknown, gpu is requested on another device, or k < 1.
     """
 
     def __init__(
@@ -176,9 +176,9 @@ class Loader:
 
         Args:
             view: the view to read; None = one of those cached at random, a function of (seed, epoch, segment id).
-            start: skip that many batches: a run that stopped in mid-epoch goes on in the same order.
+            start: skip this many batches, to continue an interrupted epoch in the same order.
             rank, world_size: this process's share of every step; see order.batch_rows.
-            balance: a task whose classes are to come equally often; see order.balanced_order.
+            balance: a task whose classes occur equally often; see order.balanced_order.
 
         Raises:
             ConfigError: batch_size < 1, no such rank, start < 0, `balance` is no task, or there is no such view.
@@ -197,7 +197,7 @@ class Loader:
         return self._stream([(rows, self._views(rows, view, seed, epoch)) for rows in batches])
 
     def in_order(self, *, batch_size: int, rows: NDArray[np.integer] | None = None, view: int = 0) -> Iterator[Batch]:
-        """Batches of `rows` (None = the loader's) as they stand, in one view. Raises ConfigError as `epoch` does."""
+        """Batches of `rows` (None = the loader's) in the given order and one view. Raises ConfigError as `epoch`."""
         self._check_view(view)
         batches = batch_rows(self.rows if rows is None else np.asarray(rows), batch_size)
         return self._stream([(rows, np.full(len(rows), view)) for rows in batches])
@@ -227,7 +227,7 @@ class Loader:
         )
 
     def _places(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """Where rows are in the resident tokens. Raises IndexError for a row that is not."""
+        """The positions of rows in the resident tokens. Raises IndexError for a row that is not resident."""
         places = self._position[rows]
         if (places < 0).any():
             raise IndexError(f"row {rows[places < 0][0]} is not among the rows this loader was made for")
@@ -251,11 +251,11 @@ class Loader:
         ahead = _ReadAhead(lambda wanted: self.batch(*wanted))
         try:
             for i, wanted in enumerate(batches):
-                # One batch is read while the caller has another: the next is asked for when this one is handed over.
+                # One batch is read while the caller uses another: the next is requested before this one is yielded.
                 ready = [ahead.result()] if i else []
                 ahead.ask(wanted)
                 if ready:
-                    yield ready.pop()  # no reference stays here: its memory is free when the caller lets go of it
+                    yield ready.pop()  # no reference stays here, so its memory is free when the caller drops it
             if batches:
                 yield ahead.result()
         finally:
@@ -268,7 +268,7 @@ class Loader:
             raise ConfigError(f"resident gpu needs a CUDA device; this run's device is {self.device}. Use ram or disk.")
         size = f"{self.bytes / 1e9:.2f} GB of tokens"
         if resident != "auto":
-            return resident, f"{resident}, as asked for: {size}"
+            return resident, f"{resident}, as requested: {size}"
         if self._shared is not None and self.device.type == "cpu":
             return "ram", f"ram: {size}, in shared memory already"
         free = {}
@@ -279,7 +279,7 @@ class Loader:
             if self.bytes < allowed:
                 return place, f"{place}: {size}, {allowed / 1e9:.1f} GB allowed there"
         allowed_in = ", ".join(f"{allowed / 1e9:.1f} GB in {place}" for place, allowed in free.items())
-        return "disk", f"disk: {size} are more than is allowed ({allowed_in})"
+        return "disk", f"disk: {size} exceed the allowed memory ({allowed_in})"
 
     def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor if tensor.device == self.device else tensor.to(self.device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""One modality of a loader: what is read, what is kept resident, and what a batch gets of it."""
+"""The tokens of one modality for a loader: read from the store, kept resident, and turned into batches."""
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ _FILL_ROWS = 256  # rows read at a time while filling memory
 
 
 class ModalityReader:
-    """Tokens of one modality on their way from the store to a batch.
+    """Reads the tokens of one modality for batches.
 
-    They travel as `parts`: one tensor (B, T, D); or, of an int8 store, two, int8 (B, T, D) and float32 scales
-    (B, T, 1), which `finish` multiplies on the device they end on. With k-Average they are averaged on reading.
+    Tokens are passed on as `parts`: one tensor (B, T, D); for int8 stores two, int8 (B, T, D) and float32 scales
+    (B, T, 1), which `finish` multiplies on the final device. With k-Average, tokens are averaged on reading.
 
     Attributes:
         n_views: V, how many views are cached.
@@ -45,15 +45,15 @@ class ModalityReader:
         return self.n_views * self.n_tokens * self.width * self._array.float_dtype.itemsize
 
     def view(self, views: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which of this modality's views stand for (B,) `views` of the store; one with fewer has them in turn."""
+        """This modality's views for (B,) `views` of the store; a modality with fewer views repeats them in turn."""
         return views % self.n_views
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> list[torch.Tensor]:
-        """The parts of (B,) rows, each in one of this modality's own views; zero where a segment is not cached.
+        """The parts of (B,) rows, each in the given view of this modality; zero where a segment is not cached.
 
         Checksums are compared when a chunk is read for the first time since the store was opened.
         """
-        check = not self._array.sound[rows, views].all()
+        check = not self._array.verified[rows, views].all()
         if self._averages:
             tokens = self._take(len(rows), self._array.shape[2:], self._array.float_dtype)
             self._array.read_float(rows, views, out=tokens.numpy(), check=check, expected=self._cached[rows])
@@ -65,14 +65,14 @@ class ModalityReader:
             for array, part in zip(arrays, parts, strict=True):
                 array.read(rows, views, out=part.numpy(), check=check, expected=self._cached[rows])
         absent = ~self._cached[rows]
-        if absent.any():  # a killed run may have left tokens that its presence does not vouch for
+        if absent.any():  # a killed run may leave tokens that presence does not list as cached
             parts[0][torch.from_numpy(absent)] = 0
         return parts
 
     def read_all(self, rows: NDArray[np.int64]) -> list[torch.Tensor]:
         """As `read`, for many rows with all their views, row by row: (n V, T, D).
 
-        Their memory is taken once, and nothing but a block more.
+        Allocates the result and one block of rows.
         """
         every_row = np.repeat(rows, self.n_views)
         every_view = np.tile(np.arange(self.n_views), len(rows))
@@ -86,7 +86,7 @@ class ModalityReader:
         return whole
 
     def gather(self, resident: list[torch.Tensor], places: torch.Tensor) -> list[torch.Tensor]:
-        """The parts at some places of what read_all gave, wherever that lies now."""
+        """The parts at some positions of the result of read_all, on its device."""
         if resident[0].is_cuda:
             places = places.to(resident[0].device)
             return [part[places] for part in resident]
@@ -103,7 +103,7 @@ class ModalityReader:
         if quantised.is_cuda:
             out = torch.empty(quantised.shape, dtype=torch.float16, device=quantised.device)
             return torch.mul(quantised, scale, out=out)  # in float32, rounded once
-        # The same in three steps that torch has fast CPU code for, a few segments at a time to stay in its caches.
+        # The same in three steps that are fast on CPUs, a few segments at a time so that they stay in the cache.
         out = self._take(len(quantised), tuple(quantised.shape[1:]), np.float16)
         floats = self._take(min(_FINISH_ROWS, len(quantised)), tuple(quantised.shape[1:]), np.float32)
         for start in range(0, len(quantised), _FINISH_ROWS):

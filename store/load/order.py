@@ -1,4 +1,4 @@
-"""The order of samples: a function of (seed, epoch) alone, not of workers, residency or batch arithmetic."""
+"""The order of samples, which depends on (seed, epoch) alone, not on workers, residency or batch size."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ from mmcache.store.ground.errors import ConfigError
 
 
 def epoch_order(rows: NDArray[np.integer], seed: int, epoch: int) -> NDArray[np.int64]:
-    """The rows of one epoch, shuffled. Which rows there are does not depend on the order they are given in."""
+    """The rows of one epoch, shuffled. The result does not depend on the order of `rows`."""
     return np.random.default_rng((seed, epoch)).permutation(np.sort(np.asarray(rows, np.int64)))
 
 
 def balanced_order(rows: NDArray[np.integer], labels: NDArray[np.integer], seed: int, epoch: int) -> NDArray[np.int64]:
-    """An epoch in which every class comes equally often: as many draws as there are labelled rows.
+    """An epoch in which every class occurs equally often: as many draws as there are labelled rows.
 
-    A class's rows come in turn, shuffled anew each time round, so that within an epoch no row of a class is drawn
+    The rows of a class are drawn in turn, shuffled again in each round: within an epoch no row of a class is drawn
     twice before all of them were drawn once. Rows without a label (-1) are left out.
 
     Args:
@@ -57,13 +57,13 @@ def batch_rows(order: NDArray[Any], batch_size: int, rank: int = 0, world_size: 
     own = order[rank::world_size]
     batches = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
     steps = -(-len(order) // (batch_size * world_size))
-    if len(batches) == steps - 1 and batches and len(batches[-1]) > 1:  # the others have one row more, and so a step
+    if len(batches) == steps - 1 and batches and len(batches[-1]) > 1:  # others have a row and so a step more
         batches[-1:] = [batches[-1][:-1], batches[-1][-1:]]
     return batches
 
 
 def id_keys(ids: Iterable[str]) -> NDArray[np.uint64]:
-    """A 64-bit number for each segment id, the same on every machine: what per-segment draws are keyed by."""
+    """A 64-bit key for each segment id, the same on every machine, for draws per segment."""
     digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in ids)
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
@@ -71,8 +71,8 @@ def id_keys(ids: Iterable[str]) -> NDArray[np.uint64]:
 def keyed_uniform(keys: NDArray[np.uint64], *stream: int) -> NDArray[np.float64]:
     """One uniform number in [0, 1) for each key and stream, e.g. (seed, epoch, draw).
 
-    Counter-based (the finaliser of splitmix64 over key and stream words), so a segment's draw depends on
-    nothing else: not on its batch, its worker or the order of the epoch.
+    Counter-based (the finaliser of splitmix64 over key and stream words): a segment's draw does not depend on its
+    batch, its worker or the order of the epoch.
     """
     state = np.asarray(keys, np.uint64).copy()
     for word in stream:

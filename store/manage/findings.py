@@ -1,18 +1,18 @@
-"""What `verify` finds wrong with a store, and what `repair` does about it."""
+"""The findings of `verify`, and what `repair` does about each."""
 
 import dataclasses
 import enum
 
 
-class Mend(enum.Enum):
+class RepairAction(enum.Enum):
     """What `repair` does about a finding."""
 
     NOTHING = "nothing can be done"
     COPY = "the file is restored from its spare copy, or the spare copy from the file"
-    CHUNK = "the chunk of a small array is made anew"
+    CHUNK = "the chunk of a small array is rebuilt"
     ROWS = "the segments are marked to be done again"
     REMOVE = "the chunk is removed and computed again by the next fuse"
-    COUNT = "the root's coverage is counted anew"
+    COUNT = "the root's coverage is counted again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Finding:
 
     Attributes:
         where: modality/encoder, or a file's name.
-        segments: the ids of the segments concerned; none where it is not about segments.
+        segments: ids of the segments concerned; empty where the finding concerns no segment.
         file: the damaged file, as a path in the store, where one is known.
         rows: the rows of `segments`.
     """
@@ -29,7 +29,7 @@ class Finding:
     where: str
     segments: tuple[str, ...]
     problem: str
-    mend: Mend = Mend.NOTHING
+    action: RepairAction = RepairAction.NOTHING
     file: str = ""
     rows: tuple[int, ...] = ()
 
@@ -42,4 +42,9 @@ class Finding:
         return f"{self.where}{shown}: {self.problem}"
 
     def to_json(self) -> dict[str, object]:
-        return {"where": self.where, "segments": list(self.segments), "problem": self.problem, "mend": self.mend.value}
+        return {
+            "where": self.where,
+            "segments": list(self.segments),
+            "problem": self.problem,
+            "repair": self.action.value,
+        }

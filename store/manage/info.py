@@ -1,4 +1,4 @@
-"""What a store holds, in figures."""
+"""The contents of a store in figures."""
 
 from pathlib import Path
 from typing import Any

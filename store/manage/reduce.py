@@ -1,4 +1,4 @@
-"""Derive a smaller token set: k-Average or quantise what is cached, without running an encoder again."""
+"""Derive a smaller token set from cached tokens, by k-Average or quantisation, without running an encoder."""
 
 import dataclasses
 from pathlib import Path
@@ -15,11 +15,11 @@ from mmcache.store.format.reports import finish_reports
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.lock import writer_lock
 from mmcache.store.read.token_array import TokenArray
-from mmcache.store.write.token_source import Progress, TokenSource, check_dtype, silent, write_source
+from mmcache.store.write.token_source import Progress, TokenSource, check_dtype, no_progress, write_source
 
 
 def reduced_fingerprint(source: Fingerprint, k: int | None, dtype: str | None = None) -> Fingerprint:
-    """The fingerprint of `source` averaged to k or stored as dtype: named as derived, never taken for an original."""
+    """The fingerprint of `source` averaged to k or stored as dtype; its name and settings say that it is derived."""
     suffix = "".join([f"-k{k}" if k else "", f"-{dtype}" if dtype else ""])
     return dataclasses.replace(
         source,
@@ -34,13 +34,13 @@ def reduce_store(
     k: int | None = None,
     modalities: list[str] | None = None,
     shard_bytes: int = layout.DEFAULT_SHARD_BYTES,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     dtype: str | None = None,
 ) -> list[str]:
-    """Add a token set of at most k tokens, or of another dtype, beside each of the store's (or of `modalities`).
+    """Add a token set of at most k tokens, or of another dtype, for each token set of the store (or of `modalities`).
 
-    Killed at any moment, the same call goes on and ends with the same bytes. Sets that are small enough already, or
-    were themselves derived, are left out.
+    After a kill at any moment, the same call continues and ends with the same bytes. Sets that are small enough or
+    derived themselves are skipped.
 
     Returns:
         The names of the derived sets, modality/encoder-k<K>.
@@ -99,5 +99,5 @@ def _source(store: FeatureStore, array: TokenArray, k: int | None, dtype: str | 
         read=read,
         ids=store.segments["id"].tolist(),
         reasons={line["id"]: line["reason"] for line in failures},
-        retry_failed=True,  # the set it comes from may have been put right
+        retry_failed=True,  # the source may have been repaired
     )

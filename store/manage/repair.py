@@ -1,7 +1,7 @@
-"""Mend what `verify` finds: metadata from its spare copies; damaged segments are marked to be done again.
+"""Repair what `verify` finds: restore metadata from spare copies, and mark damaged segments to be done again.
 
-Nothing that is sound is touched, and no tokens are invented: `mmcache extract` (or the import or reduce that made them)
-then does again what was marked, and the store has the bytes it had.
+Sound files stay as they are. `mmcache extract` (or the import or reduce that made the tokens) does the marked segments
+again, and the store then has the bytes it had before the damage.
 """
 
 import contextlib
@@ -26,21 +26,21 @@ from mmcache.store.format.small_array import write_chunk
 from mmcache.store.format.token_set import check_writable, read_token_set
 from mmcache.store.ground.errors import StoreError
 from mmcache.store.ground.lock import writer_lock
-from mmcache.store.manage.findings import Finding, Mend
+from mmcache.store.manage.findings import Finding, RepairAction
 from mmcache.store.manage.verify import refuse_foreign, verify
 from mmcache.store.write.shard_commit import OldShard, ShardCommit
 from mmcache.store.write.token_writer import TokenWriter
 
-_ROUNDS = 8  # metadata first; then what could not be seen without it
+_ROUNDS = 8  # metadata first, then the findings that its damage hid
 
 
 @dataclasses.dataclass(frozen=True)
 class Repair:
-    """What a repair did.
+    """The result of a repair.
 
     Attributes:
-        found: everything that was wrong.
-        left: what still is.
+        found: all findings before the repair.
+        left: the findings that remain.
         to_do: modality/encoder -> segments now marked to be done again.
     """
 
@@ -50,7 +50,7 @@ class Repair:
 
 
 def repair(path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Repair:
-    """Mend the store at `path` as far as it can be. Stopped at any moment, the same call goes on.
+    """Repair the store at `path` as far as possible. After an interruption at any moment, the same call continues.
 
     Raises:
         StoreError: there is no store, or another process writes it.
@@ -64,21 +64,21 @@ def repair(path: Path, progress: Callable[[int, int], None] = lambda done, total
         findings = verify(path, progress)
         for _ in range(_ROUNDS):
             found.update({str(finding): finding for finding in findings})
-            mendable = [finding for finding in findings if finding.mend is not Mend.NOTHING]
-            if not mendable:
+            repairable = [finding for finding in findings if finding.action is not RepairAction.NOTHING]
+            if not repairable:
                 break
-            # Files first, alone: what they say decides what else is wrong.
-            names = {finding.file for finding in mendable if finding.mend is Mend.COPY} - tried
+            # Files first: the other findings depend on their contents.
+            names = {finding.file for finding in repairable if finding.action is RepairAction.COPY} - tried
             if names:
-                _mend_files(path, names)
+                _repair_files(path, names)
                 tried |= names
             else:
-                _mend_chunks(path, mendable)
-                _mend_rows(path, mendable, to_do)
-                for finding in mendable:
-                    if finding.mend is Mend.REMOVE:
+                _repair_chunks(path, repairable)
+                _repair_rows(path, repairable, to_do)
+                for finding in repairable:
+                    if finding.action is RepairAction.REMOVE:
                         (path / finding.file).unlink(missing_ok=True)
-                with contextlib.suppress(StoreError):  # of a file that could not be mended: it is still found below
+                with contextlib.suppress(StoreError):  # a file that could not be repaired: verify lists it again below
                     finish_reports(path)
             findings = verify(path, progress)
     found.update({str(finding): finding for finding in findings})
@@ -86,8 +86,8 @@ def repair(path: Path, progress: Callable[[int, int], None] = lambda done, total
     return Repair(said, findings, {name: len(rows) for name, rows in to_do.items()})
 
 
-def _mend_files(root: Path, names: set[str]) -> None:
-    """Restore each file from its spare copy, or the other way round, whichever is sound."""
+def _repair_files(root: Path, names: set[str]) -> None:
+    """Restore each damaged file from its spare copy, and each damaged spare copy from its file."""
     # The root first: it holds the digests that say which copy of the others is sound.
     for name in sorted(names, key=lambda name: (name != "zarr.json", name)):
         copies = [file.read_bytes() if file.exists() else None for file in (root / name, spare_of(root, name))]
@@ -98,7 +98,7 @@ def _mend_files(root: Path, names: set[str]) -> None:
         elif spare is not None and sound[1] and not _is_foreign(name, main, spare):
             atomic_write(root / name, spare)
         elif name in REPORTS:
-            remove_file(root, name)  # its segments are then found failed without a reason, and done again
+            remove_file(root, name)  # verify then finds its segments failed without a reason, and they are done again
         elif main is not None and name.endswith("zarr.json") and check_seal(main) is Seal.NONE:
             _seal_foreign(root, name, main)
 
@@ -113,7 +113,7 @@ def _is_sound(root: Path, name: str, data: bytes) -> bool:
 
 
 def _is_foreign(name: str, main: bytes | None, spare: bytes) -> bool:
-    """Whether another program wrote this zarr.json anew, rather than damage hit it: it reads, at another length."""
+    """Whether another program rewrote this zarr.json: it is valid JSON of another length than the spare copy."""
     if main is None or not name.endswith("zarr.json") or check_seal(main) is not Seal.NONE:
         return False
     try:
@@ -127,14 +127,14 @@ def _seal_foreign(root: Path, name: str, main: bytes) -> None:
         document = parse_document(main)
         document["attributes"] = {**document.get("attributes", {}), SEAL: BLANK}
     except (ValueError, TypeError, AttributeError):
-        return  # not to be mended: the finding stays
+        return  # cannot be repaired: the finding stays
     put_file(root, name, seal(json.dumps(document, indent=2).encode()))
 
 
-def _mend_chunks(root: Path, findings: list[Finding]) -> None:
-    """Make damaged presence anew from what is there. Lengths and errors are lost: their segments go to do."""
+def _repair_chunks(root: Path, findings: list[Finding]) -> None:
+    """Rebuild damaged presence from the chunks. Lengths and errors are lost: their segments become TO_DO."""
     for finding in findings:
-        if finding.mend is not Mend.CHUNK:
+        if finding.action is not RepairAction.CHUNK:
             continue
         file = root / finding.file
         kind, modality, encoder = Path(finding.file).parts[:3]
@@ -148,7 +148,7 @@ def _mend_chunks(root: Path, findings: list[Finding]) -> None:
 
 
 def _rebuilt_presence(root: Path, modality: str, encoder: str, finding: Finding) -> list[int]:
-    """CACHED where all chunks are there and sound, FAILED where it is listed so, else to do."""
+    """CACHED when all chunks pass their checksum, FAILED when failures.jsonl lists the segment, else TO_DO."""
     writer = TokenWriter(root, modality, encoder)
     failed = {
         line["id"]
@@ -178,15 +178,15 @@ def _rebuilt_presence(root: Path, modality: str, encoder: str, finding: Finding)
     return status
 
 
-def _mend_rows(root: Path, findings: list[Finding], to_do: dict[str, set[int]]) -> None:
+def _repair_rows(root: Path, findings: list[Finding], to_do: dict[str, set[int]]) -> None:
     rows: dict[str, set[int]] = defaultdict(set)
     for finding in findings:
-        if finding.mend is Mend.ROWS:
+        if finding.action is RepairAction.ROWS:
             name = finding.file if finding.where == layout.FAILURES else finding.where
             rows[name].update(finding.rows)
             if finding.file and finding.where != layout.FAILURES:
-                (root / finding.file).unlink(missing_ok=True)  # a shard without its index tells nothing
-        elif finding.mend is Mend.CHUNK and not finding.file.startswith("present/"):
+                (root / finding.file).unlink(missing_ok=True)  # without its index, no chunk of a shard can be found
+        elif finding.action is RepairAction.CHUNK and not finding.file.startswith("present/"):
             rows[finding.where].update(finding.rows)
     for name, marked in rows.items():
         modality, encoder = name.split("/")
@@ -196,7 +196,7 @@ def _mend_rows(root: Path, findings: list[Finding], to_do: dict[str, set[int]]) 
 
 
 def _can_open(root: Path, modality: str, encoder: str) -> bool:
-    """Whether a token set can be written: damage without a sound copy, and other programs' layouts, are left alone."""
+    """Whether a token set can be written. Not so: damage without a sound copy, and layouts of other programs."""
     try:
         check_writable(read_token_set(root, modality, encoder))
     except StoreError:

@@ -1,6 +1,6 @@
-"""Check a store against itself: metadata, every index, every checksum, presence against chunks, values, lengths.
+"""Verify a store: metadata, every index, every checksum, presence against chunks, values, lengths.
 
-What is called sound here can be opened and trained on: the checks of FeatureStore are made here too.
+A store without findings can be opened and trained on, because the checks of FeatureStore are included.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from mmcache.store.manage.findings import Finding
 from mmcache.store.manage.verify_metadata import verify_metadata
 from mmcache.store.manage.verify_reports import verify_coverage, verify_failures, verify_logits, verify_reports
 from mmcache.store.manage.verify_tokens import TokenSetCheck
-from mmcache.store.read.stored_segments import check_stored
+from mmcache.store.read.stored_segments import check_segment_table
 from mmcache.store.segments.segment_table import read_segments
 
 
 def verify(path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Finding]:
-    """Read all of the store at `path` and return what is wrong with it; an empty list means it is sound.
+    """Read the whole store at `path` and return its faults; an empty list means that it has none.
 
-    What a killed run leaves half done is no fault: the next run does it again. A store whose root or segments are
-    damaged is checked no further than that.
+    Unfinished work of a killed run is no fault, because the next run does it again. If the root or the segments are
+    damaged, the check ends there.
 
     Args:
         progress: called with (shards done, shards in all).
@@ -35,11 +35,11 @@ def verify(path: Path, progress: Callable[[int, int], None] = lambda done, total
         meta = layout.read_meta(path)
         table = read_segments(path / layout.SEGMENTS, meta.sha256.get(layout.SEGMENTS))
     except StoreError as error:
-        return [*findings, Finding("store", (), f"the rest can be checked once that is repaired ({error})")]
+        return [*findings, Finding("store", (), f"the rest can be verified after that is repaired ({error})")]
     try:
-        table = check_stored(table, meta, path / layout.SEGMENTS)
+        table = check_segment_table(table, meta, path / layout.SEGMENTS)
     except StoreError as error:
-        return [*findings, Finding(layout.SEGMENTS, (), f"{error}. The rest can be checked once that is right")]
+        return [*findings, Finding(layout.SEGMENTS, (), f"{error}. The rest can be verified after that is corrected")]
     ids = table["id"].tolist()
     findings += _unlisted(path)
     checks, unread = [], set()
@@ -66,7 +66,7 @@ def verify(path: Path, progress: Callable[[int, int], None] = lambda done, total
 
 
 def refuse_foreign(root: Path) -> None:
-    """Raise StoreError for what is no store, one of a newer format, or one with FIFOs; a damaged store passes."""
+    """Raise StoreError when `root` is no store, has a newer format or contains a FIFO; a damaged store passes."""
     layout.check_files(root)
     try:
         layout.read_meta(root)
@@ -78,7 +78,7 @@ def refuse_foreign(root: Path) -> None:
 
 
 def _unlisted(root: Path) -> list[Finding]:
-    """Arrays whose chunks are there, but which no reader sees, because their metadata or their entry is gone."""
+    """Arrays that have chunks but that readers do not find, because their metadata or their list entry is missing."""
     listed = set()
     for folder in layout.modality_folders(root):
         try:

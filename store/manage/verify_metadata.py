@@ -1,4 +1,4 @@
-"""Every metadata file of a store against its checksum and its spare copy."""
+"""Verify the metadata files of a store: each against its checksum and its spare copy."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,34 +9,34 @@ from mmcache.store.files.sealed import Seal, check_seal, spare_names, spare_of
 from mmcache.store.format import layout
 from mmcache.store.format.reports import REPORTS
 from mmcache.store.ground.errors import StoreError
-from mmcache.store.manage.findings import Finding, Mend
+from mmcache.store.manage.findings import Finding, RepairAction
 
 
 def verify_metadata(root: Path) -> Iterator[Finding]:
-    """Every zarr.json, the segments and the reports: each against its checksum, and its spare copy as well."""
+    """Verify every zarr.json, the segments and the reports, and the spare copies of all of them."""
     names = {str(file.relative_to(root)) for file in root.rglob("zarr.json")}
     spares = spare_names(root)
     try:
         digests = layout.read_meta(root).sha256
     except StoreError:
-        digests = {}  # the root is damaged, and found so below
-    under_way = (root / layout.WORK).exists()  # reports are being merged, and digests come after them
+        digests = {}  # the root is damaged; the loop below reports it
+    under_way = (root / layout.WORK).exists()  # reports are being merged, and their digests are written afterwards
     for name in sorted(names | spares | set(digests)):
         if name in REPORTS and under_way:
             continue
         main, spare = (_file_state(file, digests.get(name)) for file in (root / name, spare_of(root, name)))
         if main == "is missing" and not _has_files((root / name).parent):
-            continue  # a run was killed right here, or an array was removed by hand
+            continue  # a run was killed at this point, or an array was removed by hand
         if main is not None:
-            yield Finding(name, (), main, Mend.COPY, name)
+            yield Finding(name, (), main, RepairAction.COPY, name)
         elif spare is not None:
-            yield Finding(str(spare_of(root, name).relative_to(root)), (), spare, Mend.COPY, name)
+            yield Finding(str(spare_of(root, name).relative_to(root)), (), spare, RepairAction.COPY, name)
     yield from _verify_groups(root, names)
 
 
 def _verify_groups(root: Path, names: set[str]) -> Iterator[Finding]:
-    """Groups whose zarr.json is no group's; folders with something in them that have none, and no spare copy of it."""
-    # A teacher's group comes after its arrays, and its first chunk after that.
+    """Verify groups: a zarr.json that is not a group's; a folder with contents but no zarr.json and no spare copy."""
+    # The group of a teacher is written after its arrays, and before its first chunk.
     inner = [Path(name) for name in names if not name.startswith("logits/")]
     inner += [file.relative_to(root).parent for file in root.glob("logits/*/*/c/*")]
     folders = {parent for path in inner for parent in path.parents}
@@ -54,7 +54,7 @@ def _verify_groups(root: Path, names: set[str]) -> Iterator[Finding]:
             problem = "is not a group's"
         except StoreError as error:
             problem = str(error)
-        # One without a good checksum was found so already.
+        # Files that fail their checksum are reported already.
         if check_seal((root / name).read_bytes()) is Seal.GOOD:
             yield Finding(name, (), problem)
 
@@ -64,7 +64,7 @@ def _has_files(folder: Path) -> bool:
 
 
 def _file_state(file: Path, digest: str | None) -> str | None:
-    """What is wrong with a metadata file, or None."""
+    """The fault of a metadata file, or None."""
     if not file.exists():
         return "is missing"
     data = file.read_bytes()

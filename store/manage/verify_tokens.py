@@ -1,4 +1,4 @@
-"""One token set: every index, every checksum, presence against chunks, values, lengths."""
+"""Verify one token set: every index, every checksum, presence against chunks, values, lengths."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -11,10 +11,10 @@ from mmcache.store.format import layout
 from mmcache.store.format.array_metadata import ArrayMetadata
 from mmcache.store.format.layout import Presence
 from mmcache.store.format.shard_file import CRC_BYTES, crc32c
-from mmcache.store.format.small_array import PRESENCE_VALUES, read_values, wrong_beside
+from mmcache.store.format.small_array import PRESENCE_VALUES, impossible_values, read_values
 from mmcache.store.format.token_set import read_token_set
 from mmcache.store.ground.errors import StoreError
-from mmcache.store.manage.findings import Finding, Mend
+from mmcache.store.manage.findings import Finding, RepairAction
 from mmcache.store.read.sharded_array import ShardedArray
 from mmcache.store.write.shard_commit import OldShard
 
@@ -22,15 +22,15 @@ _WHAT = {"present": "presence", "length": "token counts", "error": "rounding err
 UNKNOWN = 255  # a presence that could not be read
 _LARGEST_SCALE = (
     1.001 * float(np.finfo(np.float16).max) / 127
-)  # tokens are read back as float16; rounding adds a little
+)  # tokens are read back as float16; rounding adds to the limit
 
 
 class TokenSetCheck:
     """The tokens of one modality and encoder, with their scales, presence, lengths and errors.
 
     Attributes:
-        tokens: None where the shards cannot be checked.
-        status: (N,) Presence values, UNKNOWN where presence is damaged.
+        tokens: None when the shards cannot be verified.
+        status: (N,) Presence values, UNKNOWN when presence is damaged.
     """
 
     def __init__(self, root: Path, modality: str, encoder: str, ids: list[str]) -> None:
@@ -40,22 +40,22 @@ class TokenSetCheck:
         self.status = np.full(len(ids), UNKNOWN, np.uint8)
         self._scale: ShardedArray | None = None
         self._ids = ids
-        self._wrong: dict[str, NDArray[np.bool_]] = {}  # kind -> (N, V), the values that no cached segment can have
-        self._beside: dict[str, NDArray[Any]] = {}
+        self._wrong: dict[str, NDArray[np.bool_]] = {}  # kind -> (N, V), the impossible values
+        self._side_values: dict[str, NDArray[Any]] = {}
         self._filled: dict[str, NDArray[np.bool_]] = {}  # what -> (V, T, D), whether any segment has a value there
-        self._padding = np.zeros((1, 1), bool)  # (T, 1), the tokens that no segment is long enough for
+        self._padding = np.zeros((1, 1), bool)  # (T, 1), the tokens past the end of every segment
 
     def begin(self) -> Iterator[Finding]:
         """Open everything; check the small arrays."""
         try:
             arrays = read_token_set(self.root, self.modality, self.encoder, len(self._ids))
             if "fingerprint" not in arrays["tokens"].attributes:
-                yield Finding(self.name, (), "its attributes have no fingerprint, which says what made the tokens")
+                yield Finding(self.name, (), "its attributes lack the fingerprint, which says how the tokens were made")
             self.status = yield from self._small_array(arrays["present"])
-            for kind in layout.BESIDE:
+            for kind in layout.SIDE_ARRAYS:
                 if kind in arrays:
-                    self._beside[kind] = yield from self._small_array(arrays[kind])
-                    self._wrong[kind] = wrong_beside(kind, self._beside[kind], arrays["tokens"].shape[2])
+                    self._side_values[kind] = yield from self._small_array(arrays[kind])
+                    self._wrong[kind] = impossible_values(kind, self._side_values[kind], arrays["tokens"].shape[2])
         except StoreError as error:
             yield Finding(self.name, (), str(error))
             return
@@ -65,7 +65,7 @@ class TokenSetCheck:
                 such = f" ({len(strangers)} such)" if len(strangers) > 1 else ""
                 problem = f"{array.kind} has the file {strangers[0]}{such}, which is no chunk of the declared shape"
                 yield Finding(self.name, (), problem)
-        tokens, lengths = arrays["tokens"].shape[2], self._beside.get("length")
+        tokens, lengths = arrays["tokens"].shape[2], self._side_values.get("length")
         longest = tokens if lengths is None else lengths[self.status == Presence.CACHED].max(initial=0)
         self._padding = (np.arange(tokens) >= longest)[:, None]
         self.tokens = ShardedArray(arrays["tokens"])
@@ -85,10 +85,10 @@ class TokenSetCheck:
         for kind, wrong in self._wrong.items():
             for row in rows:
                 if self.status[row] == Presence.CACHED and wrong[row].any():
-                    yield self._rows([row], self._wrong_value(kind, row), Mend.ROWS)
+                    yield self._rows([row], self._wrong_value(kind, row), RepairAction.ROWS)
 
     def end(self) -> Iterator[Finding]:
-        """What can be said when all shards were seen."""
+        """The findings that require all shards."""
         for what, filled in self._filled.items():
             array = self.tokens if what == "tokens" else self._scale
             assert array is not None
@@ -102,7 +102,7 @@ class TokenSetCheck:
                 )
 
     def _small_array(self, array: ArrayMetadata) -> Generator[Finding, None, NDArray[Any]]:
-        """Returns the values; a finding for each damaged chunk, whose values are then unknown."""
+        """Yields a finding for each damaged chunk, whose values are then unknown; returns the values."""
         if not array.is_plain or array.grid[1:] != array.shape[1:]:
             return read_values(array)
         values = np.full(array.shape, array.fill_value, array.dtype)
@@ -116,18 +116,18 @@ class TokenSetCheck:
             if array.kind == "present" and block is not None:
                 wrong = [row for row in rows if values[row] not in PRESENCE_VALUES]
                 for row in wrong[:1]:
-                    problem = f"says {values[row]} for {self._ids[row]} ({len(wrong)} such), which is no presence"
+                    problem = f"says {values[row]} for {self._ids[row]} ({len(wrong)} such), which is no presence value"
                 concerned = list(rows)
             if problem is not None and concerned:
-                yield self._rows(concerned, f"{_WHAT[array.kind]}: {problem}", Mend.CHUNK, file)
+                yield self._rows(concerned, f"{_WHAT[array.kind]}: {problem}", RepairAction.CHUNK, file)
                 values[rows.start : rows.stop] = UNKNOWN if array.kind == "present" else 1
         return values
 
     def _concerned(self, kind: str, rows: range, damaged: bool) -> list[int]:
-        """The rows for which it matters that their chunk is damaged, or that it is absent."""
+        """The rows that are affected when their chunk is damaged or absent."""
         if damaged:
             return [row for row in rows if kind == "present" or self.status[row] in (Presence.CACHED, UNKNOWN)]
-        # An absent chunk of presence says that its segments are to do.
+        # An absent chunk of presence means TO_DO.
         return [row for row in rows if kind != "present" and self.status[row] == Presence.CACHED]
 
     def _direct_shard(self, array: ShardedArray, shard: int, what: str) -> Iterator[Finding]:
@@ -136,40 +136,40 @@ class TokenSetCheck:
             old = OldShard(array.shard_path(shard), array.grid.slots_per_shard)
         except StoreError as error:
             lost = [row for row in rows if self.status[row] in (Presence.CACHED, UNKNOWN)]
-            yield self._rows(lost, str(error), Mend.ROWS, array.shard_path(shard))
+            yield self._rows(lost, str(error), RepairAction.ROWS, array.shard_path(shard))
             return
         try:
             for row in rows:
                 for view in range(views):
                     raw = old.raw((row - rows.start) * views + view)
                     problem = self._contradiction(row, view, raw is not None, what) or _wrong_chunk(raw, array, what)
-                    if problem and self.status[row] != Presence.TO_DO:  # a run was killed; it will be done again
-                        yield self._rows([row], problem, Mend.ROWS)
+                    if problem and self.status[row] != Presence.TO_DO:  # a run was killed; the next one does it again
+                        yield self._rows([row], problem, RepairAction.ROWS)
         finally:
             old.close()
 
     def _contradiction(self, row: int, view: int, there: bool, what: str) -> str | None:
-        """What presence says against one chunk, or None."""
+        """The contradiction between presence and one chunk, or None."""
         status = int(self.status[row])
         if status == UNKNOWN or there == (status == Presence.CACHED):
             return None
         return f"presence says {Presence(status).name.lower()}, but view {view} has {'' if there else 'no '}{what}"
 
     def _wrong_value(self, kind: str, row: int) -> str:
-        value = self._beside[kind][row][self._wrong[kind][row]][0]
+        value = self._side_values[kind][row][self._wrong[kind][row]][0]
         if kind == "length":
             assert self.tokens is not None
             return f"length {value} is outside 1..{self.tokens.shape[2]}"
-        return f"the rounding error {value} is no share"
+        return f"the rounding error {value} is not between 0 and 1"
 
     def _rows_by_library(self, array: ShardedArray, rows: range, what: str) -> Iterator[Finding]:
-        """An array of another layout, which zarr reads; it does not tell an absent chunk from zeros."""
+        """Verify an array of another layout through zarr, which reads absent chunks as zeros."""
         filled = self._filled.setdefault(what, np.zeros(array.shape[1:], bool))
         for row in rows:
             for view in range(array.shape[1]):
                 try:
                     values = array.read(np.array([row]), view)[0]
-                except StoreError as error:  # of any row: a batch that holds it reads it
+                except StoreError as error:  # of any row, because a batch reads it
                     yield self._rows([row], str(error))
                     continue
                 if self.status[row] not in (Presence.CACHED, UNKNOWN):
@@ -180,14 +180,18 @@ class TokenSetCheck:
                 filled[view] |= (values != array.metadata.fill_value) | self._padding
 
     def _rows(
-        self, rows: "range | list[int]", problem: str, mend: Mend = Mend.NOTHING, file: Path | None = None
+        self,
+        rows: "range | list[int]",
+        problem: str,
+        action: RepairAction = RepairAction.NOTHING,
+        file: Path | None = None,
     ) -> Finding:
         name = "" if file is None else str(file.relative_to(self.root))
-        return Finding(self.name, tuple(self._ids[row] for row in rows), problem, mend, name, tuple(rows))
+        return Finding(self.name, tuple(self._ids[row] for row in rows), problem, action, name, tuple(rows))
 
 
 def _chunk_values(array: ArrayMetadata, file: Path) -> tuple[NDArray[Any] | None, str | None]:
-    """The values of a plain chunk, or what is wrong with it."""
+    """The values of a plain chunk, or its fault."""
     if not file.exists():
         return None, "the chunk is missing"
     raw = file.read_bytes()
@@ -197,7 +201,7 @@ def _chunk_values(array: ArrayMetadata, file: Path) -> tuple[NDArray[Any] | None
 
 
 def _wrong_chunk(raw: bytes | None, array: ShardedArray, what: str) -> str | None:
-    """What is wrong with a chunk and its checksum, or None; also None where there is none."""
+    """The fault of a chunk and its checksum, or None; also None when there is no chunk."""
     if raw is None:
         return None
     size = array.chunk_bytes
@@ -209,7 +213,7 @@ def _wrong_chunk(raw: bytes | None, array: ShardedArray, what: str) -> str | Non
 
 
 def _wrong_values(values: NDArray, what: str) -> str | None:
-    """What is wrong with the values of a chunk of tokens or scales, or None."""
+    """The fault of the values in a chunk of tokens or scales, or None."""
     if not _all_finite(values):
         return f"{what} hold NaN or infinity"
     if what == "scale" and not ((values >= 0) & (values <= _LARGEST_SCALE)).all():
@@ -218,7 +222,7 @@ def _wrong_values(values: NDArray, what: str) -> str | None:
 
 
 def _all_finite(values: NDArray) -> bool:
-    if values.dtype == np.float16:  # by its exponent bits: NumPy's own test is several times slower on halves
+    if values.dtype == np.float16:  # by the exponent bits, because np.isfinite is several times slower for float16
         return bool(((values.view(np.uint16) & 0x7C00) != 0x7C00).all())
     return bool(np.isfinite(values).all())
 

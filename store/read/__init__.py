@@ -1,1 +1,1 @@
-"""Stored tokens, from shard files and chunks to numpy arrays."""
+"""Read stored tokens: from shard files and chunks to numpy arrays."""

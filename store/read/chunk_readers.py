@@ -1,4 +1,4 @@
-"""Three ways to the chunks of a sharded array, which give the same bytes.
+"""Three readers of the chunks of a sharded array; all return the same bytes.
 
 LocalReader    uncompressed shards on a disk: one preadv a chunk, straight into the caller's buffer
 RangeReader    uncompressed shards at an address: all of a batch's byte ranges at once
@@ -38,37 +38,37 @@ class Reader(Protocol):
         check: bool,
         expected: NDArray[np.bool_] | None,
     ) -> None:
-        """Raises StoreError on damage.
+        """Read the chunks into `out`. Raises StoreError on damage.
 
         Args:
-            check: compare checksums, of the rows expected where they are given.
-            expected: (n,) the rows that must have a chunk; None = none must.
+            check: compare checksums, of the expected rows if `expected` is given, else of all.
+            expected: (n,) bool, the rows that must have a chunk; None = no row must.
         """
 
     def close(self) -> None:
-        """Let go of files and of what is known of them."""
+        """Close files and discard cached indexes."""
 
 
-def refuse_lacking(
+def refuse_missing_tokens(
     path: Any, rows: NDArray[np.int64], absent: NDArray[np.bool_], expected: NDArray[np.bool_] | None
 ) -> None:
-    """Raise StoreError when rows that should have tokens have none."""
+    """Raise StoreError when expected rows have no chunk."""
     if expected is not None and (absent & expected).any():
         lacking = rows[absent & expected]
         raise StoreError(
-            f"{path} lacks tokens of row {lacking[0]} ({len(lacking)} such), which presence claims; "
+            f"{path} lacks tokens of row {lacking[0]} ({len(lacking)} such), which presence lists as cached; "
             "run `mmcache store verify --repair`"
         )
 
 
 class LocalReader:
-    """Chunks of shard files on a disk. Reads of one array take turns: each uses all threads anyway."""
+    """Chunks of shard files on a disk. A lock serialises reads of one array, because each uses all threads."""
 
     def __init__(self, path: Path, grid: ShardGrid, chunk_bytes: int, fill_value: Any) -> None:
         self._path, self._chunk_bytes, self._fill_value = path, chunk_bytes, fill_value
         load = lambda shard: read_index(shard_path(path, shard), grid.slots_per_shard)  # noqa: E731
         self._table = ChunkTable(grid, chunk_bytes, load, path)
-        self._files: OrderedDict[int, int] = OrderedDict()  # shard -> descriptor, the latest used last
+        self._files: OrderedDict[int, int] = OrderedDict()  # shard -> descriptor, in the order of last use
         self._lock = threading.Lock()
 
     def read(
@@ -85,7 +85,7 @@ class LocalReader:
             places = range(0, len(rows) * size, size)
             doubted = np.full(len(rows), check) if expected is None else expected & check
             if offsets.size and offsets.min() == ABSENT:
-                refuse_lacking(self._path, rows, offsets == ABSENT, expected)
+                refuse_missing_tokens(self._path, rows, offsets == ABSENT, expected)
                 out[offsets == ABSENT] = self._fill_value
                 there = np.flatnonzero(offsets != ABSENT)
                 shards, offsets, doubted = shards[there], offsets[there], doubted[there]
@@ -101,7 +101,7 @@ class LocalReader:
                 raise StoreError(f"a shard of {self._path} {error}; run `mmcache store verify --repair`") from None
 
     def _parts(self, shards: NDArray[np.int64]) -> Iterator[slice]:
-        """Open the files of `shards` and yield what may be open at a time: mostly one slice, of all."""
+        """Open the files of `shards` and yield slices whose files are open together: usually one slice of all."""
         wanted = dict.fromkeys(shards.tolist())
         limit = min(_MAX_FILES, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 32))
         if len(wanted) <= limit:
@@ -121,7 +121,7 @@ class LocalReader:
             os.close(self._files.popitem(last=False)[1])
         try:
             self._files[shard] = os.open(shard_path(self._path, shard), os.O_RDONLY)
-        except FileNotFoundError as error:  # since its index was read
+        except FileNotFoundError as error:  # removed after its index was read
             raise StoreError(f"{error.filename} is gone; open the store again") from error
 
     def _check(
@@ -139,7 +139,7 @@ class LocalReader:
 
 
 class RangeReader:
-    """Chunks of shard files at an address. Checksums are always compared: a network costs more than they do."""
+    """Chunks of shard files at an address. Checksums are always compared: they cost less than the network."""
 
     def __init__(self, path: Any, grid: ShardGrid, chunk_bytes: int, fill_value: Any) -> None:
         self._path, self._chunk_bytes, self._fill_value = path, chunk_bytes, fill_value
@@ -175,7 +175,7 @@ class RangeReader:
         expected: NDArray[np.bool_] | None,
     ) -> None:
         shards, offsets = self._table.locate(rows, views)
-        refuse_lacking(self._path, rows, offsets == ABSENT, expected)
+        refuse_missing_tokens(self._path, rows, offsets == ABSENT, expected)
         out[offsets == ABSENT] = self._fill_value
         there = np.flatnonzero(offsets != ABSENT)
         starts = offsets[there].tolist()
@@ -183,11 +183,11 @@ class RangeReader:
         ends = [start + self._chunk_bytes + CRC_BYTES for start in starts]
         try:
             raws = self._fs.cat_ranges(paths, starts, ends, on_error="raise")
-        except Exception as error:  # of a network: file systems raise many kinds here
+        except Exception as error:  # file systems of networks raise many kinds of exceptions
             raise unreachable(self._path, error) from error
         for i, raw in zip(there.tolist(), raws, strict=True):
             if len(raw) != self._chunk_bytes + CRC_BYTES or crc32c(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:]:
-                if expected is not None and not expected[i]:  # nobody vouches for them, and nobody will use them
+                if expected is not None and not expected[i]:  # not cached, so its tokens are not used
                     out[i] = self._fill_value
                     continue
                 raise StoreError(f"the tokens of row {rows[i]} in {self._path} fail their checksum")
@@ -198,7 +198,7 @@ class RangeReader:
 
 
 class LibraryReader:
-    """Any 4-dimensional Zarr array, through a library. Both compare checksums where there are any."""
+    """Any 4-dimensional Zarr array, through a library. The library compares checksums if the array has any."""
 
     def __init__(self, path: Any, array: Any) -> None:
         self._path, self._array = path, array
@@ -214,7 +214,7 @@ class LibraryReader:
         expected: NDArray[np.bool_] | None,
     ) -> None:
         try:
-            # Its threads do not survive a fork, as of a DataLoader's workers.
+            # The threads of tensorstore do not survive a fork, which DataLoader workers use.
             if self._tensorstore is not None and os.getpid() == self._process:
                 out[...] = self._tensorstore[rows, views].read().result()
                 return
@@ -229,7 +229,7 @@ class LibraryReader:
 
 
 def _open_tensorstore(path: Path) -> Any:
-    """The array as tensorstore has it, or None where that is not installed or does not know the array's codecs."""
+    """The array opened by tensorstore, or None when it is not installed or does not support the codecs."""
     try:
         import tensorstore
     except ImportError:

@@ -1,4 +1,4 @@
-"""Where each chunk of a sharded array lies: shard indexes, parsed once and kept as one table."""
+"""The positions of all chunks of a sharded array: shard indexes, parsed once and kept as one table."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from mmcache.store.format.shard_file import CRC_BYTES, EMPTY
 from mmcache.store.format.shards import ShardGrid
 from mmcache.store.ground.errors import StoreError
 
-ABSENT = -1  # there is no chunk: the array's fill value stands there
+ABSENT = -1  # no chunk: readers return the fill value
 _UNKNOWN = -2  # the shard's index has not been read
 _WRONG_SIZE = -3
 
@@ -32,7 +32,7 @@ class ChunkTable:
         self.clear()
 
     def clear(self) -> None:
-        """Forget every index: the next `locate` reads them again."""
+        """Discard all indexes: the next `locate` reads them again."""
         self._offsets = np.full((self._grid.n_shards, self._grid.slots_per_shard), _UNKNOWN, np.int64)
 
     def locate(

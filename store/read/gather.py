@@ -1,4 +1,4 @@
-"""Fill pieces of memory from places in files, on several threads. Knows nothing of arrays or shards."""
+"""Read byte ranges of files into buffers, on several threads."""
 
 import os
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from functools import cache
 from mmcache.store.ground.errors import StoreError
 
 _MAX_THREADS = 8
-_ALONE_BYTES = 256 << 10  # less than this one thread reads sooner than two
+_ALONE_BYTES = 256 << 10  # one thread reads less than this faster than two
 
 
 def gather(targets: list[memoryview], files: list[int], offsets: list[int]) -> None:
     """preadv each target from its open file at its offset. Raises StoreError when a file ends too early.
 
-    All threads draw from one iterator, so one that wakes late, or waits for a slow disk, holds up nobody.
+    All threads draw from one iterator, so a thread that starts late or waits for a slow disk does not delay the others.
     """
     if not targets:
         return
@@ -24,7 +24,7 @@ def gather(targets: list[memoryview], files: list[int], offsets: list[int]) -> N
     try:
         _drain(shared)
     finally:
-        # A helper that has not begun by now has nothing left to do; the others finish the chunk they are at.
+        # Threads that have not started have nothing left to do; the others finish their current chunk.
         errors = [future.exception() for future in futures if not future.cancel()]
     for error in errors:
         if error is not None:
@@ -34,7 +34,7 @@ def gather(targets: list[memoryview], files: list[int], offsets: list[int]) -> N
 def _drain(pieces: Iterator[tuple[memoryview, int, int]]) -> None:
     for target, file, offset in pieces:
         done = os.preadv(file, [target], offset)
-        while done < len(target):  # the kernel may deliver less than was asked
+        while done < len(target):  # the kernel may read less than requested
             more = os.preadv(file, [target[done:]], offset + done)
             if more == 0:
                 raise StoreError("ends inside a chunk: the file was truncated")

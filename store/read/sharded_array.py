@@ -1,4 +1,4 @@
-"""A (N, V, T, D) Zarr array, a chunk a segment and view: what tokens and their scales are kept in."""
+"""A (N, V, T, D) Zarr array with one chunk per segment and view: tokens, or scales of int8 tokens."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ class ShardedArray:
         shape: (N, V, T, D) segments, views, tokens, width.
         dtype: the stored dtype.
         is_direct: whether chunks are read by their offsets, not through zarr.
-        sound: (N, V) bool, chunks whose checksum was right when it was compared, since this was opened.
+        verified: (N, V) bool, chunks whose checksum was compared since the array was opened, and matched.
     """
 
     def __init__(self, metadata: ArrayMetadata) -> None:
@@ -31,7 +31,7 @@ class ShardedArray:
         self.dtype = metadata.dtype
         self.grid = ShardGrid(segments, metadata.grid[0], views)
         self.is_direct = metadata.is_direct
-        self.sound = np.zeros(self.shape[:2], bool)
+        self.verified = np.zeros(self.shape[:2], bool)
         self._reader: Reader
         if self.is_direct:
             make = RangeReader if is_remote(self.path) else LocalReader
@@ -67,11 +67,11 @@ class ShardedArray:
             rows: (n,) row numbers, in any order, repeated or negative ones allowed.
             view: which cached view, of all rows or (n,) of each; 0 is the centre view.
             out: (n, T, D) buffer of the stored dtype, filled in place and returned.
-            check: compare the checksums of the rows expected, which are then all rows unless `expected` is given.
-            expected: (n,) the rows that must have a chunk, those that presence says are cached.
+            check: compare checksums, of the expected rows if `expected` is given, else of all.
+            expected: (n,) bool, the rows that must have a chunk: those that presence lists as cached.
 
         Returns:
-            (n, T, D) in the stored dtype; rows without a chunk have the fill value, zero in our stores.
+            (n, T, D) in the stored dtype; rows without a chunk have the fill value, zero in stores of mmcache.
 
         Raises:
             IndexError: a row or the view is out of range.
@@ -95,12 +95,12 @@ class ShardedArray:
                 expected = np.ones(len(rows), bool)
             self._reader.read(rows, views, out, check, expected)
             if check:
-                self.sound[rows, views] = True
+                self.verified[rows, views] = True
         return out
 
     def close(self) -> None:
-        """Close the shard files; the next read opens them again, and sees shards rewritten since."""
-        self.sound[:] = False
+        """Close the shard files; the next read opens them again and reads shards that were rewritten."""
+        self.verified[:] = False
         self._reader.close()
 
     def __del__(self) -> None:

@@ -1,4 +1,4 @@
-"""segments.parquet as it comes back from a disk, checked against what the root says of it."""
+"""Check segments.parquet, as read from a disk, against the metadata of the root."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from mmcache.store.segments.segment_table import REQUIRED, check_segments
 _TEXT = ("id", "video", "split")
 
 
-def check_stored(table: pd.DataFrame, meta: StoreMeta, path: Path) -> pd.DataFrame:
+def check_segment_table(table: pd.DataFrame, meta: StoreMeta, path: Path) -> pd.DataFrame:
     """The table with its canonical dtypes and columns.
 
     Raises:
-        StoreError: a column is missing or holds something else than it must, a label is no class, or the splits are
-            not those of `meta`.
+        StoreError: a column is missing or has wrong contents, a label is out of range, or the splits differ from those
+            of `meta`.
     """
     problem = _wrong_columns(table, list(meta.tasks))
     if problem is None:
@@ -27,7 +27,7 @@ def check_stored(table: pd.DataFrame, meta: StoreMeta, path: Path) -> pd.DataFra
         except StoreError as error:
             problem = str(error)
     if problem is not None:
-        raise StoreError(f"{path} is damaged: {problem}. `mmcache store verify --repair` may mend it")
+        raise StoreError(f"{path} is damaged: {problem}. `mmcache store verify --repair` may repair it")
     counted = {str(split): int(n) for split, n in table["split"].value_counts().items()}
     if counted != meta.splits:
         raise StoreError(
@@ -38,7 +38,7 @@ def check_stored(table: pd.DataFrame, meta: StoreMeta, path: Path) -> pd.DataFra
 
 
 def _wrong_columns(table: pd.DataFrame, tasks: list[str]) -> str | None:
-    """What columns hold that check_segments would convert or cannot look at."""
+    """A fault of the columns that check_segments would convert silently or cannot process; None when there is none."""
     if not table.columns.is_unique or not all(isinstance(name, str) for name in table.columns):
         return "its columns are not named, each with a name of its own"
     for name in (column for column in _TEXT if column in table):
@@ -47,7 +47,7 @@ def _wrong_columns(table: pd.DataFrame, tasks: list[str]) -> str | None:
             return f"column '{name}' must hold text in every row"
     for name in (column for column in REQUIRED if column in table and column not in _TEXT):
         seconds = table[name].to_numpy(np.float64) if pd.api.types.is_numeric_dtype(table[name]) else np.array([np.nan])
-        endless = (seconds == np.inf) & (name == "stop_s")  # such a segment ends where its media do
+        endless = (seconds == np.inf) & (name == "stop_s")  # such a segment ends at the end of its media
         if not (np.isfinite(seconds) | endless).all():
             return f"column '{name}' must hold a number of seconds in every row"
     for name in (task for task in tasks if task in table):

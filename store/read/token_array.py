@@ -18,14 +18,14 @@ class TokenArray(ShardedArray):
     """Tokens of one modality from one encoder.
 
     Attributes:
-        modality, encoder: where it lies, tokens/<modality>/<encoder>.
+        modality, encoder: its path is tokens/<modality>/<encoder>.
         scale: (N, V, T, 1) float32 beside quantised tokens, else None.
     """
 
     def __init__(
         self, root: Path, modality: str, encoder: str, metadata: Mapping[str, ArrayMetadata] | None = None
     ) -> None:
-        """Open the tokens at `root`; `metadata` is what read_token_set gave of them, where that is known."""
+        """Open the tokens at `root`; `metadata` is the result of read_token_set, None = read it here."""
         self.modality = modality
         self.encoder = encoder
         self.scale: ShardedArray | None = None

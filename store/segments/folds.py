@@ -1,4 +1,4 @@
-"""Leave one group out: a division of the segments in which one person, video or kitchen is the test."""
+"""Leave-one-group-out folds: one person, video or kitchen is the test, all others are for training."""
 
 import pandas as pd
 
@@ -18,14 +18,14 @@ def group_column(segments: pd.DataFrame, column: str) -> "pd.Series[str]":
     empty = groups.isna() | (groups.astype(str).str.strip() == "")
     if empty.any():
         raise ConfigError(
-            f"{int(empty.sum())} of {len(segments)} segments have nothing in the column '{column}', the first of them "
-            f"{segments['id'][empty].iloc[0]}: groups cannot be kept apart by it"
+            f"{int(empty.sum())} of {len(segments)} segments have an empty cell in the column '{column}', the first of "
+            f"them {segments['id'][empty].iloc[0]}: groups cannot be kept apart by it"
         )
     return groups.astype(str)
 
 
 def fold_names(segments: pd.DataFrame, column: str) -> list[str]:
-    """The groups of a column, each of which is the test of one fold. Raises ConfigError, see group_column."""
+    """The groups of a column, one fold each. Raises ConfigError, see group_column."""
     return sorted(group_column(segments, column).unique())
 
 
@@ -33,7 +33,7 @@ def fold_split(segments: pd.DataFrame, column: str, name: str) -> "pd.Series[str
     """The split of each segment in the fold that tests group `name`: test, or train for those of every other group.
 
     Raises:
-        ConfigError: see group_column; no segment is of that group, or all are.
+        ConfigError: see group_column; no segment is in that group, or all segments are.
     """
     groups = group_column(segments, column)
     tested = groups == name

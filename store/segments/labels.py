@@ -1,4 +1,4 @@
-"""Labels as people keep them in tables, numbers or names of classes, to whole numbers and class names."""
+"""Convert a column of labels, numbers or class names, to whole numbers and a list of class names."""
 
 import difflib
 import json
@@ -21,7 +21,7 @@ _FEW_CLASSES = 1000  # labels may go up to this whatever the number of segments
 _LIMIT_BYTES = 64 << 20  # of a classes file
 _NO_LABEL = ["", "-1", "-1.0"]
 _BOM = "\ufeff"
-# How programs write that there is no value. 'none' is not among them, because people name a class that.
+# What programs write for a missing value. 'none' is not in the list, because it may be the name of a class.
 _MISSING = frozenset(
     [
         "NaN",
@@ -59,7 +59,7 @@ _SEVERAL = re.compile(r"""\[\s*(?:['"\d.-].*)?\]|\{\s*(?:['"\d.-].*)?\}""", re.D
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell holds the word with which a program writes that there is no value."""
+    """Whether a cell holds a word that programs write for a missing value."""
     return cell in _MISSING
 
 
@@ -72,18 +72,16 @@ def read_labels(
 ) -> tuple[list[str], "pd.Series[int]"]:
     """Class names, and a whole number for each segment, -1 where the cell is empty or -1.
 
-    Numbers stand for themselves, other values are names of classes. With a `classes` file, one name a line, the names
-    are its lines; else the numbers up to the largest, or the sorted values. Where the file lists every number that
-    occurs, they are names too.
+    Whole numbers are labels, other values are class names. The names come from the `classes` file, one a line; without
+    it, they are the numbers up to the largest, or the sorted values. Numbers that the file lists are class names too.
 
     Args:
-        problems: gets what is wrong: a name or number the file does not list, labels below -1 or too large for the
-            number of segments. Unless the file lists them, also what may be no class of its own: words such as NaN
-            that programs write where there is no value, numbers that are not whole, several labels in one cell, and
-            names that differ in case or white space alone.
-        place: says where a row of the column's index is, for messages.
-        names_may_be_numbers: False = numbers stand for themselves even where the file lists them as names, as in
-            what an export writes.
+        problems: collects faults: a name or number that the file does not list, labels below -1 or too large for the
+            number of segments. Unless the file lists them, also values that are probably no classes: words such as
+            NaN that programs write for missing values, numbers that are not whole, several labels in one cell, and
+            names that differ only in case or white space.
+        place: index of the column -> place in the file, for messages.
+        names_may_be_numbers: False = numbers are labels even if the file lists them as names, as in an export.
     """
     values = column.fillna("").astype(str).str.strip()
     listed = _read_classes(classes, problems)
@@ -143,7 +141,7 @@ def _names_of_numbers(
 def _check_listed(
     values: "pd.Series[str]", names: list[str], classes: Path, problems: Problems, place: Callable[[Any], str]
 ) -> None:
-    """Note values that the names do not include, and names that occur in a value and are listed twice."""
+    """Add problems for values that are not in `names`, and for names that occur and are listed twice."""
     unknown = ~values.isin([*_NO_LABEL, *names])
     if unknown.any():
         name = values[unknown].iloc[0]
@@ -160,7 +158,7 @@ def _check_listed(
 def _check_unlisted(
     values: "pd.Series[str]", column: object, classes: Path, problems: Problems, place: Callable[[Any], str]
 ) -> None:
-    """Note cells that would become classes although they are probably none of their own."""
+    """Add problems for values that would become classes although they probably are none."""
     distinct = [value for value in values.unique() if value]
     several = values.map(lambda value: _SEVERAL.fullmatch(value) is not None)
     if several.any():
@@ -194,20 +192,20 @@ def _check_unlisted(
 
 
 def _plain(name: str) -> str:
-    """A class name without what people do not mean by it: case, white space, how letters and numbers are composed."""
+    """A class name reduced for comparison: case, white space, composed letters and forms of numbers are unified."""
     words = " ".join(unicodedata.normalize("NFC", name).casefold().split())
     number = re.fullmatch(r"(-?)0*(\d+?)(?:\.0*)?", words, re.ASCII)
     return number[1] + number[2] if number else words
 
 
 def _first(wrong: "pd.Series[bool]", place: Callable[[Any], str]) -> str:
-    """Where the first of some rows is, and how many there are."""
+    """The place of the first wrong row, and the count if there are several."""
     count = int(wrong.sum())
     return place(wrong.index[wrong][0]) + (f" ({count} such)" if count > 1 else "")
 
 
 def _read_classes(path: Path, problems: Problems) -> list[str] | None:
-    """The names that a classes file lists, or None where there is no such file or it is at fault."""
+    """The names in a classes file, or None when there is no file or it cannot be read."""
     if not path.exists():
         return None
     try:
@@ -224,7 +222,7 @@ def escaped(name: str) -> str:
 
 
 def unescaped(line: str) -> str:
-    """The class name of such a line; a line that is none of ours is the name itself."""
+    """The class name of a line that `escaped` wrote; any other line is taken as the class name."""
     try:
         return str(json.loads(f'"{line}"'))
     except ValueError:

@@ -1,4 +1,4 @@
-"""segments.parquet: one row a segment, whose order is the order of every array in the store."""
+"""segments.parquet: one row per segment; row i belongs to row i of every array in the store."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ _TASK = re.compile(r"[a-z][a-z0-9_]{0,49}")
 
 
 def is_task_name(name: str) -> bool:
-    """Whether `name` can be a column beside the required ones."""
+    """Whether `name` can be the name of a task, which is a column of the table."""
     return _TASK.fullmatch(name) is not None and name not in REQUIRED
 
 
@@ -64,8 +64,8 @@ def segments_from_bytes(data: bytes) -> pd.DataFrame:
 
 
 def read_segments(path: Path, sha256: str | None = None) -> pd.DataFrame:
-    """The table at `path`. Raises StoreError when it cannot be read, or its bytes have another digest."""
-    damaged = f"{path} is damaged; `mmcache store verify --repair` mends it from its spare copy"
+    """The table at `path`. Raises StoreError when it cannot be read, or does not match its digest."""
+    damaged = f"{path} is damaged; `mmcache store verify --repair` repairs it from its spare copy"
     try:
         data = path.read_bytes() if path.exists() else b""
     except Exception as error:  # at an address: file systems raise many kinds here
@@ -74,5 +74,5 @@ def read_segments(path: Path, sha256: str | None = None) -> pd.DataFrame:
         raise StoreError(f"{damaged} (it fails its checksum)")
     try:
         return segments_from_bytes(data)
-    except Exception as error:  # a damaged footer surfaces as whatever it makes the library stumble over
+    except Exception as error:  # a damaged footer makes the library raise exceptions of many kinds
         raise StoreError(f"{damaged} (it cannot be read: {error})") from error

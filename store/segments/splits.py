@@ -1,4 +1,4 @@
-"""Names of splits: what people call train, validation and test, and which of them results are reported on."""
+"""Names of splits: the usual spellings of train, validation and test, and the split that results are reported on."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from mmcache.store.ground.errors import Problems, unknown_name
-from mmcache.store.ground.text import bare
+from mmcache.store.ground.text import strip_cell
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _USUAL = {
@@ -20,18 +20,18 @@ _CANONICAL = {name: split for split, names in _USUAL.items() for name in names}
 
 def canonical_split(name: str) -> str:
     """The name under which a split is stored: usual names become train, validation or test, others lower case."""
-    plain = bare(name).casefold()
+    plain = strip_cell(name).casefold()
     return _CANONICAL.get(_KIND.sub("", plain), plain)
 
 
 def canonical_splits(column: "pd.Series[str]", where: str, problems: Problems) -> "pd.Series[str]":
-    """The splits of a table under the names that are stored; an empty cell is train.
+    """The splits of a table under their stored names (see canonical_split); an empty cell is train.
 
     Args:
         where: the table, for messages.
-        problems: gets names that would become one split although a person wrote two, as 'dev' and 'val' in one table.
+        problems: collects different names that would become one split, such as 'dev' and 'val' in one table.
     """
-    given = column.fillna("").astype(str).map(bare)
+    given = column.fillna("").astype(str).map(strip_cell)
     spellings: dict[str, dict[str, str]] = {}
     for name in given.unique():
         if name:
@@ -43,8 +43,8 @@ def canonical_splits(column: "pd.Series[str]", where: str, problems: Problems) -
     return given.map({name: canonical_split(name) or TRAIN for name in given.unique()})
 
 
-def eval_split_of(names: Iterable[str]) -> str | None:
-    """The split that results are reported on: test, else validation, else the only one that is not train, else None."""
+def usual_eval_split(names: Iterable[str]) -> str:
+    """The split that results are reported on: test, else validation, else the only one besides train, else ''."""
     others: dict[str, str] = {}
     for name in names:
         if canonical_split(name) != TRAIN:
@@ -52,24 +52,24 @@ def eval_split_of(names: Iterable[str]) -> str | None:
     for split in (TEST, VALIDATION):
         if split in others:
             return others[split]
-    return next(iter(others.values())) if len(others) == 1 else None
+    return next(iter(others.values())) if len(others) == 1 else ""
 
 
-def stated_or_usual(stated: object, names: Iterable[str]) -> str:
-    """The split that results are reported on, '' where nothing says which.
+def choose_eval_split(stated: object, names: Iterable[str]) -> str:
+    """The split that results are reported on: the stated one if it is among `names` and not train, else the usual one.
 
-    The stated one, where it is among `names` and not train; else the one that eval_split_of finds.
+    '' when neither exists. This is the one rule for manifests, imports, merges and opened stores.
     """
     names = list(names)
     found = [name for name in names if isinstance(stated, str) and canonical_split(name) == canonical_split(stated)]
-    return next((name for name in found if canonical_split(name) != TRAIN), eval_split_of(names) or "")
+    return next((name for name in found if canonical_split(name) != TRAIN), usual_eval_split(names))
 
 
 def matching_splits(asked: Iterable[str], available: Iterable[str], problems: Problems) -> list[str]:
-    """The splits that a person asked for, by any usual name.
+    """The available splits that were asked for, by any of their usual names.
 
     Args:
-        problems: gets names that match no split, with the nearest.
+        problems: collects names that match no split, each with the nearest split.
     """
     available = list(available)
     found = []

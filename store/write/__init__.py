@@ -1,1 +1,1 @@
-"""How a store is made and how tokens get into it, a shard at a time."""
+"""Create stores and write tokens to them, one shard at a time."""

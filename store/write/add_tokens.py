@@ -27,12 +27,12 @@ def add_tokens(
     shard_bytes: int = layout.DEFAULT_SHARD_BYTES,
     variable_length: bool = False,
 ) -> TokenWriter:
-    """Make the arrays for one modality and encoder, or open them when they exist with the same fingerprint.
+    """Create the arrays of one modality and encoder, or open the existing ones if their fingerprint is the same.
 
     Args:
         tokens, width: T and D of the array.
         dtype: float16, float32, or int8 with a scale a token.
-        shard_bytes: about how large a shard file gets; kept as it was when the array exists.
+        shard_bytes: approximate size of a shard file; ignored if the array exists.
 
     Raises:
         FingerprintError: the array holds tokens made differently.
@@ -55,7 +55,7 @@ def add_tokens(
     if variable_length != writer.has_lengths:
         made, here = ("varying lengths", "one length") if writer.has_lengths else ("one length", "varying lengths")
         raise StoreMismatchError(
-            f"{path} was made for segments of {made}; these have {here}. Use another store with --store PATH."
+            f"{path} was made for tokens with {made}; these have {here}. Use another store with --store PATH."
         )
     if (writer.shape, writer.dtype) != (shape, np.dtype(dtype)):
         raise StoreMismatchError(
@@ -74,18 +74,18 @@ def _make_arrays(
     rows: int,
     variable_length: bool,
 ) -> None:
-    """Lay the tokens' zarr.json last: where it stands, everything beside it stands too."""
+    """Write the metadata of a token set, that of tokens last: if it exists, the others exist too."""
     n_rows, views, tokens, _ = shape
     name = f"{modality}/{fingerprint.encoder}"
-    for kind in ("tokens", "present", *layout.BESIDE, "scale"):  # what may be left of an array removed by hand
+    for kind in ("tokens", "present", *layout.SIDE_ARRAYS, "scale"):  # leftovers of an array that was removed by hand
         shutil.rmtree(root / kind / name, ignore_errors=True)
     quantised = dtype == "int8"
     kinds = ["tokens", "present", *(["length"] if variable_length else []), *(["scale", "error"] if quantised else [])]
     for kind in kinds:
         layout.ensure_group(root, kind)
         layout.ensure_group(root, f"{kind}/{modality}")
-    for kind in set(kinds) & set(layout.BESIDE):
-        spec = layout.BESIDE[kind]
+    for kind in set(kinds) & set(layout.SIDE_ARRAYS):
+        spec = layout.SIDE_ARRAYS[kind]
         layout.write_plain_array(root, f"{kind}/{name}", (n_rows, views), spec.dtype, (rows, views), spec.fill_value)
     if quantised:
         layout.write_sharded_array(root, f"scale/{name}", (n_rows, views, tokens, 1), "float32", rows)

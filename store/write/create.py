@@ -1,4 +1,4 @@
-"""Make a store, or check that the one there was made of the same segments."""
+"""Create a store, or check that the existing one has the same segments."""
 
 import dataclasses
 import hashlib
@@ -18,17 +18,17 @@ from mmcache.store.segments.segment_table import check_segments, read_segments, 
 
 
 def create_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
-    """Make a store of segments, without tokens yet; it appears whole or not at all.
+    """Create a store of segments, without tokens; it appears whole or not at all.
 
     Raises:
-        StoreError: something is already there, or the segments are not sound (see check_segments).
+        StoreError: `root` exists, or the segments have a fault (see check_segments).
     """
     if root.exists():
         raise StoreError(f"{root} exists already")
     meta.check("the data set")
     table = check_segments(segments, meta.tasks)
     data = segments_to_bytes(table)
-    remove_leftovers(root)  # of a process killed right here
+    remove_leftovers(root)  # of a process that was killed at this point
     temporary = temporary_beside(root)
     temporary.mkdir(parents=True)
     try:
@@ -40,16 +40,16 @@ def create_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
         os.replace(temporary, root)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):  # what it names is gone
+        if isinstance(error, OSError):  # the temporary file that it names is removed
             raise OSError(error.errno, error.strerror, str(root)) from error
         raise
     fsync_folder(root.parent)
 
 
 def ensure_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
-    """Make the store, or check that the one there was made of the same segments; what killed writers left goes.
+    """Create the store, or check that the existing one has the same segments; leftovers of killed writers are removed.
 
-    For the holder of the writer lock. Raises as create_store and check_same_segments do.
+    The caller must hold the writer lock. Raises as create_store and check_same_segments.
     """
     remove_leftovers(root)
     if root.exists():
@@ -67,16 +67,16 @@ def has_tokens(root: Path) -> bool:
 
 
 def replace_empty_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
-    """Make a store of other segments in the place of one without tokens. For the holder of the writer lock.
+    """Replace a store without tokens by one of other segments. The caller must hold the writer lock.
 
     Raises:
-        StoreMismatchError: there are tokens after all.
+        StoreMismatchError: the store has tokens.
         StoreError: as create_store.
     """
     if has_tokens(root):
         check_same_segments(root, segments, meta)
         return
-    old = temporary_beside(root)  # which the next writer removes, should this one be killed here
+    old = temporary_beside(root)  # the next writer removes it if this one is killed here
     os.replace(root, old)
     try:
         create_store(root, segments, meta)
@@ -87,11 +87,11 @@ def replace_empty_store(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> 
 
 
 def check_same_segments(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> None:
-    """Check that the store at `root` was made of these very segments.
+    """Check that the store at `root` has exactly these segments.
 
     Raises:
-        StoreMismatchError: it was made of others; the message says what differs.
-        StoreError: `root` is something else than a store, or a damaged one.
+        StoreMismatchError: it has other segments; the message says what differs.
+        StoreError: `root` is not a store, or a damaged one.
     """
     try:
         saved_meta = layout.read_meta(root)
@@ -114,7 +114,7 @@ def check_same_segments(root: Path, segments: pd.DataFrame, meta: StoreMeta) -> 
 
 
 def _no_store(root: Path) -> str:
-    """What lies at `root`, where a store should be made, and what to do."""
+    """The error message for a `root` that is no store and no free path: what it is, and what to do."""
     if not root.is_dir():
         return f"{root} is a file. Give --store the path of a new folder, such as {root.parent / 'mine.zarr'}"
     names = sorted(os.listdir(root))

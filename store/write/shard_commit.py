@@ -36,9 +36,9 @@ class ShardCommit:
         self.shard = shard
         self.rows = array.grid.rows(shard)
         self._status = array.presence()[self.rows.start : self.rows.stop].copy()
-        self._beside = {
+        self._side_values = {
             kind: read_small_array(array.root / kind / array.name, kind)[self.rows.start : self.rows.stop].copy()
-            for kind in array.beside
+            for kind in array.side_arrays
         }
         self._reports: dict[str, list[dict[str, Any]]] = {file: [] for file in REPORTS}
         slots = array.grid.slots_per_shard
@@ -71,14 +71,14 @@ class ShardCommit:
             raise
 
     def put(self, row: int, tokens: NDArray[np.floating], lengths: NDArray[np.integer] | None = None) -> None:
-        """Cache `row`: tokens (V, n, D) of any float dtype, and (V,) lengths where they vary.
+        """Cache `row`: tokens (V, n, D) of any float dtype, and (V,) lengths when lengths vary.
 
         Raises UnstorableTokens, before anything is written, when the array cannot hold them; see
         TokenWriter.store_form.
         """
         stored = self._array.store_form(tokens, lengths)
         self.put_stored(
-            row, {kind: [view.tobytes() for view in views] for kind, views in stored.chunks.items()}, stored.beside
+            row, {kind: [view.tobytes() for view in views] for kind, views in stored.chunks.items()}, stored.side_values
         )
 
     @property
@@ -86,38 +86,43 @@ class ShardCommit:
         return bool(self._adopted)
 
     def adopt(self, files: dict[str, Path]) -> None:
-        """Take over whole shard files, kind -> file, of an array of the same kind and grid.
+        """Use whole shard files, kind -> file, of another array with the same dtype and grid.
 
-        Their rows are then settled as others are, but without chunks; nothing may be cached here already.
+        Afterwards, put_stored settles their rows without chunks. No row of this shard may be cached before.
         """
         assert not (self._status == Presence.CACHED).any(), "an adopted shard would replace what is cached"
         self._adopted = files
 
-    def put_stored(self, row: int, chunks: dict[str, list[bytes]], beside: dict[str, NDArray[Any]]) -> None:
-        """Cache `row` as an array of the same kind stores it: kind -> V raw chunks, kind -> (V,) values."""
+    def put_stored(self, row: int, chunks: dict[str, list[bytes]], side_values: dict[str, NDArray[Any]]) -> None:
+        """Cache `row` in stored form.
+
+        Args:
+            chunks: kind (tokens, scale) -> V raw chunks without checksums.
+            side_values: kind (length, error) -> (V,) values.
+        """
         self._begin(row)
         place, views = row - self.rows.start, self._array.grid.n_views
         for kind, raw in chunks.items():
             for view in range(views):
                 self._writers[kind].put(place * views + view, raw[view])
-        for kind, values in beside.items():
-            self._beside[kind][place] = values
+        for kind, values in side_values.items():
+            self._side_values[kind][place] = values
         self._settle(row, Presence.CACHED)
 
     def missing(self, row: int) -> None:
-        """There is no media for `row`."""
+        """Mark `row` as MISSING: there is no media for it."""
         self._clear(row, Presence.MISSING)
 
     def failed(self, row: int) -> None:
-        """The media of `row` could not be used."""
+        """Mark `row` as FAILED: its media cannot be used."""
         self._clear(row, Presence.FAILED)
 
     def to_do(self, row: int) -> None:
-        """Forget what is cached of `row`: it is to be done again."""
+        """Mark `row` as TO_DO and drop its tokens, so that it is done again."""
         self._clear(row, Presence.TO_DO)
 
     def report(self, segment_id: str, status: Presence, reason: str) -> None:
-        """Have a line in failures.jsonl when the segment FAILED, else in notes.jsonl."""
+        """Add a line to failures.jsonl when the segment FAILED, else to notes.jsonl."""
         line = {
             "id": segment_id,
             "modality": self._array.modality,
@@ -130,12 +135,12 @@ class ShardCommit:
             self._reports[layout.NOTES].append({**line, "present": int(status)})
 
     def source(self, segment_id: str, status: Presence, size: int, mtime_ns: int) -> None:
-        """Have a line in sources.jsonl: how many bytes the segment's media had, and when they were last changed."""
+        """Add a line to sources.jsonl: the size of the segment's media in bytes, and when they were last changed."""
         line = {"id": segment_id, "modality": self._array.modality, "encoder": self._array.encoder}
         self._reports[layout.SOURCES].append({**line, "bytes": size, "mtime_ns": mtime_ns, "present": int(status)})
 
     def commit(self) -> None:
-        """Write tokens, what stands beside them, reports and, last, presence."""
+        """Write tokens, lengths and rounding errors, reports and, last, presence."""
         if not self._adopted:
             self._keep_up_to(self.rows.stop)
         array, root = self._array, self._array.root
@@ -145,17 +150,17 @@ class ShardCommit:
                 reference_copy(self._adopted[kind], writer.path)
             else:
                 writer.commit()
-        for kind, values in self._beside.items():
+        for kind, values in self._side_values.items():
             shape = (array.grid.rows_per_shard, array.grid.n_views)
-            padded = np.full(shape, layout.BESIDE[kind].fill_value, values.dtype)
+            padded = np.full(shape, layout.SIDE_ARRAYS[kind].fill_value, values.dtype)
             padded[: len(self.rows)] = values
             write_chunk(root / kind / array.name / "c" / str(self.shard) / "0", padded)
         work = root / layout.WORK / array.modality / array.encoder
-        work.mkdir(parents=True, exist_ok=True)  # says that reports are to be finished, if there are none too
+        work.mkdir(parents=True, exist_ok=True)  # an empty folder too makes finish_reports update the coverage
         for file, lines in self._reports.items():
             if lines:
                 part = work / f"{self.shard}-{file}"
-                # What an earlier commit of this shard said of other rows is still to be finished too.
+                # Lines that an earlier commit of this shard left for other rows are still to be merged.
                 atomic_write(part, json_lines([*read_reports(part), *lines]))
         padded_status = np.full(array.grid.rows_per_shard, Presence.TO_DO, np.uint8)
         padded_status[: len(self.rows)] = self._status
@@ -170,8 +175,8 @@ class ShardCommit:
 
     def _clear(self, row: int, status: Presence) -> None:
         self._begin(row)
-        for kind, values in self._beside.items():
-            values[row - self.rows.start] = layout.BESIDE[kind].fill_value
+        for kind, values in self._side_values.items():
+            values[row - self.rows.start] = layout.SIDE_ARRAYS[kind].fill_value
         self._settle(row, status)
 
     def _settle(self, row: int, status: Presence) -> None:
@@ -185,7 +190,7 @@ class ShardCommit:
             self._keep_up_to(row)
 
     def _keep_up_to(self, row: int) -> None:
-        """Copy the chunks of rows before `row` that were cached earlier and are not put again."""
+        """Copy the cached chunks of the rows before `row` that this commit passes over."""
         views = self._array.grid.n_views
         for kept in range(self._next, row):
             if self._status[kept - self.rows.start] != Presence.CACHED:
@@ -201,7 +206,7 @@ class ShardCommit:
 
 
 class OldShard:
-    """A finished shard file, read chunk by chunk with checksums compared. Raises StoreError where it is damaged."""
+    """An existing shard file, read chunk by chunk. Raises StoreError when its index is damaged."""
 
     def __init__(self, path: Path, n_slots: int) -> None:
         self.path = path
@@ -217,11 +222,11 @@ class OldShard:
         return self._file.read(size)
 
     def chunk(self, slot: int, array: Path) -> bytes:
-        """The chunk of `slot`, which is there and sound, without its checksum."""
+        """The chunk of `slot` without its checksum. Raises StoreError when it is absent or fails the checksum."""
         raw = self.raw(slot)
         advice = f"run `mmcache store verify --repair` on the store of {array}"
         if raw is None:
-            raise StoreError(f"{self.path} lacks tokens that presence claims; {advice}")
+            raise StoreError(f"{self.path} lacks tokens that presence lists as cached; {advice}")
         if crc32c(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:]:
             raise StoreError(f"{self.path} has a damaged chunk; {advice}")
         return raw[:-CRC_BYTES]

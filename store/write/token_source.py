@@ -1,4 +1,4 @@
-"""Tokens on their way into a store from somewhere else: a file, a folder, or another token set of the same store."""
+"""Copy tokens into a store from another place: a file, a folder, or another token set of the same store."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,25 +16,25 @@ from mmcache.store.write.shard_commit import ShardCommit
 from mmcache.store.write.token_writer import TokenWriter
 
 Progress = Callable[[str, int, int], None]  # name, rows done, rows in all
-ALL_ZERO = "all of its tokens are zero"  # noted of a segment: many releases write zeros where they have nothing
+ALL_ZERO = "all of its tokens are zero"  # a note; many releases write zeros for missing features
 
 
-def silent(name: str, done: int, total: int) -> None:
-    """Progress for those who want none."""
+def no_progress(name: str, done: int, total: int) -> None:
+    """Progress that prints nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenSource:
-    """One modality to be written.
+    """The tokens of one modality to be written.
 
     Attributes:
         shape: (V, T, D) of a segment.
-        status: (N,) what is known of each row: CACHED = there is something to read, TO_DO = not known yet.
+        status: (N,) Presence of each row: CACHED = `read` has its tokens, TO_DO = not known yet.
         read: row -> ((V, n, D) floats, (V,) lengths where they vary). Raises UnstorableTokens with the reason
-            when there is something, but it cannot be used.
+            when the tokens cannot be used.
         ids: (N,) segment ids.
-        reasons: id -> why, for rows whose status is FAILED.
-        retry_failed: whether what failed to be written before may have changed since.
+        reasons: id -> reason, for rows whose status is FAILED.
+        retry_failed: whether to try rows again that failed before.
     """
 
     modality: str
@@ -50,10 +50,10 @@ class TokenSource:
 
 
 def write_source(root: Path, source: TokenSource, shard_bytes: int, progress: Progress) -> str:
-    """Write what is missing of a source to the store at `root`, shard by shard; the name of the token set.
+    """Write the missing rows of a source to the store at `root`, shard by shard; returns the name of the token set.
 
-    Killed at any moment, the same call goes on, and ends with the same bytes. For the holder of the writer lock;
-    finish_reports comes after.
+    After a kill at any moment, the same call continues and ends with the same bytes. The caller must hold the writer
+    lock, and call finish_reports afterwards.
     """
     views, tokens, width = source.shape
     writer = add_tokens(
@@ -93,7 +93,7 @@ def _write_shard(writer: TokenWriter, shard: int, rows: list[int], source: Token
                 except UnstorableTokens as error:
                     status, reason = Presence.FAILED, str(error)
             elif status == Presence.FAILED:
-                reason = source.reasons.get(source.ids[row], "failed where these tokens come from")
+                reason = source.reasons.get(source.ids[row], "failed in the source of these tokens")
             if status == Presence.FAILED:
                 commit.failed(row)
                 commit.report(source.ids[row], Presence.FAILED, reason or "")
@@ -102,7 +102,7 @@ def _write_shard(writer: TokenWriter, shard: int, rows: list[int], source: Token
 
 
 def check_dtype(dtype: str | None, default: str) -> str:
-    """The storage dtype asked for, or the default. Raises ConfigError for one that is not offered."""
+    """The requested storage dtype, None = the default. Raises ConfigError for an unknown one."""
     if dtype is not None and dtype not in layout.TOKEN_DTYPES:
         raise ConfigError(f"--dtype {dtype}: allowed are {', '.join(layout.TOKEN_DTYPES)}")
     return dtype or default

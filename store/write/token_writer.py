@@ -1,4 +1,4 @@
-"""A token array that is being written: its shapes, its committed presence, and the form in which it stores tokens."""
+"""A token array as a writer needs it: shape, grid of shards, committed presence, and the conversion of tokens."""
 
 import dataclasses
 from pathlib import Path
@@ -19,19 +19,19 @@ from mmcache.store.ground.errors import UnstorableTokens
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """One segment as its array stores it.
+    """One segment in the form that is stored.
 
     Attributes:
         chunks: kind (tokens, scale) -> (V, T, ...) of the stored dtype.
-        beside: kind (length, error) -> (V,).
+        side_values: kind (length, error) -> (V,).
     """
 
     chunks: dict[str, NDArray]
-    beside: dict[str, NDArray]
+    side_values: dict[str, NDArray]
 
 
 class TokenWriter:
-    """Commits the shards of one existing token array. Picklable: workers make their own from (root, names)."""
+    """An existing token array that ShardCommit writes to. Workers create their own from (root, modality, encoder)."""
 
     def __init__(self, root: Path, modality: str, encoder: str) -> None:
         self.root, self.modality, self.encoder = root, modality, encoder
@@ -45,15 +45,15 @@ class TokenWriter:
         self.dtype = array.dtype
         self.grid = ShardGrid(segments, array.grid[0], views)
         self.fingerprint = Fingerprint.from_attributes(array.attributes)
-        self.beside = [kind for kind in layout.BESIDE if kind in arrays]
+        self.side_arrays = [kind for kind in layout.SIDE_ARRAYS if kind in arrays]
         self.sharded = ["tokens", *(["scale"] if self.dtype == np.int8 else [])]
 
     @property
     def has_lengths(self) -> bool:
-        return "length" in self.beside
+        return "length" in self.side_arrays
 
     def presence(self) -> NDArray[np.uint8]:
-        """(N,) Presence values, as committed so far. Raises StoreError when they cannot be read."""
+        """(N,) Presence values committed so far. Raises StoreError when they cannot be read."""
         return read_small_array(self.root / "present" / self.name, "present")
 
     def shard_path(self, kind: str, shard: int) -> Path:
@@ -75,7 +75,7 @@ class TokenWriter:
         _, views, length, width = self.shape
         if tokens.ndim != 3 or (tokens.shape[0], tokens.shape[2]) != (views, width) or tokens.dtype.kind != "f":
             raise ValueError(
-                f"tokens are {tokens.dtype} {tokens.shape}; {self.name} takes floats ({views}, n, {width})"
+                f"tokens are {tokens.dtype} {tokens.shape}; {self.name} takes floats of shape ({views}, n, {width})"
             )
         if (lengths is not None) != self.has_lengths:
             raise ValueError(f"{self.name} {'needs' if self.has_lengths else 'takes no'} lengths")
@@ -88,15 +88,15 @@ class TokenWriter:
             raise ValueError(f"tokens have shape {tokens.shape}; {self.name} takes {(views, length, width)}")
         if not np.isfinite(tokens).all():
             raise UnstorableTokens("NaN or infinity among the tokens")
-        beside = {} if lengths is None else {"length": np.asarray(lengths)}
+        side_values = {} if lengths is None else {"length": np.asarray(lengths)}
         if self.dtype == np.int8:
             if np.abs(tokens).max(initial=0) > np.finfo(np.float16).max:
-                raise UnstorableTokens("values that float16, as which int8 is read back, cannot hold")
+                raise UnstorableTokens("values too large for float16, in which int8 tokens are read back")
             values, scale = quantise(tokens)
-            beside["error"] = relative_error(tokens, dequantise(values, scale, "float32"))
-            return Stored({"tokens": values, "scale": scale}, beside)
+            side_values["error"] = relative_error(tokens, dequantise(values, scale, "float32"))
+            return Stored({"tokens": values, "scale": scale}, side_values)
         with np.errstate(over="ignore"):  # an overflow becomes infinity, which the check finds
             values = np.ascontiguousarray(tokens, self.dtype)
         if not np.isfinite(values).all():
             raise UnstorableTokens(f"values that {self.dtype} cannot hold")
-        return Stored({"tokens": values}, beside)
+        return Stored({"tokens": values}, side_values)

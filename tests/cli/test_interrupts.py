@@ -24,7 +24,7 @@ def test_an_interrupted_fuse_exits_with_the_number_of_the_signal(
     os.kill(process.pid, sent)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + sent, errors
-    assert "error: stopped. What was finished is kept; the same command goes on from there." in errors
+    assert "error: stopped. Finished work is kept; the same command continues from there." in errors
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert not list(out.glob(".*"))

@@ -54,11 +54,11 @@ def test_a_file_in_the_data_joins_no_cluster_and_says_so(mmcache: Callable, epic
     assert done.code == 0, done.err
     assert "so its address, store are ignored" in done.err
     assert f"--config {epic_copy}/mmcache.yaml accepts all of it" in done.err
-    assert "recommends what data may not set, which is ignored: out, strategy." in done.err
+    assert "recommends options that data may not set; these are ignored: out, strategy." in done.err
     assert "-> cache/epic.zarr" in done.err
     typed = mmcache(*arguments, "--config", epic_copy / "mmcache.yaml")
     assert typed.code == 2
-    assert "--address 127.0.0.1:1: nothing answers there" in typed.err
+    assert "--address 127.0.0.1:1: no program answers there" in typed.err
 
 
 @pytest.mark.timeout(20)

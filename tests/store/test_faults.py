@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_shard_costs_that_shard_only(
         assert stopped.code == 1
         assert "No space left on device" in stopped.error
         assert str(root / "tokens/b/hdf5/c/1/0/0/0") in stopped.error
-        assert "the same command goes on from there" in stopped.error
+        assert "the same command continues from there" in stopped.error
     assert verify(root) == []
     before = FeatureStore.open(root)
     cached = {name: np.flatnonzero(before.present[name] == Presence.CACHED) for name in before.modalities}

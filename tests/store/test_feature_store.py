@@ -219,7 +219,7 @@ def test_tokens_that_lost_their_metadata_are_never_passed_over(make_store: Calla
     """A run without a word about them would train on the other modalities alone."""
     root = make_store({"m": np.ones((3, 1, 2, 3), np.float16)})
     (root / "tokens/m/enc/zarr.json").unlink()
-    with pytest.raises(StoreError, match=r"m/enc/zarr\.json is missing, though the tokens are there.*verify --repair"):
+    with pytest.raises(StoreError, match=r"m/enc/zarr\.json is missing, although there are tokens.*verify --repair"):
         FeatureStore.open(root)
 
 

@@ -36,7 +36,7 @@ from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.ground.text import excerpt
 from mmcache.store.segments.labels import is_missing
 from mmcache.store.segments.segment_table import UNLABELLED
-from mmcache.store.segments.splits import TEST, TRAIN, VALIDATION, canonical_split, eval_split_of
+from mmcache.store.segments.splits import TEST, TRAIN, VALIDATION, canonical_split, usual_eval_split
 
 _COLUMNS = {
     "id": ("clip_id", "id", "segment_id", "annotation_uid"),
@@ -95,7 +95,7 @@ class MmgEgo4d(Dataset):
         self.tasks = {"action": names}
         segments = segments.assign(action=labels).drop(columns="label")
         self.segments = segments.sort_values(["split", "video", "start_s", "id"], kind="stable", ignore_index=True)
-        self.eval_split = eval_split_of(self.segments["split"].unique()) or ""
+        self.eval_split = usual_eval_split(self.segments["split"].unique())
 
     def source(self, modality: str, video: str) -> Source | None:
         return self._media.source(modality, video)

@@ -8,7 +8,7 @@ import pandas as pd
 from mmcache.store.files.csv_table import read_csv_table
 from mmcache.store.files.json_file import read_json
 from mmcache.store.ground.errors import ConfigError, Problems
-from mmcache.store.ground.text import bare
+from mmcache.store.ground.text import strip_cell
 
 _MOST_JSON_BYTES = 4 << 30
 
@@ -55,7 +55,7 @@ def read_csv(path: Path, columns: list[str], problems: Problems) -> pd.DataFrame
     Cells are without white space and invisible marks around them.
     """
     try:
-        table = read_csv_table(path).map(bare)
+        table = read_csv_table(path).map(strip_cell)
     except ConfigError as error:
         problems.add(str(error))
         return None

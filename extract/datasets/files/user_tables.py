@@ -11,7 +11,7 @@ from mmcache.extract.datasets.files.annotation_files import read_annotation_json
 from mmcache.store.files.csv_table import check_columns, read_csv_table
 from mmcache.store.files.user_file import check_regular
 from mmcache.store.ground.errors import ConfigError
-from mmcache.store.ground.text import bare
+from mmcache.store.ground.text import strip_cell
 
 _PARQUET = (".parquet", ".parq", ".pq")
 _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -52,7 +52,7 @@ def read_table(path: Path) -> pd.DataFrame:
     check_columns(table.columns.tolist(), str(path))
     if _has_rows(path):
         table.index = pd.RangeIndex(2, 2 + len(table))
-    table = table.astype(object).where(table.notna(), "").map(lambda cell: bare(str(cell)))
+    table = table.astype(object).where(table.notna(), "").map(lambda cell: strip_cell(str(cell)))
     return table[(table != "").any(axis=1)] if len(table.columns) else table
 
 

@@ -37,7 +37,7 @@ from mmcache.store.ground.errors import ConfigError, Problems
 from mmcache.store.ground.text import excerpt
 from mmcache.store.segments.labels import is_missing, read_labels
 from mmcache.store.segments.segment_table import UNLABELLED
-from mmcache.store.segments.splits import TRAIN, canonical_splits, eval_split_of
+from mmcache.store.segments.splits import TRAIN, canonical_splits, usual_eval_split
 
 _NAMES = ("manifest.csv", "manifest.parquet")
 _NO_LABELS = "none"
@@ -98,7 +98,7 @@ class Manifest(Dataset):
         )
         self.segments = self._usable(segments, wrong)
         self.lost_rows = len(self.problems)
-        self.eval_split = eval_split_of(self.segments["split"].unique()) or ""
+        self.eval_split = usual_eval_split(self.segments["split"].unique())
         self._note_the_rest()
 
     def source(self, modality: str, video: str) -> Source | None:

@@ -32,7 +32,7 @@ def write_folder(folder: Path, rows: range = range(N), missing: int | None = Non
 
 @pytest.fixture
 def store(mmcache: Callable) -> Path:
-    """Imported from features/, segment 5 missing."""
+    """ImportSummary from features/, segment 5 missing."""
     write_folder(Path("features"), missing=5)
     done = mmcache("store", "import", "features", "--store", "a.zarr", "--tasks", "verb", "--shard-mb", SHARD_MB)
     assert (done.code, done.out) == (0, "features -> a.zarr\n")
@@ -187,7 +187,7 @@ def test_a_part_without_test_segments_leaves_the_split_of_results_to_the_others(
     shown = mmcache("store", "info", "0.zarr")
     assert (shown.code, shown.out.splitlines()[1]) == (
         0,
-        "tasks: verb (3 classes); `mmcache fuse` needs --eval-split: no split is named for results",
+        "tasks: verb (3 classes); `mmcache fuse` needs --eval-split: the store names no split for results",
     )
     assert json.loads(mmcache("store", "info", "0.zarr", "--json").out)["eval_split"] == ""
     assert mmcache("store", "merge", "0.zarr", "1.zarr", "--store", "one.zarr").code == 0
@@ -314,7 +314,7 @@ def test_repair_mends_what_can_be_and_import_does_the_rest(as_json: bool, mmcach
         assert (said["left"], said["to_do"]) == (0, {"rgb/npy": 1})
         assert {finding["where"] for finding in said["found"]} == {"rgb/npy", "tokens/rgb/zarr.json"}
     else:
-        assert "rgb/npy: 1 segments to be done again by what made them" in done.out
+        assert "rgb/npy: 1 segments are marked; the command that made them" in done.out
         assert "rgb/npy: tokens fail their checksum (P01_0)" in done.out
         assert done.out.endswith("a.zarr: repaired\n")
     assert mmcache("store", "verify", store).code == 0

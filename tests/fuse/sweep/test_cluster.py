@@ -64,5 +64,5 @@ def test_a_wrong_token_is_told_in_plain_words(
     run = command(content(store_copy, tiny), tmp_path / "out", start=nodes.start_command)
     code, _, errors = run.end()
     assert code == 2
-    assert "a cluster is there, but it did not let us in" in errors
+    assert "the cluster refused the connection" in errors
     assert "Traceback" not in errors

@@ -11,7 +11,7 @@ import pytest
 
 from mmcache.store import ConfigError, FeatureStore, Presence
 from mmcache.store.exchange.hdf5_import import import_hdf5
-from mmcache.store.exchange.import_summary import Imported
+from mmcache.store.exchange.import_summary import ImportSummary
 from mmcache.store.ground.errors import TooManyFailures
 from mmcache.store.manage.verify import verify
 
@@ -34,7 +34,7 @@ def write(folder: Path, change: Change | None = None) -> Path:
     return path
 
 
-def imported(folder: Path, change: Change | None = None) -> tuple[FeatureStore, Imported]:
+def imported(folder: Path, change: Change | None = None) -> tuple[FeatureStore, ImportSummary]:
     done = import_hdf5(write(folder, change), folder / "new.zarr")
     assert verify(done.root) == []
     return FeatureStore.open(done.root), done
@@ -309,7 +309,7 @@ def test_tokens_that_look_like_padding_are_told_where_there_are_no_lengths(
         []
         if lengths
         else [
-            "rgb: 2 of 4 segments end in tokens that are all zero. If these fill up shorter segments, say in "
+            "rgb: 2 of 4 segments end in tokens that are all zero. If these pad shorter segments, say in "
             "'lengths/rgb' how many tokens are real"
         ]
     )
@@ -323,7 +323,7 @@ def test_a_member_that_was_probably_meant_is_refused(name: str, meant: str, tmp_
     def change(file: h5py.File) -> None:
         file[f"{name}/rgb"] = np.ones(len(TOKENS))
 
-    with pytest.raises(ConfigError, match=f"'{name}' of .* is none of the members .*; did you mean '{meant}'"):
+    with pytest.raises(ConfigError, match=f"'{name}' of .* is not part of the format; did you mean '{meant}'"):
         imported(tmp_path, change)
 
 
@@ -332,12 +332,12 @@ def test_other_members_are_named(tmp_path: Path) -> None:
         file["how_it_was_made/x"] = [1]
 
     notes = imported(tmp_path, change)[1].notes
-    assert "not read, as they are none of the members of the form: 'how_it_was_made'" in notes
+    assert "not read, because they are not part of the format: 'how_it_was_made'" in notes
 
 
 def test_minus_one_in_an_unsigned_type_is_no_class(tmp_path: Path) -> None:
     labels = np.full(len(TOKENS), -1).astype("u1")
     with pytest.raises(
-        ConfigError, match=r"'labels/.*' is uint8 and has 255, as which -1 is read back: write it as int32"
+        ConfigError, match=r"'labels/.*' is uint8 and has 255, which is -1 in unsigned numbers: write it as int32"
     ):
         imported(tmp_path, replace("labels/verb", labels))

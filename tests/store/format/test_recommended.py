@@ -59,7 +59,7 @@ def test_sensible_values_are_taken_as_they_are() -> None:
 def test_what_is_ignored_is_named(name: str, value: object, said: str) -> None:
     assert take_recommended({name: value, "k": 7} if name != "k" else {name: value})[1] == [said]
     note = ignored_note("a.zarr", [said])
-    assert note.startswith(f"a.zarr recommends what data may not set, which is ignored: {said}. ")
+    assert note.startswith(f"a.zarr recommends options that data may not set; these are ignored: {said}. ")
     assert "\n" not in note
 
 

@@ -36,7 +36,7 @@ from mmcache.store.manage.merge import merge_stores
 from mmcache.store.manage.reduce import reduce_store
 from mmcache.store.manage.verify import verify
 from mmcache.store.write.create import create_store
-from mmcache.store.write.token_source import TokenSource, silent, write_source
+from mmcache.store.write.token_source import TokenSource, no_progress, write_source
 
 N, VIEWS, TOKENS, WIDTH, ROWS = 6, 2, 3, 2, 2  # rows in all, and of a shard
 VIEW_BYTES = TOKENS * WIDTH * 2
@@ -81,7 +81,7 @@ def make(root: Path, presence: dict[str, list[int]]) -> None:
                 ids=IDS,
                 reasons={segment: f"bad file {segment}" for segment in IDS},
             )
-            write_source(root, source, ROWS * VIEWS * VIEW_BYTES // (2 if modality == "q" else 1), silent)
+            write_source(root, source, ROWS * VIEWS * VIEW_BYTES // (2 if modality == "q" else 1), no_progress)
         finish_reports(root)
 
 

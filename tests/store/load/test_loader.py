@@ -276,7 +276,7 @@ def test_a_loop_that_is_left_leaves_no_thread(store: FeatureStore) -> None:
 
 def test_the_choice_of_a_place_is_told_in_words(store: FeatureStore) -> None:
     rows = store.rows()
-    assert Loader(store, None, rows, resident="disk").residency.startswith("disk, as asked for: 0.00 GB of tokens")
+    assert Loader(store, None, rows, resident="disk").residency.startswith("disk, as requested: 0.00 GB of tokens")
     assert Loader(store, None, rows, resident="auto").residency.startswith("ram: 0.00 GB of tokens, ")
 
 

@@ -29,7 +29,7 @@ from mmcache.store.manage.info import describe
 from mmcache.store.manage.verify import verify
 from mmcache.store.segments.segment_table import read_segments, segments_to_bytes
 from mmcache.store.write.create import create_store
-from mmcache.store.write.token_source import TokenSource, silent, write_source
+from mmcache.store.write.token_source import TokenSource, no_progress, write_source
 
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO
 N, VIEWS, TOKENS, WIDTH, ROWS = 5, 2, 2, 3, 2  # rows in all, and of a shard
@@ -63,7 +63,7 @@ def whole(
             read=lambda row, tokens=tokens, quantised=quantised: (tokens[row], lengths[row] if quantised else None),
             ids=segments["id"].tolist(),
         )
-        write_source(root, source, ROWS * VIEWS * TOKENS * WIDTH * (1 if quantised else 2), silent)
+        write_source(root, source, ROWS * VIEWS * TOKENS * WIDTH * (1 if quantised else 2), no_progress)
     finish_reports(root)
     cache = answers(root)
     for rows in cache.missing_blocks():

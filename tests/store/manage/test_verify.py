@@ -129,8 +129,14 @@ def test_a_deleted_shard_is_found(root: Path) -> None:
         ([M, C, M], "P01_000: presence says missing, but view 0 has tokens"),
         ([F, C, M], "P01_000: presence says failed, but view 0 has tokens"),
         ([C, C, C], "P01_002: presence says cached, but view 0 has no tokens"),
-        ([9, C, M], "segments P01_000 to P01_002 (3): presence: says 9 for P01_000 (1 such), which is no presence"),
-        ([C, C, 77], "segments P01_000 to P01_002 (3): presence: says 77 for P01_002 (1 such), which is no presence"),
+        (
+            [9, C, M],
+            "segments P01_000 to P01_002 (3): presence: says 9 for P01_000 (1 such), which is no presence value",
+        ),
+        (
+            [C, C, 77],
+            "segments P01_000 to P01_002 (3): presence: says 77 for P01_002 (1 such), which is no presence value",
+        ),
     ],
 )
 def test_presence_that_contradicts_the_chunks_is_found(root: Path, status: list[int], message: str) -> None:
@@ -245,7 +251,7 @@ def test_a_store_that_does_not_open_is_checked_as_far_as_it_goes(root: Path, nam
     (root / name).write_bytes(b"\0" * (root / name).stat().st_size)
     first, *_, last = said(root)
     assert first.startswith(f"{name}: ")
-    assert last.startswith("store: the rest can be checked once that is repaired")
+    assert last.startswith("store: the rest can be verified after that is repaired")
 
 
 def test_several_faults_are_all_found(root: Path) -> None:
@@ -301,9 +307,9 @@ def test_no_file_of_a_store_is_waited_for(root: Path, kind: str) -> None:
             path.symlink_to("/dev/zero")
         else:
             os.mknod(path, stat.S_IFSOCK | 0o600)
-        kinds = f"{path} cannot be read: it is a {kind}, not a regular file. A store has files and folders alone: "
+        kinds = f"{path} cannot be read: it is a {kind}, not a regular file. A store contains files and folders only: "
         for use in (FeatureStore.open, verify, repair):
-            with pytest.raises(StoreError, match=re.escape(f"{kinds}remove {path}. If it stands in place of a file")):
+            with pytest.raises(StoreError, match=re.escape(f"{kinds}remove {path}. If it replaced a file")):
                 use(root)
         path.unlink()
         path.write_bytes(kept)

@@ -201,7 +201,7 @@ def test_tokens_beyond_k_are_averaged(
     assert stored.chunks["tokens"].shape == (2, k, 3)
     np.testing.assert_array_equal(stored.chunks["tokens"][:, : min(n, k)], expected if n > k else tokens)
     assert (stored.chunks["tokens"][:, n:] == 0).all()
-    np.testing.assert_array_equal(stored.beside["length"], shorter)
+    np.testing.assert_array_equal(stored.side_values["length"], shorter)
 
 
 @pytest.mark.parametrize(

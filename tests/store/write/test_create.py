@@ -137,7 +137,7 @@ def test_what_a_killed_creation_left_is_removed_by_the_next_one(
 def test_damaged_segments_are_no_other_segments(
     empty_store: Path, make_segments: MakeSegments, make_meta: MakeMeta
 ) -> None:
-    """Whoever writes to a damaged store is told to mend it, not to take another."""
+    """Whoever writes to a damaged store is told to repair it, not to take another."""
     (empty_store / "segments.parquet").write_bytes(b"")
     with pytest.raises(StoreError, match=r"segments\.parquet is damaged; `mmcache store verify --repair`"):
         check_same_segments(empty_store, make_segments(N), make_meta(make_segments(N)))

@@ -125,7 +125,7 @@ def test_presence_without_tokens_is_not_carried_over(writer: TokenWriter, settle
     settle(writer, {0: Presence.CACHED})
     (writer.path / "c/0/0/0/0").unlink()
     commit = ShardCommit(writer, 0)
-    with pytest.raises(StoreError, match=r"c/0/0/0/0 lacks tokens that presence claims"):
+    with pytest.raises(StoreError, match=r"c/0/0/0/0 lacks tokens that presence lists as cached"):
         commit.put(1, ONES)
     commit.abort()
 
@@ -291,7 +291,9 @@ def test_an_old_shard_gives_its_chunks_and_refuses_damaged_and_absent_ones(rich:
             assert old.chunk(slot, rich.path) == raw[:-4]
         else:
             assert raw is None
-            with pytest.raises(StoreError, match="lacks tokens that presence claims; run `mmcache store verify --rep"):
+            with pytest.raises(
+                StoreError, match="lacks tokens that presence lists as cached; run `mmcache store verify"
+            ):
                 old.chunk(slot, rich.path)
     old.close()
     whole = path.read_bytes()

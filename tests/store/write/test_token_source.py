@@ -13,7 +13,7 @@ from mmcache.store.format.reports import finish_reports
 from mmcache.store.ground.errors import ConfigError, UnstorableTokens
 from mmcache.store.manage.verify import verify
 from mmcache.store.write.create import create_store
-from mmcache.store.write.token_source import TokenSource, check_dtype, silent, write_source
+from mmcache.store.write.token_source import TokenSource, check_dtype, no_progress, write_source
 
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO
 N, SHARD_BYTES = 6, 2 * 12  # shards of two rows
@@ -54,7 +54,7 @@ def write(root: Path, source: TokenSource, **changes: object) -> list[int]:
     reads = changes.setdefault("read", Reads())
     assert isinstance(reads, Reads)
     try:
-        write_source(root, dataclasses.replace(source, **changes), SHARD_BYTES, silent)
+        write_source(root, dataclasses.replace(source, **changes), SHARD_BYTES, no_progress)
     finally:
         finish_reports(root)
     return reads.rows

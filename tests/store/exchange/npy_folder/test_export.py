@@ -71,7 +71,7 @@ def test_what_cannot_be_exported_is_said(
 
 
 def test_a_modality_named_as_the_folder_of_classes_is_refused(make_store: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a modality named 'classes' has no place in such a folder"):
+    with pytest.raises(ConfigError, match="a modality named 'classes' conflicts with the folder of class names"):
         export_npy(FeatureStore.open(make_store({"classes": np.ones((2, 1, 1, 1), np.float16)})), tmp_path / "o")
 
 

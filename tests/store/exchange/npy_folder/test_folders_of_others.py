@@ -80,7 +80,7 @@ def test_numbers_that_are_not_whole_are_kept_and_are_no_labels(
     store = FeatureStore.open(tmp_path / "new.zarr")
     assert store.tasks == {"verb": ["cut", "wash"]}
     assert store.segments["score"].tolist() == [0.5, 2.0]
-    assert "'score': kept as they are; numbers that are not whole are no labels" in done.notes
+    assert "'score': kept as columns; numbers with fractions are no labels" in done.notes
 
 
 def test_white_space_around_cells_and_the_ending_of_files_are_no_part_of_ids(

@@ -109,8 +109,8 @@ def test_names_that_are_no_npy_files_are_told(
     (folder / "m" / "._a.npy").write_bytes(b"of macOS")
     (folder / "flow" / "train").mkdir(parents=True)
     notes = import_npy(folder, tmp_path / "new.zarr").notes
-    assert "folder 'm': 1 names end in something else, and these are passed over: 'b.pt'" in notes
-    assert "folder 'flow': no .npy file is in it, and these are passed over: 'train'" in notes
+    assert "folder 'm': 1 names end in something else, and these are skipped: 'b.pt'" in notes
+    assert "folder 'flow': no .npy file is in it, and these are skipped: 'train'" in notes
     assert not any("match no segment" in note for note in notes)
 
 
@@ -169,7 +169,7 @@ def test_times_are_no_labels(
     table = "id,split,verb,start,clip_end,Stop_Time\na,train,take,0,1.5,2\nb,test,cut,2,3,4\n"
     folder = user_folder(table, m={"a": tokens(1)})
     done = import_npy(folder, tmp_path / "new.zarr")
-    said = "'start', 'clip_end', 'Stop_Time': kept as they are; the times of a segment are read from start_s and stop_s"
+    said = "'start', 'clip_end', 'Stop_Time': kept as columns; the times of a segment are read from start_s and stop_s"
     assert said in done.notes
     store = imported(folder, tmp_path / "new.zarr")
     assert store.tasks == {"verb": ["cut", "take"]}

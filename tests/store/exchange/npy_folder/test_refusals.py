@@ -116,7 +116,7 @@ def test_a_classes_file_that_is_no_utf8_is_refused(
         (b"{", r"mmcache\.json is not JSON: .*Remove it to import without it"),
         (b"\xff", r"mmcache\.json line 1 is not UTF-8 .*Remove it to import without it"),
         (b"[]", r"mmcache\.json holds no mapping"),
-        (b'{"fingerprints": {"m": {"encoder": "x"}}}', "the fingerprint of m in mmcache.json is not whole"),
+        (b'{"fingerprints": {"m": {"encoder": "x"}}}', "the fingerprint of m in mmcache.json is incomplete"),
     ],
 )
 def test_a_damaged_about_file_is_refused(

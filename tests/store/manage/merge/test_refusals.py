@@ -51,7 +51,7 @@ def test_all_differences_of_the_parts_are_told_at_once(
     for expected in (
         f"{one} and {two} differ in their dataset: 'toy' and 'other'",
         f"{one} and {two} differ in their tasks",
-        f"{one} and {two} say different things of the same segments",
+        f"{one} and {two} have different rows for the same segments",
         f"{one} and {three} differ in the columns of their segments",
         "weights_sha256: the store has '0000",
         "code_version: the store has 1, this run 2",

@@ -19,7 +19,7 @@ from mmcache.store.format.teacher_logits import LogitsCache
 from mmcache.store.ground.lock import writer_lock
 from mmcache.store.manage.verify import verify
 from mmcache.store.write.create import create_store
-from mmcache.store.write.token_source import TokenSource, silent, write_source
+from mmcache.store.write.token_source import TokenSource, no_progress, write_source
 
 Place = tuple[str, int, int]  # file, byte, bit
 C, M, F, T = Presence.CACHED, Presence.MISSING, Presence.FAILED, Presence.TO_DO
@@ -61,7 +61,7 @@ def work(
                 create_store(root, segments, make_meta(segments))
             remove_leftovers(root)
             for name, row_bytes in (("a", VIEWS * TOKENS * WIDTH * 2), ("q", VIEWS * TOKENS * WIDTH)):
-                write_source(root, source(name), ROWS * row_bytes, silent)
+                write_source(root, source(name), ROWS * row_bytes, no_progress)
             finish_reports(root)
             cache = LogitsCache(
                 root, "karmma-0a1b", N, VIEWS, 3, TASKS, {"modalities": ["a", "q"], "subsets": ["a", "q", "a+q"]}

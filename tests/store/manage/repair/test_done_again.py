@@ -85,7 +85,7 @@ def test_a_lost_shard_is_never_taken_for_zeros(root: Path, make_folder: Callable
         lambda: export_hdf5(FeatureStore.open(root), make_folder() / "x.h5"),
         lambda: export_npy(FeatureStore.open(root), make_folder() / "npy"),
     ):
-        with pytest.raises(StoreError, match=r"lacks tokens of row .* which presence claims"):
+        with pytest.raises(StoreError, match=r"lacks tokens of row .* which presence lists as cached"):
             write()
 
 
