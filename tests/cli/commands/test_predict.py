@@ -105,12 +105,12 @@ def test_bad_media_are_refused_or_left_out(mmcache: Callable, run: Path, media: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give the media of at least one of the run's modalities: audio, imu, rgb"),
+        ([], "give media for at least one of the run's modalities: audio, imu, rgb"),
         (["--flow", "x"], "--flow: the run has no modality flow; it has audio, imu, rgb"),
         (["--media", "smell=x"], "--media smell=...: the run has no modality smell; it has audio, imu, rgb"),
         (["--media", "rgb"], "--media rgb: expected NAME=VALUE"),
         (["--rgb", "x", "--top", "0"], "--top 0: at least 1"),
-        (["--rgb", "x", "--rate", "rgb=fast"], "--rate rgb=fast: expected a number of images a second"),
+        (["--rgb", "x", "--rate", "rgb=fast"], "--rate rgb=fast: expected a number of images per second"),
         (["--rgb", "x", "--start", "2", "--stop", "1"], "stop must be later than start"),
         (["--rgb", "x", "--weights", "imu=y"], "--weights imu=...: no media of imu are given"),
         (["--rgb", "x", "--onnx", "no.onnx"], "there is no file no.onnx"),

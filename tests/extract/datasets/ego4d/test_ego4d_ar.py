@@ -228,7 +228,7 @@ def test_files_of_another_form_or_of_two_releases_are_refused(damage: Any, reaso
 def test_what_is_no_sta_file_says_so(content: bytes, tmp_path: Path) -> None:
     root = write(tmp_path, [record(1000)])
     (root / "v2/annotations/fho_sta_train.json").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"fho_sta_train\.json (is not JSON|lacks the lists)"):
+    with pytest.raises(ConfigError, match=r"fho_sta_train\.json (is not JSON|lacks the lists|line 1 is not UTF-8)"):
         Ego4dActionRecognition(root)
 
 

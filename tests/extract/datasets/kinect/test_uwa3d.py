@@ -158,7 +158,7 @@ def test_what_is_no_take_is_told_and_costs_no_other(tmp_path: Path) -> None:
     assert dataset.problems == [
         f"{RGB}/a01_s01_v05_e01: actions go from 1 to 30, views from 1 to 4",
         f"{RGB}/a31_s01_v01_e01: actions go from 1 to 30, views from 1 to 4",
-        "frames/a02_s01_v01_e01: no folder above it says RGB, Depth or WholeFrames",
+        "pictures/a02_s01_v01_e01: no folder above it says RGB, Depth or WholeFrames",
         f"whole/WholeFrames/a01_s01_v01_e01 is also {DEPTH}/a01_s01_v01_e01, which is used",
     ]
     for video in ("../a01_s01_v01_e01", "a31_s01_v01_e01"):
