@@ -53,8 +53,8 @@ TABLES = {
     "tests/extract/media": "as the code",
     "tests/fuse/strategies": "as the code",
 }
-# TEMPORARY, until fuse/ and extract/ stand in their rooms: what begins with one of these is not held to the rules yet.
-NOT_YET = ("fuse", "tests/fuse", "extract", "tests/extract", "cli/commands/evaluate.py:evaluate")
+# TEMPORARY, until fuse/ is in rooms: the rules below skip names that begin with one of these. The lead empties it.
+NOT_YET = ("fuse", "tests/fuse", "cli/commands/evaluate.py:evaluate")
 
 
 def files_of(*folders: str) -> list[Path]:
