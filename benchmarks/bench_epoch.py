@@ -23,8 +23,8 @@ from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import Plan, make_plan
 from mmcache.extract.run.pipeline import NoProgress, run_extract
 from mmcache.fuse.config import make_config
-from mmcache.fuse.losses.cross_entropy import cross_entropy
-from mmcache.fuse.model import Model, ModelSpec
+from mmcache.fuse.network.model import Model, ModelSpec
+from mmcache.fuse.parts.losses.cross_entropy import cross_entropy
 from mmcache.store import FeatureStore, k_average
 from mmcache.store.load.loader import Loader
 

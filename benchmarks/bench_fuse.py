@@ -23,10 +23,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmcache.fuse.config import make_config
-from mmcache.fuse.loop import Training
 from mmcache.fuse.packing.training import PackedTraining
-from mmcache.fuse.progress import Silent
-from mmcache.fuse.run import RunFolder
+from mmcache.fuse.training.loop import Training
+from mmcache.fuse.training.progress import Silent
+from mmcache.fuse.training.run_folder import RunFolder
 from mmcache.store import FeatureStore
 from mmcache.store.load.loader import Loader
 

@@ -28,10 +28,10 @@ from harness import record
 from synthetic import MODALITIES, Shape, random_teacher, write_store
 
 from mmcache.fuse.config import make_config
-from mmcache.fuse.loop import Training
-from mmcache.fuse.objective import Sample
-from mmcache.fuse.progress import Silent
-from mmcache.fuse.run import RunFolder
+from mmcache.fuse.training.loop import Training
+from mmcache.fuse.training.objective import Sample
+from mmcache.fuse.training.progress import Silent
+from mmcache.fuse.training.run_folder import RunFolder
 from mmcache.store import FeatureStore
 
 SEGMENTS, TOKENS, WIDTH = 2000, 100, 384

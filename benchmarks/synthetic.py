@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mmcache.fuse.masks import subset_name, subsets
-from mmcache.fuse.objective import Teaching
-from mmcache.fuse.teacher import TeacherAnswers
+from mmcache.fuse.data.masks import subset_name, subsets
+from mmcache.fuse.teachers.teacher import TeacherAnswers
+from mmcache.fuse.training.objective import Teaching
 from mmcache.store import FeatureStore
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import StoreMeta

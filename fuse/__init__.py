@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING
 from mmcache.store.ground.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from mmcache.fuse.evaluation import evaluate
-    from mmcache.fuse.model import Model
-    from mmcache.fuse.training import train
+    from mmcache.fuse.evaluation.evaluate import evaluate
+    from mmcache.fuse.network.model import Model
+    from mmcache.fuse.training.train import train
 
 __all__ = ["Model", "evaluate", "train"]
 __getattr__ = lazy_attributes(
     __name__,
-    {"Model": "mmcache.fuse.model", "train": "mmcache.fuse.training", "evaluate": "mmcache.fuse.evaluation"},
+    {
+        "Model": "mmcache.fuse.network.model",
+        "train": "mmcache.fuse.training.train",
+        "evaluate": "mmcache.fuse.evaluation.evaluate",
+    },
 )

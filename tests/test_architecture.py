@@ -231,10 +231,10 @@ assert not heavy, heavy
 
 def test_names_in_the_config_are_those_of_the_tables() -> None:
     from mmcache.fuse import config
-    from mmcache.fuse.fills import FILLS
-    from mmcache.fuse.fusion import FUSIONS
-    from mmcache.fuse.heads import HEADS
-    from mmcache.fuse.masks import LAWS
+    from mmcache.fuse.data.masks import LAWS
+    from mmcache.fuse.parts.fusions import FUSIONS
+    from mmcache.fuse.parts.handlers import FILLS
+    from mmcache.fuse.parts.heads.heads import HEADS
     from mmcache.store.load.loader import RESIDENCIES
 
     assert tuple(FILLS) == config.FILLS

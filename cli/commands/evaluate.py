@@ -31,9 +31,9 @@ def evaluate(
     Runs that differ in their seed alone count as one method, with mean and standard deviation.
     """
     from mmcache.cli.display.console import print_json
-    from mmcache.fuse.device import usable_device
-    from mmcache.fuse.evaluation import RATES_OF
-    from mmcache.fuse.extras import Wanted
+    from mmcache.fuse.evaluation.evaluate import RATES_OF
+    from mmcache.fuse.evaluation.extras import Wanted
+    from mmcache.fuse.training.device import usable_device
     from mmcache.store.ground.errors import ConfigError, Problems
 
     device = usable_device(device)
@@ -50,11 +50,11 @@ def evaluate(
     results = [_result(run, split, store, device, fresh, protocol, prune, rates, wanted) for run in runs]
     together: dict[str, Any] = {}
     if len(runs) > 1:
-        from mmcache.fuse.comparison import compare
+        from mmcache.fuse.evaluation.comparison import compare
 
         together = compare(runs, results)
     if wanted.noise:
-        from mmcache.fuse.comparison import robustness
+        from mmcache.fuse.evaluation.comparison import robustness
 
         reference = None
         if late_fusion is not None:
@@ -84,8 +84,8 @@ def _result(
     rates: str,
     wanted: Any,
 ) -> dict[str, Any]:
-    from mmcache.fuse.evaluation import evaluate as evaluate_run
-    from mmcache.fuse.extras import extras
+    from mmcache.fuse.evaluation.evaluate import evaluate as evaluate_run
+    from mmcache.fuse.evaluation.extras import extras
 
     result = evaluate_run(
         run, split=split, store=store, device=device, fresh=fresh, protocol=protocol, prune=prune, rates=rates
@@ -95,7 +95,7 @@ def _result(
 
 def _submit(run: Path, path: Path, split: str | None, store: str | None, device: str, as_json: bool) -> None:
     from mmcache.cli.display.console import out, print_json, warn
-    from mmcache.fuse.submission import write_submission
+    from mmcache.fuse.deploy.submission import write_submission
 
     written = write_submission(run, path, split or "test", store, device)
     if as_json:

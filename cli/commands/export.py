@@ -28,7 +28,7 @@ def export(
     if batch != "dynamic" and not batch.isdecimal():
         raise ConfigError(f"--batch {batch}: dynamic, or a whole number")
 
-    from mmcache.fuse.export import export_run
+    from mmcache.fuse.deploy.export import export_run
 
     done = export_run(run, out, format, None if batch == "dynamic" else int(batch), lengths, store)
     described = done.metadata

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from mmcache.fuse.training import TrainedRun
+    from mmcache.fuse.training.train import TrainedRun
 
 EXAMPLE = "Example: mmcache fuse --strategy karmma --store cache/epic.zarr --epochs 50 --set alpha=0.5"
 
@@ -86,7 +86,7 @@ def run_fuse_command(
     make_config(strategy, layers)  # wrong options are reported before torch is imported
 
     from mmcache.fuse.resolve import resolve_run
-    from mmcache.fuse.training import train_layers
+    from mmcache.fuse.training.train import train_layers
 
     if dry_run:
         resolved = resolve_run(strategy, layers)

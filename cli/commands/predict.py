@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from mmcache.extract.clips.encode_clip import Clip
-    from mmcache.fuse.prediction import Predictor, Ranked
+    from mmcache.fuse.deploy.prediction import Predictor, Ranked
 
 EXAMPLE = "Example: mmcache predict runs/epic/karmma-1a2b3c4d --rgb clip.mp4 --audio clip.mp4 --start 2 --stop 4.5"
 
@@ -44,10 +44,10 @@ def predict(
     given: dict[str, tuple[Path, ...]] = {**paths, **({"imu": tuple(imu)} if imu else {}), **_media(media)}
 
     from mmcache.extract.clips.encode_clip import Wanted, encode_clip
-    from mmcache.fuse.device import usable_device
-    from mmcache.fuse.model import read_run_config
-    from mmcache.fuse.origin import origins_of
-    from mmcache.fuse.prediction import predict as rank_clip
+    from mmcache.fuse.data.origin import origins_of
+    from mmcache.fuse.deploy.prediction import predict as rank_clip
+    from mmcache.fuse.network.model import read_run_config
+    from mmcache.fuse.training.device import usable_device
 
     _check(read_run_config(run), given, top)
     device = usable_device(device)
@@ -74,8 +74,8 @@ def predict(
 
 def _model(run: Path, onnx: Path | None, device: str) -> "tuple[Predictor, str]":
     """The network, and the device for its inputs."""
-    from mmcache.fuse.exported import OnnxModel
-    from mmcache.fuse.model import Model
+    from mmcache.fuse.deploy.exported import OnnxModel
+    from mmcache.fuse.network.model import Model
     from mmcache.store.ground.errors import ConfigError
 
     if onnx is None:

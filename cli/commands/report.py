@@ -26,8 +26,8 @@ def report(
     from mmcache.cli.display.console import Bars, print_json, say, warn
     from mmcache.cli.display.console import out as console
     from mmcache.fuse.report import FORMATS, make_report, render, write
-    from mmcache.fuse.report.records import records
-    from mmcache.fuse.report.writing import check_formats
+    from mmcache.fuse.report.formats.records import records
+    from mmcache.fuse.report.formats.writing import check_formats
     from mmcache.store.ground.errors import ConfigError
 
     given = [name for text in formats or [] for name in comma_list(text) or []]

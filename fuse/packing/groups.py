@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 
 from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.objective import WEIGHTED
+from mmcache.fuse.training.objective import WEIGHTED
 
 # What variants of one pack may differ in: numbers that are applied to each of them apart.
 _FREE = (

@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from mmcache.fuse.cost import costs
-from mmcache.fuse.device import usable_device
-from mmcache.fuse.evaluation import evaluate
-from mmcache.fuse.holdout import splits_read
-from mmcache.fuse.loop import Training
+from mmcache.fuse.data.reported_split import reported_split
+from mmcache.fuse.data.validation import splits_read
+from mmcache.fuse.evaluation.cost import costs
+from mmcache.fuse.evaluation.evaluate import evaluate
 from mmcache.fuse.packing.training import PackedTraining
-from mmcache.fuse.progress import Progress
-from mmcache.fuse.reported_split import reported_split
-from mmcache.fuse.run import RunFolder, own_randomness
-from mmcache.fuse.training import RunRequest, TrainedRun, make_training, open_folder
+from mmcache.fuse.training.device import usable_device
+from mmcache.fuse.training.loop import Training
+from mmcache.fuse.training.progress import Progress
+from mmcache.fuse.training.run_folder import RunFolder, own_randomness
+from mmcache.fuse.training.train import RunRequest, TrainedRun, make_training, open_folder
 from mmcache.store.ground.errors import MmcacheError
 from mmcache.store.load.loader import Loader
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmcache.fuse.cost import costs
-from mmcache.fuse.loop import Training
-from mmcache.fuse.objective import WEIGHTED, Sample
+from mmcache.fuse.evaluation.cost import costs
 from mmcache.fuse.packing.adamw import StackedAdamW
 from mmcache.fuse.packing.folding import folded
 from mmcache.fuse.packing.stack import Stack
+from mmcache.fuse.training.loop import Training
+from mmcache.fuse.training.objective import WEIGHTED, Sample
 from mmcache.store.ground.errors import MmcacheError
 from mmcache.store.load.loader import Batch
 

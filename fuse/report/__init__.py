@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mmcache.fuse.report.blocks import Report
 from mmcache.fuse.report.contents import contents
-from mmcache.fuse.report.found import find_runs
-from mmcache.fuse.report.methods import sections_of
-from mmcache.fuse.report.writing import FORMATS, render, write
+from mmcache.fuse.report.formats.writing import FORMATS, render, write
+from mmcache.fuse.report.read.found import find_runs
+from mmcache.fuse.report.read.methods import sections_of
 
 __all__ = ["FORMATS", "Report", "make_report", "render", "write"]
 

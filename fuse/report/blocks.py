@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from mmcache.fuse.report.figures import TaskFigures
-from mmcache.fuse.report.found import LeftOut
-from mmcache.fuse.report.methods import Section
-from mmcache.fuse.report.plots import Plot
+from mmcache.fuse.report.draw.plots import Plot
+from mmcache.fuse.report.read.figures import TaskFigures
+from mmcache.fuse.report.read.found import LeftOut
+from mmcache.fuse.report.read.methods import Section
 from mmcache.fuse.report.tables import Cell, Row, Table
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mmcache.fuse.report import costs, curves
 from mmcache.fuse.report.blocks import Block, Report, SectionPart, TaskPart
-from mmcache.fuse.report.figures import SUMMARIES, TaskFigures, figures
-from mmcache.fuse.report.found import LeftOut
-from mmcache.fuse.report.matching import compared
-from mmcache.fuse.report.methods import Section
+from mmcache.fuse.report.read.figures import SUMMARIES, TaskFigures, figures
+from mmcache.fuse.report.read.found import LeftOut
+from mmcache.fuse.report.read.matching import compared
+from mmcache.fuse.report.read.methods import Section
 from mmcache.fuse.report.tables import NOTHING, Cell, Kind, Row, Table, figure, marked, plain, shaded
 from mmcache.store.ground.errors import Problems
 

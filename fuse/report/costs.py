@@ -3,10 +3,10 @@
 import statistics
 
 from mmcache.fuse.report.blocks import Block
-from mmcache.fuse.report.figures import TaskFigures
-from mmcache.fuse.report.methods import Method, Section
-from mmcache.fuse.report.pareto import pareto
-from mmcache.fuse.report.plots import Plot, cost_plot
+from mmcache.fuse.report.draw.plots import Plot, cost_plot
+from mmcache.fuse.report.read.figures import TaskFigures
+from mmcache.fuse.report.read.methods import Method, Section
+from mmcache.fuse.report.read.pareto import pareto
 from mmcache.fuse.report.tables import NOTHING, Cell, Row, Table, figure
 
 # The costs that have a plot: key, axis.

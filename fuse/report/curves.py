@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from mmcache.fuse.report.blocks import Block
-from mmcache.fuse.report.figures import Curve, TaskFigures
-from mmcache.fuse.report.plots import AT_ONCE, Plot, curve_plots
+from mmcache.fuse.report.draw.plots import AT_ONCE, Plot, curve_plots
+from mmcache.fuse.report.read.figures import Curve, TaskFigures
 from mmcache.fuse.report.tables import Kind, Row, Table, figure, marked, plain
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
-from mmcache.fuse.report.figures import Spread
+from mmcache.fuse.report.read.figures import Spread
 
 
 class Kind(StrEnum):

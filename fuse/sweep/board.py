@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmcache.fuse.evaluation import SUMMARY_FILE
-from mmcache.fuse.run import METRICS_FILE
-from mmcache.fuse.saved import read_metrics, read_summary
+from mmcache.fuse.evaluation.evaluate import SUMMARY_FILE
 from mmcache.fuse.sweep.events import ENDS, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Event, holdout_of, last_line
 from mmcache.fuse.sweep.trials import Trial
+from mmcache.fuse.training.run_files import read_metrics, read_summary
+from mmcache.fuse.training.run_folder import METRICS_FILE
 
 _STOPPED_FILE = "stopped"  # in the folder of a run that the scheduler ended early
 

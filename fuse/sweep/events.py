@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmcache.fuse.run import METRICS_FILE
-from mmcache.fuse.saved import last_epoch
+from mmcache.fuse.training.run_files import last_epoch
+from mmcache.fuse.training.run_folder import METRICS_FILE
 
 # The states of a trial.
 WAITING, RUNNING, FINISHED, FAILED, STOPPED = "waiting", "running", "finished", "failed", "stopped"
@@ -28,7 +28,7 @@ def holdout_of(line: dict[str, Any], task: str | None = None) -> float | None:
 
 
 class Teller:
-    """The progress of one run (see fuse/progress.py) as events.
+    """The progress of one run (see fuse/training/progress.py) as events.
 
     Args:
         held: mark every epoch but the last as one that waits for the scheduler's word.

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.device import usable_device
 from mmcache.fuse.packing import pack_groups, train_pack
-from mmcache.fuse.progress import Progress
 from mmcache.fuse.sweep.trials import Trial
-from mmcache.fuse.teacher import cache_answers
-from mmcache.fuse.training import RunRequest, TrainedRun
+from mmcache.fuse.teachers.teacher import cache_answers
+from mmcache.fuse.training.device import usable_device
+from mmcache.fuse.training.progress import Progress
+from mmcache.fuse.training.train import RunRequest, TrainedRun
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.ground.errors import MmcacheError
 from mmcache.store.ground.lock import writer_lock

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from mmcache.fuse.holdout import splits_read
-from mmcache.fuse.reported_split import reported_split
+from mmcache.fuse.data.reported_split import reported_split
+from mmcache.fuse.data.validation import splits_read
 from mmcache.fuse.sweep.trials import Planner
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.load.buffers import BufferPool

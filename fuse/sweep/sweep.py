@@ -17,7 +17,6 @@ import yaml
 from mmcache.common.interrupts import Interrupted
 from mmcache.common.ray_link import connected
 from mmcache.fuse.resolve import newest_store
-from mmcache.fuse.run import BUILT_ON_FILE
 from mmcache.fuse.sweep.board import Board, Standing
 from mmcache.fuse.sweep.events import ENDS
 from mmcache.fuse.sweep.groups import AUTO, OFF
@@ -25,6 +24,7 @@ from mmcache.fuse.sweep.nodes import check_nodes
 from mmcache.fuse.sweep.sharing import object_store_bytes, portions, put_tokens
 from mmcache.fuse.sweep.spec import SPEC_FILE, SweepSpec, saved_spec
 from mmcache.fuse.sweep.trials import Planner
+from mmcache.fuse.training.run_folder import BUILT_ON_FILE
 from mmcache.store.files.atomic import atomic_write
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.lock import writer_lock

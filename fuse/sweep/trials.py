@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.fuse.config import FuseConfig
+from mmcache.fuse.data.preflight import look_ahead
+from mmcache.fuse.data.reported_split import reported_split
 from mmcache.fuse.laws import unused_options
-from mmcache.fuse.model import read_run_config
-from mmcache.fuse.preflight import look_ahead
-from mmcache.fuse.reported_split import reported_split
+from mmcache.fuse.network.model import read_run_config
 from mmcache.fuse.resolve import resolve_run
-from mmcache.fuse.run import store_identity
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.sweep.space import draw_points
 from mmcache.fuse.sweep.spec import SweepSpec
-from mmcache.fuse.teacher import teacher_name
-from mmcache.fuse.training import check_store, first_configs
+from mmcache.fuse.teachers.teacher import teacher_name
+from mmcache.fuse.training.run_folder import store_identity
+from mmcache.fuse.training.train import check_store, first_configs
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.ground.errors import ConfigError, MmcacheError, Problems
 from mmcache.store.segments.folds import fold_names

@@ -12,10 +12,10 @@ import torch
 
 from mmcache.common import oracle_world as oracle
 from mmcache.fuse.config import FuseConfig, make_config
-from mmcache.fuse.masks import subsets
-from mmcache.fuse.model import Model, ModelSpec
-from mmcache.fuse.objective import Objective, Teaching
-from mmcache.fuse.teacher import TeacherAnswers
+from mmcache.fuse.data.masks import subsets
+from mmcache.fuse.network.model import Model, ModelSpec
+from mmcache.fuse.teachers.teacher import TeacherAnswers
+from mmcache.fuse.training.objective import Objective, Teaching
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import StoreMeta
 from mmcache.store.load.loader import Batch

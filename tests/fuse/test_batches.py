@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from mmcache.fuse.batches import Batches
 from mmcache.fuse.config import make_config
-from mmcache.fuse.rows import choose_rows
+from mmcache.fuse.data.batches import Batches
+from mmcache.fuse.data.rows import choose_rows
 from mmcache.store import FeatureStore
 from mmcache.store.load.loader import Loader
 

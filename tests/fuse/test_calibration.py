@@ -5,8 +5,8 @@ import pytest
 from scipy import special
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from mmcache.fuse.bootstrap import intervals, resampled
-from mmcache.fuse.calibration import BINS, best_temperature, calibration_error
+from mmcache.fuse.evaluation.bootstrap import intervals, resampled
+from mmcache.fuse.evaluation.calibration import BINS, best_temperature, calibration_error
 
 
 def by_loop(confidence: np.ndarray, correct: np.ndarray) -> float:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mmcache.fuse.config import FUSIONS
-from mmcache.fuse.cost import costs, tokens_fed
-from mmcache.fuse.masks import subsets
-from mmcache.fuse.model import Model, ModelSpec
+from mmcache.fuse.data.masks import subsets
+from mmcache.fuse.evaluation.cost import costs, tokens_fed
+from mmcache.fuse.network.model import Model, ModelSpec
 
 SUBSETS = ["audio+imu+rgb", "audio+imu", "audio+rgb", "imu+rgb", "audio", "imu", "rgb"]
 

@@ -19,17 +19,17 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from mmcache.fuse import Model, evaluate, train
-from mmcache.fuse.extras import Wanted, extras
-from mmcache.fuse.model import check_content, check_run_config, config_of, read_run_config
-from mmcache.fuse.origin import origins_of
+from mmcache.fuse.data.origin import origins_of
+from mmcache.fuse.evaluation.extras import Wanted, extras
+from mmcache.fuse.evaluation.subsets_file import read_subsets
+from mmcache.fuse.network.model import check_content, check_run_config, config_of, read_run_config
 from mmcache.fuse.report import make_report
-from mmcache.fuse.run import RunFolder
-from mmcache.fuse.saved import SEAL, last_epoch, read_metrics, read_summary
-from mmcache.fuse.subsets_file import read_subsets
 from mmcache.fuse.sweep.space import Distribution
 from mmcache.fuse.sweep.spec import Search
 from mmcache.fuse.sweep.study import Study
-from mmcache.fuse.teacher import check_fits, teacher_name
+from mmcache.fuse.teachers.teacher import check_fits, teacher_name
+from mmcache.fuse.training.run_files import SEAL, last_epoch, read_metrics, read_summary
+from mmcache.fuse.training.run_folder import RunFolder
 from mmcache.store import ConfigError, FeatureStore, MmcacheError
 
 PLACES = ("store", "out", "device", "resident", "teacher", "start")

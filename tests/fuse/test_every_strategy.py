@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmcache.fuse.fusion.transformer import Block
-from mmcache.fuse.model import Model
-from mmcache.fuse.objective import Objective
+from mmcache.fuse.network.model import Model
+from mmcache.fuse.parts.fusions.transformer import Block
+from mmcache.fuse.parts.test_time import TEST_TIME, Adapter, Seen
 from mmcache.fuse.strategies import STRATEGIES
-from mmcache.fuse.test_time import TEST_TIME, Adapter, Seen
+from mmcache.fuse.training.objective import Objective
 from mmcache.store.load.loader import Batch
 
 NAMES = ["audio", "imu", "rgb"]

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from mmcache.fuse import export
-from mmcache.fuse.export import Exported, export_run
-from mmcache.fuse.export_check import open_exported
-from mmcache.fuse.exportable import ExportError
-from mmcache.fuse.exported import OnnxModel
-from mmcache.fuse.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, read_run_config, to_yaml
-from mmcache.fuse.prediction import predict, rank
-from mmcache.fuse.run import write_model
+from mmcache.fuse.deploy import export
+from mmcache.fuse.deploy.export import Exported, export_run
+from mmcache.fuse.deploy.export_check import open_exported
+from mmcache.fuse.deploy.exportable import ExportError
+from mmcache.fuse.deploy.exported import OnnxModel
+from mmcache.fuse.deploy.prediction import predict, rank
+from mmcache.fuse.network.model import CONFIG_FILE, WEIGHTS_FILE, Model, ModelSpec, read_run_config, to_yaml
 from mmcache.fuse.strategies import STRATEGIES
+from mmcache.fuse.training.run_folder import write_model
 from mmcache.store import ConfigError
 
 Finished = Callable[..., tuple[Path, Model]]

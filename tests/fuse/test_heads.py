@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmcache.fuse.heads import HEADS, Outputs
+from mmcache.fuse.parts.heads.heads import HEADS, Outputs
 
 
 def test_probabilities_may_be_averaged_instead_of_logits() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mmcache.fuse import train
-from mmcache.fuse import training as training_module
 from mmcache.fuse.config import make_config
-from mmcache.fuse.learned import learned_ids, unlearned
-from mmcache.fuse.rows import choose_rows
+from mmcache.fuse.data.rows import choose_rows
+from mmcache.fuse.teachers.known_segments import learned_ids, unlearned
+from mmcache.fuse.training import train as training_module
 from mmcache.store import ConfigError, FeatureStore
 
 QUICK = {"width": 8, "depth": 1, "heads": 2, "k": 4, "epochs": 1, "warmup": 0.0, "batch_size": 16, "device": "cpu"}

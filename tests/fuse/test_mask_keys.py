@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from mmcache.fuse.masks import LAWS, Draw, draw_masks, subset_index, subsets
+from mmcache.fuse.data.masks import LAWS, Draw, draw_masks, subset_index, subsets
 from mmcache.store import FeatureStore
 from mmcache.store.load.loader import Loader
 from mmcache.store.load.order import id_keys
@@ -21,7 +21,7 @@ DROP, SEED, EPOCH = 0.4, 3, 2
 PROGRAM = """
 import json, sys
 import numpy as np
-from mmcache.fuse.masks import draw_masks, subset_index
+from mmcache.fuse.data.masks import draw_masks, subset_index
 from mmcache.store.load.order import id_keys
 laws, ids, drop, seed, epoch = json.loads(sys.argv[1])
 present = np.ones((len(ids), 3), bool)

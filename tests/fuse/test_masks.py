@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from mmcache.fuse import config
-from mmcache.fuse.masks import LAWS, draw_masks, subset_index, subset_name, subsets, windows
+from mmcache.fuse.data.masks import LAWS, draw_masks, subset_index, subset_name, subsets, windows
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.load.order import id_keys
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcache.fuse.missingness import apply_patterns, draw_patterns, read_patterns, with_missing, write_patterns
+from mmcache.fuse.data.missing import apply_patterns, draw_patterns, read_patterns, with_missing, write_patterns
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.load.order import id_keys
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mmcache.fuse.model import Model, ModelSpec, to_yaml
+from mmcache.fuse.network.model import Model, ModelSpec, to_yaml
 from mmcache.store import ConfigError, k_average
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmcache.fuse.objective import Objective
+from mmcache.fuse.training.objective import Objective
 
 WEIGHTED = [
     ("actionmae", "reconstruction"),

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from mmcache.fuse import Model
-from mmcache.fuse.progress import Silent
 from mmcache.fuse.sweep.spec import make_spec
 from mmcache.fuse.sweep.trials import Planner
-from mmcache.fuse.training import TrainedRun, train_layers
+from mmcache.fuse.training.progress import Silent
+from mmcache.fuse.training.train import TrainedRun, train_layers
 from mmcache.store import ConfigError
 
 QUICK = {"width": 8, "depth": 1, "heads": 2, "k": 4, "epochs": 1, "warmup": 0.0, "batch_size": 8, "device": "cpu"}

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mmcache.fuse.losses import cross_entropy, distillation
-from mmcache.fuse.model import Model, ModelSpec
+from mmcache.fuse.network.model import Model, ModelSpec
+from mmcache.fuse.parts.losses import cross_entropy, distillation
 
 
 def _learned(*shape: int) -> nn.Parameter:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mmcache.fuse.reported_split import reported_split
-from mmcache.fuse.training import train
+from mmcache.fuse.data.reported_split import reported_split
+from mmcache.fuse.training.train import train
 from mmcache.store import ConfigError, FeatureStore
 from mmcache.store.format.layout import read_meta, write_meta
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mmcache.fuse import train
-from mmcache.fuse.progress import Silent
-from mmcache.fuse.training import train_layers
+from mmcache.fuse.training.progress import Silent
+from mmcache.fuse.training.train import train_layers
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 4, "warmup": 0.0, "batch_size": 8, "device": "cpu", "depth": 2}
 # What each carries from epoch to epoch: a slow copy and a predictor; a table of weak combinations and a head; phases.

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mmcache.fuse.config import make_config
-from mmcache.fuse.holdout import split_holdout
-from mmcache.fuse.rows import Rows, choose_rows
+from mmcache.fuse.data.rows import Rows, choose_rows
+from mmcache.fuse.data.validation import split_holdout
 from mmcache.store import ConfigError, FeatureStore
 
 SOURCES = {"audio": "audio/ast_demo", "imu": "imu/imu_demo", "rgb": "rgb/swin3d_demo"}

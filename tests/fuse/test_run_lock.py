@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mmcache.fuse.model import read_run_config
-from mmcache.fuse.report.found import find_runs
-from mmcache.fuse.report.writing import write
+from mmcache.fuse.network.model import read_run_config
+from mmcache.fuse.report.formats.writing import write
+from mmcache.fuse.report.read.found import find_runs
 from mmcache.fuse.resolve import newest_store
-from mmcache.fuse.training import train
+from mmcache.fuse.training.train import train
 from mmcache.store import ConfigError
 from mmcache.store.ground.lock import InUseError, holder_of, writer_lock
 

@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 
 from mmcache.fuse import Model
 from mmcache.fuse.config import make_config
-from mmcache.fuse.evaluation import correctness, score
-from mmcache.fuse.holdout import validation_split
-from mmcache.fuse.loop import Training
-from mmcache.fuse.progress import Silent
-from mmcache.fuse.protocols import accuracy
-from mmcache.fuse.rows import Rows, choose_rows
-from mmcache.fuse.training import TrainedRun, train_layers
+from mmcache.fuse.data.rows import Rows, choose_rows
+from mmcache.fuse.data.validation import validation_split
+from mmcache.fuse.evaluation.curves import accuracy
+from mmcache.fuse.evaluation.evaluate import correctness, score
+from mmcache.fuse.training.loop import Training
+from mmcache.fuse.training.progress import Silent
+from mmcache.fuse.training.train import TrainedRun, train_layers
 from mmcache.store import ConfigError, FeatureStore
 
 SOURCES = {"audio": "audio/enc", "rgb": "rgb/enc"}

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from mmcache.fuse import Model, train
-from mmcache.fuse.start import start_from
-from mmcache.fuse.training import TrainedRun
+from mmcache.fuse.network.init_from import start_from
+from mmcache.fuse.training.train import TrainedRun
 from mmcache.store import ConfigError
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}

@@ -13,13 +13,13 @@ import zarr
 
 from mmcache.fuse import Model, train
 from mmcache.fuse.config import make_config
-from mmcache.fuse.loop import Training
-from mmcache.fuse.masks import subset_index, subsets
-from mmcache.fuse.objective import Teaching
-from mmcache.fuse.progress import Silent
-from mmcache.fuse.run import RunFolder
-from mmcache.fuse.teacher import TeacherAnswers, cached_answers, check_fits, teacher_features, teacher_name
-from mmcache.fuse.training import TrainedRun
+from mmcache.fuse.data.masks import subset_index, subsets
+from mmcache.fuse.teachers.teacher import TeacherAnswers, cached_answers, check_fits, teacher_features, teacher_name
+from mmcache.fuse.training.loop import Training
+from mmcache.fuse.training.objective import Teaching
+from mmcache.fuse.training.progress import Silent
+from mmcache.fuse.training.run_folder import RunFolder
+from mmcache.fuse.training.train import TrainedRun
 from mmcache.store import ConfigError, FeatureStore
 from mmcache.store.exchange.npy_export import export_npy
 from mmcache.store.exchange.npy_import import import_npy

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from mmcache.fuse import train
-from mmcache.fuse.losses.cross_entropy import class_weights
-from mmcache.fuse.progress import Silent
-from mmcache.fuse.training import TrainedRun, train_layers
+from mmcache.fuse.parts.losses.cross_entropy import class_weights
+from mmcache.fuse.training.progress import Silent
+from mmcache.fuse.training.train import TrainedRun, train_layers
 from mmcache.store import ConfigError, FeatureStore, Presence
 from mmcache.store.format.shard_file import crc32c, read_index
 

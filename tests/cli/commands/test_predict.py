@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from mmcache.fuse.model import CONFIG_FILE
+from mmcache.fuse.network.model import CONFIG_FILE
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from mmcache.fuse import Model, evaluate
-from mmcache.fuse.adapted import adapted_rates
-from mmcache.fuse.model import config_of, read_run_config
-from mmcache.fuse.scoring import evaluated_rows
-from mmcache.fuse.test_time import TEST_TIME
+from mmcache.fuse.evaluation.adapted import adapted_rates
+from mmcache.fuse.evaluation.scoring import evaluated_rows
+from mmcache.fuse.network.model import config_of, read_run_config
+from mmcache.fuse.parts.test_time import TEST_TIME
 from mmcache.store import ConfigError, FeatureStore
 
 

@@ -10,9 +10,9 @@ import yaml
 
 from mmcache.common.oracle_world import Oracle
 from mmcache.fuse import Model, evaluate
-from mmcache.fuse.comparison import compare, method_names, robustness
-from mmcache.fuse.cost import costs
-from mmcache.fuse.extras import Wanted, extras
+from mmcache.fuse.evaluation.comparison import compare, method_names, robustness
+from mmcache.fuse.evaluation.cost import costs
+from mmcache.fuse.evaluation.extras import Wanted, extras
 from mmcache.store import ConfigError, StoreError
 
 

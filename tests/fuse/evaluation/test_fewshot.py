@@ -10,8 +10,8 @@ import torch
 
 from mmcache.fuse import Model
 from mmcache.fuse.config import make_config
-from mmcache.fuse.fewshot import _accuracy, few_shot, novel_classes
-from mmcache.fuse.rows import choose_rows
+from mmcache.fuse.data.rows import choose_rows
+from mmcache.fuse.evaluation.fewshot import _accuracy, few_shot, novel_classes
 from mmcache.store import ConfigError, FeatureStore
 
 SMALL = {"ways": 2, "shots": 3, "queries": 4, "episodes": 50}

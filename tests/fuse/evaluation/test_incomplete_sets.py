@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from mmcache.fuse import Model, evaluate, train
-from mmcache.fuse.adapted import adapted_rates
 from mmcache.fuse.config import make_config
-from mmcache.fuse.evaluation import evaluated_rows
+from mmcache.fuse.evaluation.adapted import adapted_rates
+from mmcache.fuse.evaluation.evaluate import evaluated_rows
 from mmcache.fuse.strategies import STRATEGIES
-from mmcache.fuse.training import TrainedRun
+from mmcache.fuse.training.train import TrainedRun
 from mmcache.store import FeatureStore
 
 N = 106

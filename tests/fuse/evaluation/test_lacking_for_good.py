@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mmcache.fuse import train
-from mmcache.fuse.holdout import split_holdout
-from mmcache.fuse.missingness import with_missing
+from mmcache.fuse.data.missing import with_missing
+from mmcache.fuse.data.validation import split_holdout
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store import FeatureStore
 from mmcache.store.format.fingerprint import Fingerprint

@@ -9,10 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mmcache.fuse import protocols
-from mmcache.fuse.evaluation import correctness, score
-from mmcache.fuse.masks import draw_masks, subset_index, subset_name, subsets
-from mmcache.fuse.model import Model, ModelSpec
+from mmcache.fuse.data.masks import draw_masks, subset_index, subset_name, subsets
+from mmcache.fuse.evaluation import curves as protocols
+from mmcache.fuse.evaluation.evaluate import correctness, score
+from mmcache.fuse.network.model import Model, ModelSpec
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store import FeatureStore
 from mmcache.store.load.loader import Batch, Loader

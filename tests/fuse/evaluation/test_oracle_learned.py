@@ -8,7 +8,7 @@ from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
 from mmcache.extract.run.pipeline import NoProgress, run_extract
 from mmcache.fuse import train
-from mmcache.fuse.extras import Wanted, extras
+from mmcache.fuse.evaluation.extras import Wanted, extras
 
 RECIPE = {"width": 64, "depth": 2, "heads": 4, "head": "linear", "epochs": 20, "batch_size": 64, "lr": 2e-3}
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from mmcache.fuse import Model, evaluate, train
-from mmcache.fuse.evaluation import correctness, natural_accuracy, results, subsets_table
-from mmcache.fuse.extras import Wanted, extras
-from mmcache.fuse.groups import prune
-from mmcache.fuse.scoring import NATURAL, Inputs, evaluated_rows, score, stored_sources
+from mmcache.fuse.data.segment_groups import prune
+from mmcache.fuse.evaluation.evaluate import correctness, natural_accuracy, results, subsets_table
+from mmcache.fuse.evaluation.extras import Wanted, extras
+from mmcache.fuse.evaluation.scoring import NATURAL, Inputs, evaluated_rows, score, stored_sources
 from mmcache.store import ConfigError, FeatureStore
 from mmcache.store.load.loader import Loader
 

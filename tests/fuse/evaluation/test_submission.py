@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmcache.fuse import Model
-from mmcache.fuse.submission import CHALLENGES, Challenge, write_submission
+from mmcache.fuse.deploy.submission import CHALLENGES, Challenge, write_submission
 from mmcache.store import ConfigError, FeatureStore
 from mmcache.store.load.loader import Loader
 

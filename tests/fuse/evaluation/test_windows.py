@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mmcache.fuse import Model, evaluate
-from mmcache.fuse.scoring import evaluated_rows
-from mmcache.fuse.windows import leave_out, window_curves
+from mmcache.fuse.evaluation.scoring import evaluated_rows
+from mmcache.fuse.evaluation.windows import leave_out, window_curves
 from mmcache.store import ConfigError, FeatureStore
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmcache.fuse.fusion import BottleneckFusion
+from mmcache.fuse.parts.fusions import BottleneckFusion
 
 DEPTH = 3
 TOKENS = [torch.randn(2, n, 16, generator=torch.Generator().manual_seed(n)) for n in (5, 4, 7)]

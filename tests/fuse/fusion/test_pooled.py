@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmcache.fuse.fusion import ConcatFusion, SumFusion
+from mmcache.fuse.parts.fusions import ConcatFusion, SumFusion
 
 TOKENS = [torch.randn(2, n, 16, generator=torch.Generator().manual_seed(n)) for n in (5, 4, 7)]
 SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(range(3), size)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mmcache.fuse.fusion.transformer import Block
+from mmcache.fuse.parts.fusions.transformer import Block
 
 MASK = torch.rand(4, 9, generator=torch.Generator().manual_seed(1)) < 0.7
 MASK[:, 0] = True

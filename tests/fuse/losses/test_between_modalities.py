@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from mmcache.fuse.losses.align import align
-from mmcache.fuse.losses.reconstruction import reconstruction
-from mmcache.fuse.losses.shaspec import shared_loss, specific_loss
-from mmcache.fuse.losses.vicreg import vicreg
+from mmcache.fuse.parts.losses.align import align
+from mmcache.fuse.parts.losses.reconstruction import reconstruction
+from mmcache.fuse.parts.losses.shaspec import shared_loss, specific_loss
+from mmcache.fuse.parts.losses.vicreg import vicreg
 
 GENERATOR = torch.Generator().manual_seed(0)
 VECTORS = torch.randn(6, 3, 8, generator=GENERATOR)

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from mmcache.fuse.heads import Outputs
-from mmcache.fuse.losses import cross_entropy, distillation
+from mmcache.fuse.parts.heads.heads import Outputs
+from mmcache.fuse.parts.losses import cross_entropy, distillation
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(6, 3, 5, generator=GENERATOR)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mmcache.fuse.fusion.transformer import Block
 from mmcache.fuse.packing.folding import folded
+from mmcache.fuse.parts.fusions.transformer import Block
 
 VARIANTS = 3
 

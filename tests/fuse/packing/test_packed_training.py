@@ -9,9 +9,9 @@ import pytest
 
 from mmcache.fuse import evaluate
 from mmcache.fuse.packing import train_pack
-from mmcache.fuse.progress import Silent
 from mmcache.fuse.strategies import STRATEGIES
-from mmcache.fuse.training import RunRequest, TrainedRun, request_run, train_run
+from mmcache.fuse.training.progress import Silent
+from mmcache.fuse.training.train import RunRequest, TrainedRun, request_run, train_run
 from mmcache.store.ground.errors import ConfigError
 
 QUICK = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmcache.fuse import protocols
+from mmcache.fuse.evaluation import curves as protocols
 
 N = 1001
 NAMES = ["audio", "imu", "rgb"]

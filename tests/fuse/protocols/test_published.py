@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mmcache.fuse import protocols
-from mmcache.fuse.masks import draw_masks, subset_name, subsets
-from mmcache.fuse.report.published import TABLES, Published
+from mmcache.fuse.data.masks import draw_masks, subset_name, subsets
+from mmcache.fuse.evaluation import curves as protocols
+from mmcache.fuse.report.read.published import TABLES, Published
 from mmcache.store.load.order import id_keys
 
 N = 200_000

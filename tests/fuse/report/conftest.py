@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mmcache.fuse import train
-from mmcache.fuse.masks import subset_name, subsets
+from mmcache.fuse.data.masks import subset_name, subsets
 
 QUICK = {"width": 8, "heads": 2, "epochs": 1, "batch_size": 16, "device": "cpu"}
 

@@ -12,9 +12,9 @@ import pytest
 
 from mmcache.fuse import evaluate
 from mmcache.fuse.report import Report, make_report, render
-from mmcache.fuse.report.markdown import escape
-from mmcache.fuse.report.pareto import pareto
-from mmcache.fuse.report.records import COLUMNS, records
+from mmcache.fuse.report.formats.markdown import escape
+from mmcache.fuse.report.formats.records import COLUMNS, records
+from mmcache.fuse.report.read.pareto import pareto
 from mmcache.fuse.report.tables import Kind
 from mmcache.store import ConfigError
 

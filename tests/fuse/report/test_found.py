@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcache.fuse.report.found import find_runs
+from mmcache.fuse.report.read.found import find_runs
 from mmcache.store import ConfigError
 
 

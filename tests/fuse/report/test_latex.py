@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmcache.fuse.report import make_report, render
-from mmcache.fuse.report.latex import abbreviations, escape
+from mmcache.fuse.report.formats.latex import abbreviations, escape
 
 NASTY = r"a_b & 50% #1 $x^2$ {~} \input{/etc/passwd} <|> \"`' é ñ – ± † 漢 ŋ" + "\n\n"
 DOCUMENT = r"""\documentclass{article}

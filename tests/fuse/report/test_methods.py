@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmcache.fuse.report.found import find_runs
-from mmcache.fuse.report.methods import Section, sections_of
+from mmcache.fuse.report.read.found import find_runs
+from mmcache.fuse.report.read.methods import Section, sections_of
 
 
 def sections(folder: Path) -> list[Section]:

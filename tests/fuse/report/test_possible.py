@@ -8,9 +8,9 @@ import pytest
 
 from mmcache.common.oracle_world import Oracle, class_of
 from mmcache.fuse import evaluate
-from mmcache.fuse.protocols import drop_curve, missing_rate_curve
+from mmcache.fuse.evaluation.curves import drop_curve, missing_rate_curve
 from mmcache.fuse.report import make_report, render
-from mmcache.fuse.report.possible import Possible
+from mmcache.fuse.report.read.possible import Possible
 
 
 def test_the_best_possible_stands_on_top(oracle_runs: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from mmcache.fuse import evaluate
 from mmcache.fuse.report import Report, make_report, render
-from mmcache.fuse.report.published import TABLES
-from mmcache.fuse.report.records import records
+from mmcache.fuse.report.formats.records import records
+from mmcache.fuse.report.read.published import TABLES
 
 VFA = ("audio", "flow", "rgb")
 EPIC = {"verb": 97, "noun": 300}

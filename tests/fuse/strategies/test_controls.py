@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmcache.fuse import train
-from mmcache.fuse.model import ModelSpec
+from mmcache.fuse.network.model import ModelSpec
 from mmcache.fuse.strategies import STRATEGIES
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmcache.fuse.losses.jepa import Jepa
+from mmcache.fuse.parts.losses.jepa import Jepa
 
 
 def test_without_its_losses_it_is_plain_fusion(small_model: Callable, small_objective: Callable, random_batch) -> None:

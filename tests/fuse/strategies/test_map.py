@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmcache.fuse import train
-from mmcache.fuse.fusion import TransformerFusion
+from mmcache.fuse.parts.fusions import TransformerFusion
 
 KINDS = ["map", "map-attention"]
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu", "depth": 2}
@@ -44,7 +44,7 @@ def test_input_prompts_stay_and_attention_prompts_leave_the_length(
 def test_prompts_change_the_answer_and_start_as_the_paper_says(
     strategy: str, small_model: Callable, small_config: Callable, spec, random_batch
 ) -> None:
-    from mmcache.fuse.model import Model
+    from mmcache.fuse.network.model import Model
 
     prompts = Model(spec, small_config(strategy)).fill.prompts
     assert prompts.shape == (7, 2, 16, 16)

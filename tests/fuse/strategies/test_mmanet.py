@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from mmcache.fuse.losses.mad import margin_aware, prediction_entropy
-from mmcache.fuse.losses.mar import WeakCombinations
-from mmcache.fuse.masks import subset_name, subsets
+from mmcache.fuse.data.masks import subset_name, subsets
+from mmcache.fuse.parts.losses.mad import margin_aware, prediction_entropy
+from mmcache.fuse.parts.losses.mar import WeakCombinations
 
 GENERATOR = torch.Generator().manual_seed(0)
 FEATURES = torch.randn(6, 5, generator=GENERATOR)

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from mmcache.fuse import Model, train
-from mmcache.fuse.episodes import draw_episodes, episode_masks
-from mmcache.fuse.evaluation import correctness, score
-from mmcache.fuse.holdout import split_holdout
-from mmcache.fuse.losses.prototypes import prototype_logits, prototypes
-from mmcache.fuse.objective import Objective
+from mmcache.fuse.data.episodes import draw_episodes, episode_masks
+from mmcache.fuse.data.validation import split_holdout
+from mmcache.fuse.evaluation.curves import accuracy
+from mmcache.fuse.evaluation.evaluate import correctness, score
+from mmcache.fuse.parts.losses.prototypes import prototype_logits, prototypes
 from mmcache.fuse.phases import only_aligns
-from mmcache.fuse.protocols import accuracy
+from mmcache.fuse.training.objective import Objective
 from mmcache.store import ConfigError, FeatureStore
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 4, "warmup": 0.0, "batch_size": 8, "device": "cpu", "depth": 2}

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mmcache.fuse.config import make_config
-from mmcache.fuse.losses import cross_entropy
-from mmcache.fuse.model import Model
+from mmcache.fuse.network.model import Model
+from mmcache.fuse.parts.losses import cross_entropy
 from mmcache.store import ConfigError
 
 FUSIONS = [{}, {"fusion": "mbt", "fusion_layer": 0}]

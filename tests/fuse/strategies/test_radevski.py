@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mmcache.fuse import train
-from mmcache.fuse.ensemble import Ensemble
-from mmcache.fuse.losses import distillation
-from mmcache.fuse.teacher import TeacherAnswers
+from mmcache.fuse.parts.losses import distillation
+from mmcache.fuse.teachers.ensemble import Ensemble
+from mmcache.fuse.teachers.teacher import TeacherAnswers
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
 N, CLASSES = 12, 4

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from mmcache.fuse.evaluation import evaluate
+from mmcache.fuse.evaluation.evaluate import evaluate
 from mmcache.fuse.sweep.results import method_rows
 from mmcache.fuse.sweep.sweep import plan_sweep, run_sweep
 from mmcache.store import ConfigError

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mmcache.fuse.progress import Silent
 from mmcache.fuse.sweep.groups import Request, form_groups, pack_requests, run_group, unpack_requests
-from mmcache.fuse.training import train_layers
+from mmcache.fuse.training.progress import Silent
+from mmcache.fuse.training.train import train_layers
 from mmcache.store import ConfigError, FeatureStore
 from mmcache.store.ground.lock import writer_lock
 

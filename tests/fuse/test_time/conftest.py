@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmcache.fuse.test_time import TEST_TIME, Adapter, Seen
+from mmcache.fuse.parts.test_time import TEST_TIME, Adapter, Seen
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mmcache.fuse.config import make_config
+from mmcache.fuse.parts.test_time import TEST_TIME
+from mmcache.fuse.parts.test_time.adapter import entropy, layer_norms
 from mmcache.fuse.strategies import STRATEGIES
-from mmcache.fuse.test_time import TEST_TIME
-from mmcache.fuse.test_time.adapter import entropy, layer_norms
 from mmcache.store import ConfigError
 
 every_step = pytest.mark.parametrize("step", TEST_TIME)

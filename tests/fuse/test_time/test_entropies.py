@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mmcache.fuse.config import make_config
-from mmcache.fuse.test_time import TEST_TIME, Seen
-from mmcache.fuse.test_time.adapter import entropy
+from mmcache.fuse.parts.test_time import TEST_TIME, Seen
+from mmcache.fuse.parts.test_time.adapter import entropy
 
 CONFIG = make_config("midl", {})
 

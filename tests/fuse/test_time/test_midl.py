@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmcache.fuse.model import ModelSpec
-from mmcache.fuse.test_time import Seen
-from mmcache.fuse.test_time.midl import divergence, mutual_information
+from mmcache.fuse.network.model import ModelSpec
+from mmcache.fuse.parts.test_time import Seen
+from mmcache.fuse.parts.test_time.midl import divergence, mutual_information
 
 
 def test_information_is_positive_and_zero_only_where_all_views_agree() -> None:

@@ -1,0 +1,1 @@
+"""A trained run outside of training: predictions, exported files, challenge submissions."""

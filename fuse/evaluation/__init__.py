@@ -1,0 +1,1 @@
+"""Evaluation: score every subset of modalities once, and derive every protocol from that."""

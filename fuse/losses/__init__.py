@@ -1,6 +1,0 @@
-"""The losses, one a file. Each has a weight option; 0 leaves it out. objective.py adds them up."""
-
-from mmcache.fuse.losses.cross_entropy import cross_entropy
-from mmcache.fuse.losses.distillation import distillation
-
-__all__ = ["cross_entropy", "distillation"]

@@ -1,0 +1,1 @@
+"""The fusion network: encode, handle missing modalities, fuse, classify."""

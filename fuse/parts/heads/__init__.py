@@ -1,0 +1,1 @@
+"""Heads: from fused tokens to logits."""

@@ -1,0 +1,1 @@
+"""The formats of a report: Markdown, CSV, LaTeX, HTML."""

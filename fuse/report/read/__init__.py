@@ -1,0 +1,1 @@
+"""What a report reads: run folders, methods, published figures."""

@@ -1,0 +1,1 @@
+"""Training: plan the runs, train them, write their folders."""
