@@ -22,9 +22,10 @@ from mmcache.extract.media import read_media
 from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import Plan, make_plan
 from mmcache.extract.run.pipeline import NoProgress, run_extract
-from mmcache.fuse.config import make_config
-from mmcache.fuse.network.model import Model, ModelSpec
+from mmcache.fuse.network.model import Model
+from mmcache.fuse.options.resolve import resolve_options
 from mmcache.fuse.parts.losses.cross_entropy import cross_entropy
+from mmcache.fuse.runs.spec import ModelSpec
 from mmcache.store import FeatureStore, k_average
 from mmcache.store.load.loader import Loader
 
@@ -83,7 +84,7 @@ def main() -> None:
         store = FeatureStore.open(config.store_path())
         loader = Loader(store, list(ENCODERS), store.rows("train"), k=K, resident="auto")  # as a run chooses
         spec = ModelSpec({m: (e, loader.n_tokens(m), loader.width(m)) for m, e in ENCODERS.items()}, store.tasks)
-        model = Model(spec, make_config("karmma", {"bench": {"alpha": 1.0}}))
+        model = Model(spec, resolve_options("karmma", {"bench": {"alpha": 1.0}}))
         optimiser = torch.optim.AdamW(model.parameters(), fused=True)
         encoders = {modality: build_encoder(name, "random") for modality, name in ENCODERS.items()}
         cached = timed(lambda: cached_epoch(loader, model, optimiser, 0))

@@ -22,11 +22,11 @@ from synthetic import MODALITIES, Shape, random_teacher, write_store
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmcache.fuse.config import make_config
+from mmcache.fuse.options.resolve import resolve_options
 from mmcache.fuse.packing.training import PackedTraining
+from mmcache.fuse.runs.folder import RunFolder
+from mmcache.fuse.runs.progress import Silent
 from mmcache.fuse.training.loop import Training
-from mmcache.fuse.training.progress import Silent
-from mmcache.fuse.training.run_folder import RunFolder
 from mmcache.store import FeatureStore
 from mmcache.store.load.loader import Loader
 
@@ -82,20 +82,24 @@ def trainings(network: Network, store: FeatureStore, folder: Path, device: str, 
     """So many runs of one shape that differ in seed and learning rate, on one set of resident tokens."""
     loader, made = None, []
     for i in range(count):
+        out = folder / f"{network.name}-{count}-{i}"
         options = {
-            "store": store.path, "out": folder / f"{network.name}-{count}-{i}", "seed": i, "lr": 1e-4 * (1 + i),
+            "store": store.path, "out": out, "seed": i, "lr": 1e-4 * (1 + i),
             "k": network.tokens, "width": network.width, "depth": network.depth, "heads": network.heads,
             "batch_size": network.batch, "device": device, "epochs": 10,
             "resident": "gpu" if device.startswith("cuda") else "ram",
         }  # fmt: skip
-        config = make_config(network.strategy, {"bench": options})
+        resolved = resolve_options(network.strategy, {"bench": options})
         if loader is None:
             sources = [f"{m}/{e}" for m, e in map(store.resolve, MODALITIES)]
-            loader = Loader(store, sources, store.rows(), k=config.k, resident=config.resident, device=device)
-        run_folder = RunFolder(config, store, list(MODALITIES), "random teacher")
-        teaching = random_teacher(store) if config.has_teacher else None
-        ask = (lambda *_, teaching=teaching: teaching) if teaching is not None else None
-        made.append(Training(config, store, list(MODALITIES), run_folder, ask, device, Silent(), None, loader))
+            loader = Loader(
+                store, sources, store.rows(), k=network.tokens, resident=resolved.run.resident, device=device
+            )
+        folder_of_run = RunFolder(out, "random teacher")
+        signals = random_teacher(store) if resolved.asks_teacher else None
+        gather = (lambda *_, signals=signals: signals) if signals is not None else None
+        names = list(MODALITIES)
+        made.append(Training(resolved, store, names, folder_of_run, gather, device, Silent(), None, loader))
     return made
 
 
@@ -105,7 +109,7 @@ def flops_of_a_step(training: Training) -> int:
     training.trained.train()
     counter = FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH):  # the fused attention of CPUs is not in its tables
-        training.objective(training.model, batch, kept, 0)["loss"].backward()
+        training.trained.losses(batch, kept, 0)["loss"].backward()
     training.optimiser.zero_grad(set_to_none=True)
     return int(counter.get_total_flops())
 

@@ -1,13 +1,13 @@
 """What it costs to train from the store: a step that reads its batch, over the same step on ready tensors in RAM.
 
-Both take the step of `mmcache fuse --strategy karmma` (its model, objective, clipping and optimiser, from the run's own
+Both take the step of `mmcache fuse --strategy karmma` (its model, losses, clipping and optimiser, from the run's own
 training loop) on a store of 2,000 segments, 3 modalities, 100 tokens of 384 numbers. From the store a step begins with
-row numbers: its tokens are gathered and made float32, its keep masks drawn, its teacher's answers looked up. The
+row numbers: its tokens are gathered and made float32, its keep masks drawn, its teacher's logits looked up. The
 ceiling begins with all of that done, its float32 tensors in RAM.
 
 Short blocks of the one and of the other kind alternate, so that what else the machine does falls on both, and the
 figure is the median of their ratios. The ratio of processor time stands beside it: steadier on a busy machine.
-The teacher's answers are random numbers, which cost as much to look up.
+The teacher's logits are random numbers, which cost as much to look up.
 
     make bench-step
 """
@@ -27,11 +27,11 @@ import torch
 from harness import record
 from synthetic import MODALITIES, Shape, random_teacher, write_store
 
-from mmcache.fuse.config import make_config
+from mmcache.fuse.network.passes import Sample
+from mmcache.fuse.options.resolve import resolve_options
+from mmcache.fuse.runs.folder import RunFolder
+from mmcache.fuse.runs.progress import Silent
 from mmcache.fuse.training.loop import Training
-from mmcache.fuse.training.objective import Sample
-from mmcache.fuse.training.progress import Silent
-from mmcache.fuse.training.run_folder import RunFolder
 from mmcache.store import FeatureStore
 
 SEGMENTS, TOKENS, WIDTH = 2000, 100, 384
@@ -48,24 +48,25 @@ class Cost(NamedTuple):
 
 def begin(store: FeatureStore, folder: Path, resident: str, precision: str, device: str) -> Training:
     options = {"store": store.path, "k": TOKENS, "resident": resident, "precision": precision, "device": device}
-    config = make_config("karmma", {"bench": {**options, "out": folder}})
-    run_folder = RunFolder(config, store, list(MODALITIES), "random teacher")
-    return Training(config, store, list(MODALITIES), run_folder, lambda *_: random_teacher(store), device, Silent())
+    resolved = resolve_options("karmma", {"bench": {**options, "out": folder}})
+    run_folder = RunFolder(folder, "random teacher")
+    return Training(resolved, store, list(MODALITIES), run_folder, lambda *_: random_teacher(store), device, Silent())
 
 
 def endless(training: Training) -> Iterator[Sample]:
     """The samples of one epoch after another, as a run gets them from the store."""
     for epoch in itertools.count():
         for batch, kept in training.batches.draw(epoch):
-            if len(batch.rows) == training.config.batch_size:  # the last one of an epoch is a smaller step
-                yield training.objective.sample(batch, kept, epoch)
+            if len(batch.rows) == training.options.optimiser.batch_size:  # the last one of an epoch is a smaller step
+                yield training.trained.sample(batch, kept, epoch)
 
 
 def step(training: Training, sample: Sample) -> None:
     """One step of the optimiser, of an epoch well past the first."""
     training.optimiser.zero_grad(set_to_none=True)
-    parts = training.objective.parts(training.model, sample, 50, training.autocast)
-    training.objective.weigh(parts, 50)["loss"].backward()
+    parts = training.trained.parts(sample, 50, training.autocast)
+    weights = {term.name: term.weight for term in training.trained.terms}
+    training.trained.weigh(parts, weights)["loss"].backward()
     training._step(2000, 1)
 
 
@@ -123,7 +124,7 @@ def cost(work: Callable[[], Any], steps: int) -> Cost:
 
 
 def row(resident: str, training: Training, pairs: list[tuple[Cost, Cost]], steps: int) -> dict[str, Any]:
-    config, cpu_step = training.config, statistics.median(ram.cpu_seconds for _, ram in pairs)
+    options, cpu_step = training.options, statistics.median(ram.cpu_seconds for _, ram in pairs)
     prepared = preparing(training, 20)
     ratios = [store.seconds / ram.seconds for store, ram in pairs]
     return {
@@ -132,7 +133,7 @@ def row(resident: str, training: Training, pairs: list[tuple[Cost, Cost]], steps
         "modalities": len(MODALITIES),
         "k": TOKENS,
         "d": WIDTH,
-        "batch": config.batch_size,
+        "batch": options.optimiser.batch_size,
         "device": str(training.loader.device),
         "precision": "bf16" if training.autocast else "fp32",
         "threads": torch.get_num_threads(),

@@ -43,7 +43,7 @@ def sweep_seconds(store: Path, out: Path, options: tuple[object, ...], pack: str
     axis = "drop=" + ",".join(map(str, DROPS))
     return command(
         "sweep", "--strategies", names, "--seeds", seeds, "--axis", axis, "--store", store, "--out", out,
-        "--pack", pack, *options,
+        "--recipe", "published", "--pack", pack, *options,
     )  # fmt: skip
 
 
@@ -134,7 +134,13 @@ def shared_rows(folder: Path) -> list[dict[str, Any]]:
     store = folder / "wide.zarr"
     write_wide_store(store)
     fuse = {"epochs": 1, "width": 32, "heads": 4, "k": 100, "device": "cpu"}
-    content = {"strategies": ["skip", "dropout"], "seeds": [0, 1], "stores": [store], "fuse": fuse}
+    content = {
+        "strategies": ["skip", "dropout"],
+        "seeds": [0, 1],
+        "recipe": "published",
+        "stores": [store],
+        "fuse": fuse,
+    }
     rows, put = [], sweep.put_tokens
     for shared in (True, False):
         sweep.put_tokens = put if shared else lambda ray, wanted: {}

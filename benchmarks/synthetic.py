@@ -1,4 +1,4 @@
-"""Stores of random tokens and teachers of random answers, for benchmarks of what is done with them."""
+"""Stores of random tokens and teachers with random logits, for benchmarks of what is done with them."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mmcache.fuse.data.masks import subset_name, subsets
-from mmcache.fuse.teachers.teacher import TeacherAnswers
-from mmcache.fuse.training.objective import Teaching
+from mmcache.fuse.teachers.cached_logits import CachedLogits
+from mmcache.fuse.teachers.signals import TeacherSignals
 from mmcache.store import FeatureStore
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import StoreMeta
@@ -55,9 +54,9 @@ def write_store(path: Path, shape: Shape) -> None:
             commit.commit()
 
 
-def random_teacher(store: FeatureStore) -> Teaching:
-    """A teacher that has an answer for every segment and subset."""
+def random_teacher(store: FeatureStore) -> TeacherSignals:
+    """A teacher that has logits for every segment and subset."""
     random, names = np.random.default_rng(1), list(MODALITIES)
-    shape = (len(store), 1, len({subset_name(mask, names) for mask in subsets(len(names))}))
+    shape = (len(store), 1, 2 ** len(names) - 1)
     logits = {task: random.standard_normal((*shape, n), np.float32).astype(np.float16) for task, n in TASKS.items()}
-    return Teaching(TeacherAnswers(names, logits))
+    return TeacherSignals(CachedLogits(names, logits), names, list(TASKS))

@@ -47,7 +47,8 @@ def _show(folder: Path, store: Path, runs: Path, results: dict[str, Any]) -> Non
     chance = {task: 100.0 / count for task, count in classes.items()}
     chance["action"] = chance["verb"] * chance["noun"] / 100.0
     first = next(iter(results.values()))
-    out.print(f"\nTop-1 accuracy (%) on '{first['split']}', {first['n']} segments with every sensor.", style="bold")
+    told = f"{first['n']} segments with every sensor ({first['recipe']} recipe)"
+    out.print(f"\nTop-1 accuracy (%) on '{first['split']}', {told}.", style="bold")
     out.print("An action is right when its verb and its noun are.")
     out.print(accuracies(results, chance))
     for strategy, result in results.items():

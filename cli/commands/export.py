@@ -15,6 +15,7 @@ def export(
     batch: Annotated[str, typer.Option(help="dynamic, or a fixed batch size.")] = "dynamic",
     lengths: Annotated[bool, typer.Option("--lengths", help="Add inputs for true token counts.")] = False,
     store: Annotated[str | None, typer.Option(help="The store, for runs of older versions whose store has moved.")] = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="FILE.py:NAME of a strategy or fusion that the run uses, repeatable.", rich_help_panel="Run")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:  # fmt: skip
     """Write the fusion model as ONNX or as a torch.export program; the presence mask is one of its inputs.
@@ -23,8 +24,10 @@ def export(
     """
     from mmcache.cli.display.console import out as console
     from mmcache.cli.display.console import print_json, size, warn
+    from mmcache.fuse.options.components import name_plugins
     from mmcache.store.ground.errors import ConfigError
 
+    name_plugins(plugin or ())
     if batch != "dynamic" and not batch.isdecimal():
         raise ConfigError(f"--batch {batch}: dynamic, or a whole number")
 

@@ -6,27 +6,30 @@ from typing import Annotated, Any
 import typer
 
 EXAMPLE = "Example: mmcache list encoders"
-_KINDS = ("datasets", "encoders", "fusions", "strategies")
+_KINDS = ("datasets", "encoders", "strategies", "fusions", "handlers", "samplers", "options")
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="datasets, encoders, fusions or strategies.")],
+    kind: Annotated[
+        str, typer.Argument(help="datasets, encoders, strategies, fusions, handlers, samplers, or options.")
+    ],
+    strategy: Annotated[str | None, typer.Argument(help="For options: whose.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the names as JSON.")] = False,
 ) -> None:
-    """List the available data sets, encoders, fusions or strategies."""
+    """List what other commands take by name, and the options of a strategy."""
     from mmcache.cli.display.console import out, print_json, table
     from mmcache.store.ground.errors import ConfigError, unknown_name
 
     if kind not in _KINDS:
         raise ConfigError(unknown_name("list", kind, _KINDS))
-    columns, rows = _rows(kind)
+    columns, rows = _rows(kind, strategy)
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
         out.print(table("", columns, rows, text_columns=len(columns)))
 
 
-def _rows(kind: str) -> tuple[list[str], list[list[str]]]:
+def _rows(kind: str, strategy: str | None) -> tuple[list[str], list[list[str]]]:
     if kind == "datasets":
         from mmcache.extract.datasets import DATASETS
         from mmcache.extract.datasets.base.plugin import DATASET_PLUGIN
@@ -45,10 +48,52 @@ def _rows(kind: str) -> tuple[list[str], list[list[str]]]:
     if kind == "strategies":
         from mmcache.fuse.strategies import STRATEGIES
 
-        return ["name", "about", "source"], [[n, s.about, s.source] for n, s in STRATEGIES.items()]
-    from mmcache.fuse.config import FUSIONS
+        columns = ["name", "about", "source", "control"]
+        return columns, [[n, s.about, s.cite.short, s.control or ""] for n, s in STRATEGIES.items()]
+    if kind == "options":
+        return _options(strategy)
+    return ["name", "about"], [[name, about] for name, about in _parts(kind)]
 
-    return ["name"], [[name] for name in FUSIONS]
+
+def _parts(kind: str) -> list[tuple[str, str]]:
+    """The fusions, handlers or samplers, each with the first line of its documentation."""
+    from mmcache.fuse.data.samplers import SAMPLERS
+    from mmcache.fuse.parts.fusions import FUSIONS
+    from mmcache.fuse.parts.handlers import HANDLERS
+    from mmcache.fuse.strategies import STRATEGIES
+
+    if kind == "samplers":
+        return [(name, _first_line(sampler.draw)) for name, sampler in SAMPLERS.items()]
+    if kind == "fusions":
+        return [(name, _first_line(part)) for name, part in FUSIONS.items()]
+    owned = {n: (part, key) for key, each in STRATEGIES.items() for n, part in each.handlers.items()}
+    found = [(name, _first_line(part)) for name, part in HANDLERS.items()]
+    return found + [(name, f"{_first_line(part)} (strategy {key})") for name, (part, key) in owned.items()]
+
+
+def _first_line(documented: Any) -> str:
+    return (documented.__doc__ or "").strip().split("\n")[0]
+
+
+def _options(strategy: str | None) -> tuple[list[str], list[list[str]]]:
+    """Every option that a strategy has with its own parts: where it belongs, its published and matched values."""
+    from mmcache.fuse.options.fields import help_of
+    from mmcache.fuse.options.recipes import MATCHED
+    from mmcache.fuse.options.resolve import resolve_options
+    from mmcache.store.ground.errors import ConfigError
+
+    if strategy is None:
+        raise ConfigError("name the strategy: mmcache list options karmma")
+    published, matched = resolve_options(strategy, {}), resolve_options(strategy, {}, MATCHED).flat()
+    rows = [
+        [field.name, section, _told(value), _told(matched.get(field.name)), help_of(field)]
+        for section, field, value in published.items()
+    ]
+    return ["option", "of", "published", "matched", "about"], rows
+
+
+def _told(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _installed(group: str, built_in: Collection[str]) -> list[tuple[str, str]]:

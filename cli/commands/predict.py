@@ -31,6 +31,7 @@ def predict(
     onnx: Annotated[Path | None, typer.Option(help="Predict with this file of `mmcache export` instead of the run's weights.", rich_help_panel="Run")] = None,
     top: Annotated[int, typer.Option(help="Answers per task.", rich_help_panel="Run")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.", rich_help_panel="Run")] = "auto",
+    plugin: Annotated[list[str] | None, typer.Option(help="FILE.py:NAME of a strategy or fusion that the run uses, repeatable.", rich_help_panel="Run")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON.", rich_help_panel="Run")] = False,
 ) -> None:  # fmt: skip
     """Predict the action in a clip from any of the run's modalities; the others count as missing.
@@ -38,15 +39,16 @@ def predict(
     Uses the encoders that made the run's tokens, and refuses encoders that would make other tokens.
     """
     from mmcache.cli.display.console import print_json
+    from mmcache.fuse.options.components import name_plugins
 
+    name_plugins(plugin or ())
     named = {"rgb": rgb, "flow": flow, "audio": audio, "boxes": boxes}
     paths = {name: (path,) for name, path in named.items() if path is not None}
     given: dict[str, tuple[Path, ...]] = {**paths, **({"imu": tuple(imu)} if imu else {}), **_media(media)}
-
     from mmcache.extract.clips.encode_clip import Wanted, encode_clip
     from mmcache.fuse.data.origin import origins_of
     from mmcache.fuse.deploy.prediction import predict as rank_clip
-    from mmcache.fuse.network.model import read_run_config
+    from mmcache.fuse.runs.config import read_run_config
     from mmcache.fuse.training.device import usable_device
 
     _check(read_run_config(run), given, top)

@@ -13,6 +13,7 @@ def report(
     formats: Annotated[list[str] | None, typer.Option("--format", help="md, csv, latex, html; repeatable, or a list with commas. Default: md, and with --out all.", rich_help_panel="Output")] = None,
     out: Annotated[Path | None, typer.Option(help="Write report.md, .csv, .tex, .html and plots (SVG, PNG) into this folder.", rich_help_panel="Output")] = None,
     title: Annotated[str, typer.Option(help="Title of the report.", rich_help_panel="Output")] = "Missing modalities",
+    plugin: Annotated[list[str] | None, typer.Option(help="FILE.py:NAME of a strategy or fusion that the run uses, repeatable.", rich_help_panel="Content")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number, and what was left out, as JSON.", rich_help_panel="Output")] = False,
     task: Annotated[str | None, typer.Option(help="Only these tasks, e.g. action. Default: all, action first.", rich_help_panel="Content")] = None,
     teachers: Annotated[bool, typer.Option("--teachers", help="Also the runs that others were built on.", rich_help_panel="Content")] = False,
@@ -25,11 +26,13 @@ def report(
     from mmcache.cli.arguments import comma_list
     from mmcache.cli.display.console import Bars, print_json, say, warn
     from mmcache.cli.display.console import out as console
+    from mmcache.fuse.options.components import name_plugins
     from mmcache.fuse.report import FORMATS, make_report, render, write
     from mmcache.fuse.report.formats.records import records
     from mmcache.fuse.report.formats.writing import check_formats
     from mmcache.store.ground.errors import ConfigError
 
+    name_plugins(plugin or ())
     given = [name for text in formats or [] for name in comma_list(text) or []]
     check_formats(given)
     wanted = list(dict.fromkeys(given)) or (["md"] if out is None else list(FORMATS))

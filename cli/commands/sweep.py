@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import os
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: mmcache sweep --strategies dropout,karmma --seeds 0,1,2 --axis drop=0.3,0.5 --epochs 30"
 # Flags of `mmcache fuse` that a sweep has in another form.
-_OTHERWISE = ("strategy", "store", "out", "seed", "config", "resume", "dry_run", "as_json")
+_OTHERWISE = ("strategy", "recipe", "store", "out", "seed", "config", "resume", "dry_run", "as_json")
 
 
 def sweep(
@@ -27,6 +28,8 @@ def sweep(
     seeds: Annotated[str | None, typer.Option(help="Numbers with commas. Default: 0.", rich_help_panel="What")] = None,
     stores: Annotated[str | None, typer.Option("--store", "--stores", help="Stores with commas. Default: the newest under cache/.", rich_help_panel="What")] = None,
     axis: Annotated[list[str] | None, typer.Option(help="OPTION=VALUE,VALUE,...: try each, repeatable.", rich_help_panel="What")] = None,
+    recipe: Annotated[str | None, typer.Option(help="matched: one network, regularisers, optimiser and masks for all strategies, so that they differ in their ideas alone; published: each as its paper has it. Default: matched.", rich_help_panel="What")] = None,
+    with_controls: Annotated[bool, typer.Option("--with-controls", help="Also train the control of every strategy, all else equal.", rich_help_panel="What")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep; its runs are in runs/ there. Default: runs/FILE-ID.", rich_help_panel="What")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster: auto, or HOST:PORT of its head. Default: this machine alone.", rich_help_panel="Where")] = None,
     cpus: Annotated[float | None, typer.Option(help="Of a trial, and its threads. Default: 1.", rich_help_panel="Where")] = None,
@@ -44,13 +47,11 @@ def sweep(
     is never trained again. Every trial is an ordinary run folder, for `mmcache evaluate` and `mmcache report`. A trial
     that fails is named with its reason, and the exit code is then 3. Flags of `mmcache fuse` hold for all trials.
     """
-    import time
-
     from mmcache.cli.display.console import print_json, say, warn
     from mmcache.store.ground.errors import ConfigError
 
     resources = {"cpus": cpus, "gpus": gpus, "concurrent": concurrent}
-    given = _given(strategies, seeds, stores, axis, resources)
+    given = _given(strategies, seeds, stores, axis, recipe, with_controls, resources)
     spec = _spec(file, given, _flags(fuse_flags), out if resume else None)
     if pack not in ("auto", "off") and not (pack.isdigit() and int(pack) > 0):
         raise ConfigError(f"--pack {pack}: expected auto, off, or a number from 1 up")
@@ -68,16 +69,15 @@ def sweep(
         _show_plan(planned, as_json)
         return
     board = planned.board(lambda standing: None)
-    say(f"{_counted(planned)} -> {folder}")
+    say(f"{_counted(planned)}, {spec.recipe} recipe -> {folder}")
     # Ray prints what it has to say of dying nodes; standard output is for results.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), SweepView(board.standings) as view:
-        board = run_sweep(
-            planned, view.changed, address=address, resume=resume, pack=int(pack) if pack.isdigit() else pack
-        )
+        most = int(pack) if pack.isdigit() else pack
+        board = run_sweep(planned, view.changed, address=address, resume=resume, pack=most)
     for note in board.notes:
         warn(note)
     if as_json:
-        print_json(outcome(board, folder, time.monotonic() - began))
+        print_json(outcome(board, spec.recipe, folder, time.monotonic() - began))
     else:
         _show(board, folder, time.monotonic() - began)
     _complain(board)
@@ -110,7 +110,13 @@ def _flags(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(
-    strategies: str | None, seeds: str | None, stores: str | None, axis: list[str] | None, resources: dict[str, Any]
+    strategies: str | None,
+    seeds: str | None,
+    stores: str | None,
+    axis: list[str] | None,
+    recipe: str | None,
+    with_controls: bool,
+    resources: dict[str, Any],
 ) -> dict[str, Any]:
     """What the command line says of the sweep itself, in the form of a sweep file."""
     from mmcache.cli.arguments import comma_list, pairs, yaml_value
@@ -123,6 +129,10 @@ def _given(
     out: dict[str, Any] = {name: comma_list(text) for name, text in lists.items() if text is not None}
     if axes:
         out["axes"] = axes
+    if recipe is not None:
+        out["recipe"] = recipe
+    if with_controls:
+        out["with_controls"] = True
     room = {name: value for name, value in resources.items() if value is not None}
     return {**out, "resources": room} if room else out
 
@@ -167,9 +177,9 @@ def _show_plan(planned: "Sweep", as_json: bool) -> None:
         rows = [
             {"label": s.trial.label, "role": s.trial.role, "state": s.state, "run": s.trial.folder} for s in standings
         ]
-        print_json({"out": planned.out, "trials": rows})
+        print_json({"out": planned.out, "recipe": planned.spec.recipe, "trials": rows})
         return
-    out.print(f"{_counted(planned)} -> {planned.out}")
+    out.print(f"{_counted(planned)}, {planned.spec.recipe} recipe -> {planned.out}")
     shown = [[s.trial.label, s.trial.role, s.state, str(s.epochs)] for s in standings]
     out.print(table("", ["trial", "role", "state", "epochs"], shown, text_columns=3))
 
@@ -182,10 +192,12 @@ def _show(board: "Board", folder: Path, seconds: float) -> None:
     rows = method_rows(board)
     for store in dict.fromkeys(row.store for row in rows):
         of_store = [row for row in rows if row.store == store]
-        one = next(s.trial for s in board.standings.values() if s.trial.config.store == store and s.state == "finished")
+        one = next(
+            s.trial for s in board.standings.values() if s.trial.options.store == store and s.state == "finished"
+        )
         result = result_of(one.folder)
-        configs = [standing.trial.config for standing in board.standings.values()]
-        folds = [config.group for config in configs if config.store == store and config.fold is not None]
+        data = [standing.trial.options.data for standing in board.standings.values()]
+        folds = [each.group for each in data if each.store == store and each.fold is not None]
         names = sorted(of_store[0].subsets, key=lambda name: (-len(name.split("+")), name))
         columns = [
             "method",
@@ -201,7 +213,7 @@ def _show(board: "Board", folder: Path, seconds: float) -> None:
         tested = f"folds by {folds[0]}" if folds else f"{result['n']} segments with every sensor"
         out.print(
             f"Top-1 accuracy (%) of {main_task(result)} on '{result['split']}' of {store.name}, "
-            f"{tested}, means over {'folds and ' if folds else ''}seeds:",
+            f"{tested}, {one.options.recipe} recipe, means over {'folds and ' if folds else ''}seeds:",
         )
         out.print(table("", columns, cells, gap=1))
     out.print(f"{duration(seconds)}. Runs: {folder}/runs   More: mmcache report {shlex.quote(str(folder))}")

@@ -13,6 +13,7 @@ def show_result(result: Mapping[str, Any]) -> None:
     out.print(
         f"{result['run']}: '{result['split']}', {result['n']} segments with every sensor, accuracy in percent",
     )
+    out.print(f"It was trained with the {result['recipe']} recipe.")
     _subsets(result)
     _whole(result)
     counted = "all segments, with those incomplete by nature" if result["rates_of"] == "natural" else "the segments"
@@ -42,7 +43,7 @@ def show_comparison(results: list[dict[str, Any]], together: Mapping[str, Any]) 
     first = results[0]
     out.print(
         f"{len(results)} runs of {len(methods)} methods on '{first['split']}', {first['n']} segments with every "
-        "sensor; mean ± standard deviation over seeds",
+        f"sensor, {_recipes(together['recipes'])}; mean ± standard deviation over seeds",
     )
     for task in next(iter(spread.values())):
         rows = []
@@ -67,6 +68,12 @@ def show_comparison(results: list[dict[str, Any]], together: Mapping[str, Any]) 
             title = f"{task}: {modality} missing in so many segments of train (down) and of the test (across)"
             out.print(table(title, ["train", *steps], rows))
     show_robustness(together)
+
+
+def _recipes(of_methods: Mapping[str, str]) -> str:
+    """The recipe that the methods were trained with; where they differ, every method's name says its own."""
+    recipes = list(dict.fromkeys(of_methods.values()))
+    return f"{recipes[0]} recipe" if len(recipes) == 1 else f"recipes {' and '.join(recipes)}, named with each method"
 
 
 def show_robustness(together: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ class SweepView:
     def _line(self, standing: "Standing") -> str:
         figures = [f"{time.monotonic() - self._began:7.1f} s", f"{standing.state:8}", standing.trial.label]
         if standing.state == "finished":
-            held = [f"holdout {standing.holdout:.1f} %"] if standing.holdout is not None else []
+            held = [f"validation {standing.validation:.1f} %"] if standing.validation is not None else []
             figures += [f"{standing.epoch} epochs", *held, duration(standing.seconds)]
         if standing.reason:
             figures.append(standing.reason)
@@ -81,7 +81,7 @@ class SweepView:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         table.add_column("trial", no_wrap=True, overflow="ellipsis")
         table.add_column("state")
-        for name in ("epoch", "loss", "holdout", "time"):
+        for name in ("epoch", "loss", "validation", "time"):
             table.add_column(name, justify="right", no_wrap=True)
         standings = list(self._standings.values())
         chosen = _most_telling(standings, max(4, err.height - _AROUND))
@@ -100,7 +100,7 @@ def _cells(standing: "Standing") -> list[Text]:
         Text(standing.state, style=_STYLES[standing.state]),
         Text(f"{standing.epoch}/{standing.epochs}" if known else ""),
         Text(f"{standing.loss:.3f}" if known and standing.loss is not None else ""),
-        Text(f"{standing.holdout:.1f} %" if known and standing.holdout is not None else ""),
+        Text(f"{standing.validation:.1f} %" if known and standing.validation is not None else ""),
         Text(duration(standing.now()) if standing.began is not None else ""),
     ]
 

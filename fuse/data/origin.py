@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmcache.fuse.network.model import ModelSpec, read_run_config, spec_of
+from mmcache.fuse.runs.config import read_run_config, spec_of
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.ground.errors import ConfigError, StoreError
 
@@ -36,13 +36,9 @@ def origins_of(run: str | Path, store: str | Path | None = None) -> dict[str, di
         return saved[SECTION]
     spec, place = spec_of(saved), store or saved["store"]
     try:
-        return token_origins(FeatureStore.open(place), _sources(spec))
+        return token_origins(FeatureStore.open(place), spec.sources)
     except (StoreError, ConfigError) as error:
         raise ConfigError(
-            f"{run} is of an older version and does not say how its tokens were made, and its store does not either: "
+            f"{run} comes from an older version and does not say how its tokens were made; its store does not either: "
             f"{error} Name the store with --store PATH, or train the run again."
         ) from error
-
-
-def _sources(spec: ModelSpec) -> dict[str, str]:
-    return {name: f"{name}/{encoder}" for name, (encoder, _, _) in spec.modalities.items()}

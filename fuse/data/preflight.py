@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.data.rows import Rows, choose_rows
 from mmcache.fuse.data.segment_groups import novel_rows
 from mmcache.fuse.data.validation import validation_split
+from mmcache.fuse.options.options import Options
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.ground.errors import Problems, StoreError
 from mmcache.store.segments.folds import group_column
 
 
-def look_ahead(config: FuseConfig, store: FeatureStore, modalities: Sequence[str], eval_split: str) -> list[str]:
+def look_ahead(options: Options, store: FeatureStore, modalities: Sequence[str], eval_split: str) -> list[str]:
     """Choose the rows of a run that is not started yet, and see what will come of them.
 
     Args:
@@ -28,12 +28,10 @@ def look_ahead(config: FuseConfig, store: FeatureStore, modalities: Sequence[str
     """
     resolved = [store.resolve(name) for name in modalities]
     sources = {modality: f"{modality}/{encoder}" for modality, encoder in resolved}
-    return preflight(config, store, sources, choose_rows(config, store, sources, eval_split), eval_split)
+    return preflight(options, store, sources, choose_rows(options, store, sources, eval_split), eval_split)
 
 
-def preflight(
-    config: FuseConfig, store: FeatureStore, sources: dict[str, str], rows: Rows, eval_split: str
-) -> list[str]:
+def preflight(options: Options, store: FeatureStore, sources: dict[str, str], rows: Rows, eval_split: str) -> list[str]:
     """What a person should know before training.
 
     Args:
@@ -45,12 +43,12 @@ def preflight(
     """
     present = store.presence_matrix(list(sources.values()))
     problems, notes = Problems(), list[str]()
-    _check_sensors(config, store, list(sources), present, rows, eval_split, problems, notes)
+    _check_sensors(store, list(sources), present, rows, eval_split, problems, notes)
     _check_complete(list(sources), present[rows.evaluated], eval_split, problems)
     problems.raise_if_any()
     notes += _on_labels(store, rows, eval_split)
-    notes += _on_selection(config, store, rows, eval_split)
-    notes += [note for name, source in sources.items() if (note := _averaged_twice(config, store, name, source))]
+    notes += _on_selection(options, store, rows, eval_split)
+    notes += [note for name, source in sources.items() if (note := _averaged_twice(options, store, name, source))]
     return notes
 
 
@@ -61,7 +59,6 @@ def learned_tasks(store: FeatureStore) -> dict[str, list[str]]:
 
 
 def _check_sensors(
-    config: FuseConfig,
     store: FeatureStore,
     names: list[str],
     present: NDArray[np.bool_],
@@ -79,7 +76,7 @@ def _check_sensors(
             hint = f"leave it out: --modalities {','.join(others)}" if others else "extract it for train too"
             problems.add(
                 f"no segment of 'train' in {store.path} has {name}, and {count} of '{eval_split}' have: what a model "
-                f"makes of it would be chance; {hint}"
+                f"predicts from it would be chance; {hint}"
             )
         elif not count:
             also = "" if of_train[m] else " or 'train'"
@@ -126,28 +123,30 @@ def _on_labels(store: FeatureStore, rows: Rows, eval_split: str) -> list[str]:
     if novel.any():
         left = "are the only ones there" if novel[rows.evaluated].any() else "are not in the top-1 accuracy"
         notes.append(
-            f"{int(novel.sum())} segments of '{eval_split}' are of novel classes and {left}: "
+            f"{int(novel.sum())} segments of '{eval_split}' have novel classes and {left}: "
             f"`mmcache evaluate RUN --few-shot` measures them by episodes"
         )
     return notes
 
 
-def _on_selection(config: FuseConfig, store: FeatureStore, rows: Rows, eval_split: str) -> list[str]:
+def _on_selection(options: Options, store: FeatureStore, rows: Rows, eval_split: str) -> list[str]:
     """What picks the epoch although another would be expected to, or is not as far from train as asked."""
     notes = []
-    there = validation_split(store, eval_split, config.protocol)
-    if there is not None and config.holdout is None and rows.picked_on != there:
+    there = validation_split(store, eval_split, options.data.protocol)
+    if there is not None and options.data.validation is None and rows.picked_on != there:
         notes.append(f"'{there}' has no labelled segment with tokens, so a part of train picks the epoch")
-    if config.group is not None:
-        learned, picking = (set(group_column(store.segments.iloc[r], config.group)) for r in (rows.train, rows.holdout))
+    if options.data.group is not None:
+        learned, picking = (
+            set(group_column(store.segments.iloc[r], options.data.group)) for r in (rows.train, rows.validation)
+        )
         shared = learned & picking
         if shared:
             listed = ", ".join(sorted(shared)[:3])
-            notes.append(f"{len(shared)} of '{rows.picked_on}', as {config.group} {listed}, are in 'train' too")
+            notes.append(f"{len(shared)} of '{rows.picked_on}', as {options.data.group} {listed}, are in 'train' too")
     return notes
 
 
-def _averaged_twice(config: FuseConfig, store: FeatureStore, name: str, source: str) -> str | None:
+def _averaged_twice(options: Options, store: FeatureStore, name: str, source: str) -> str | None:
     """A note where means of tokens are averaged again, which is not the same as averaging once."""
     array = store.tokens[source]
     try:
@@ -155,10 +154,10 @@ def _averaged_twice(config: FuseConfig, store: FeatureStore, name: str, source: 
     except StoreError:  # others wrote it, and do not say how
         return None
     count = array.shape[2]
-    if first is not None and count == first and config.k < count:
+    if first is not None and count == first and options.data.k < count:
         return (
-            f"the {count} tokens of {name} are means already (--k {first} when they were cached); --k {config.k} "
-            f"averages them again, which is not the same as --k {config.k} when they are extracted"
+            f"the {count} tokens of {name} are means already (--k {first} when they were cached); --k {options.data.k} "
+            f"averages them again, which is not the same as --k {options.data.k} when they are extracted"
         )
     earlier = before.get("k") if isinstance(before, dict) else None
     if earlier is not None and first is not None and first < earlier:

@@ -57,6 +57,6 @@ def members(table: pd.DataFrame, task: str) -> dict[str, NDArray[np.bool_]]:
 
 
 def group_accuracies(correct: Correct, which: NDArray[np.bool_]) -> dict[str, Any]:
-    """Size of a group and the accuracy on it, subset by subset; None where nobody is in it."""
+    """Size of a group and the accuracy on it, subset by subset; None for an empty group."""
     figures = {name: accuracy(values[which]) if which.any() else None for name, values in sorted(correct.items())}
     return {"n": int(which.sum()), "subsets": figures}

@@ -5,11 +5,11 @@ from numpy.typing import NDArray
 
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.load.order import id_keys, keyed_uniform
+from mmcache.store.load.streams import Stream
 from mmcache.store.segments.folds import group_column
 from mmcache.store.segments.splits import VALIDATION, canonical_split
 
 SHARE = 0.1  # of train, where there is no validation split
-_STREAM = 1 << 41  # apart from epochs, which count from 0
 _OF_PROTOCOL = {"ek90": "holdout"}  # EK* has another name for it, see extract/datasets/epic/epic_splits.py
 
 
@@ -31,7 +31,7 @@ def splits_read(store: FeatureStore, eval_split: str, protocol: str | None) -> l
     return list(dict.fromkeys(["train", *([chosen] if chosen is not None else []), eval_split]))
 
 
-def split_holdout(
+def split_validation(
     store: FeatureStore, rows: NDArray[np.int64], share: float, seed: int, group: str | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut the training rows in two: (to train on, to pick the epoch by).
@@ -52,7 +52,7 @@ def split_holdout(
     else:
         groups = segments["video"] if segments["video"].nunique() > 1 else segments["id"]
     names = groups.unique()
-    ranked = names[np.argsort(keyed_uniform(id_keys(names), seed, _STREAM), kind="stable")]
+    ranked = names[np.argsort(keyed_uniform(id_keys(names), seed, Stream.VALIDATION), kind="stable")]
     taken, held = 0, set()
     for name in ranked[:-1]:  # one group at least is trained on
         if taken >= share * len(rows):

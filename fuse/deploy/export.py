@@ -16,7 +16,8 @@ from typing import Any
 from mmcache.fuse.data.origin import origins_of
 from mmcache.fuse.deploy.export_check import largest_difference
 from mmcache.fuse.deploy.exportable import ONNX, TORCH_EXPORT, ExportError, export_model
-from mmcache.fuse.network.model import Model, config_of, read_run_config
+from mmcache.fuse.network.model import Model
+from mmcache.fuse.runs.config import options_of, read_run_config
 from mmcache.store.files.atomic import atomic_file, atomic_write
 from mmcache.store.ground.errors import ConfigError
 
@@ -73,7 +74,7 @@ def export_run(
     if format == ONNX:
         _check_libraries()
     origins: Mapping[str, Any] = {}
-    with contextlib.suppress(ConfigError):  # a model is of use without its encoders too
+    with contextlib.suppress(ConfigError):  # a model can be exported without a description of its encoders
         origins = origins_of(run, store)
     model = Model.load(run)
     described = describe(model, saved, origins, batch, lengths)
@@ -99,20 +100,20 @@ def describe(
     model: Model, saved: Mapping[str, Any], origins: Mapping[str, Any], batch: int | None, lengths: bool
 ) -> dict[str, Any]:
     """What the file says of itself."""
-    config, spec = config_of(saved), model.spec
+    options, spec = options_of(saved), model.spec
     inputs = ["present", *spec.names, *([f"{name}_length" for name in spec.names] if lengths else [])]
     return {
         "mmcache_version": _VERSION,
-        "strategy": config.strategy,
-        "fill": config.fill,
-        "fusion": config.fusion,
-        "head": config.head,
+        "strategy": options.name,
+        "handler": options.network.handler,
+        "fusion": options.network.fusion,
+        "head": options.network.head,
         "dataset": saved.get("dataset", ""),
         "modalities": {
             name: {"encoder": encoder, "tokens": tokens, "width": width, "origin": origins.get(name)}
             for name, (encoder, tokens, width) in spec.modalities.items()
         },
-        "k": config.k,
+        "k": options.data.k,
         "tasks": spec.tasks,
         "batch": batch,
         "lengths": lengths,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmcache.fuse.data.masks import subsets
+from mmcache.fuse.data.subsets import subsets
 from mmcache.fuse.deploy.exported import OnnxModel
 from mmcache.fuse.network.model import Model
 

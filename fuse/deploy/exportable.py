@@ -44,7 +44,8 @@ def export_model(model: Model, described: Mapping[str, Any], format: str) -> byt
     except Exception as error:  # torch's exporters raise without a common base
         reason = " ".join(str(error).split())[:300]
         raise ExportError(
-            f"a model of strategy {described['strategy']} (fill {described['fill']}, fusion {described['fusion']}, "
+            f"a model of strategy {described['strategy']} (handler {described['handler']}, fusion "
+            f"{described['fusion']}, "
             f"head {described['head']}) cannot be exported as {format}: {type(error).__name__}: {reason}"
         ) from error
 

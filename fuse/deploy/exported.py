@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmcache.fuse.network.model import ModelSpec
+from mmcache.fuse.runs.spec import ModelSpec
 from mmcache.store.format.kaverage import k_average
 from mmcache.store.ground.errors import ConfigError
 

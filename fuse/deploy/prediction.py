@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmcache.fuse.network.model import ModelSpec
+from mmcache.fuse.runs.spec import ModelSpec
 from mmcache.store.ground.errors import ConfigError
 
 _PAIR = ("verb", "noun")  # two tasks that together are an action

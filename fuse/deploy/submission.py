@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.fuse.data.reported_split import reported_split
-from mmcache.fuse.evaluation.scoring import Inputs, stored_sources
-from mmcache.fuse.network.model import Model, config_of, read_run_config
+from mmcache.fuse.evaluation.inputs import Inputs, stored_sources
+from mmcache.fuse.network.model import Model
+from mmcache.fuse.runs.config import options_of, read_run_config
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.files.atomic import atomic_write
 from mmcache.store.ground.errors import ConfigError
@@ -94,7 +95,7 @@ def write_submission(
     wanted = ids[(opened.segments["split"] == split).to_numpy()]
     if not len(seen):
         raise ConfigError(f"no segment of split '{split}' of {opened.path} has cached tokens; extract it first")
-    scores = _scores(model, opened, seen, config_of(saved).k, device)
+    scores = _scores(model, opened, seen, options_of(saved).data.k, device)
     level_names = ("sls_pt", "sls_tl", "sls_td")
     document: dict[str, Any] = {"version": challenge.version, "challenge": challenge.name}
     document |= dict(zip(level_names, levels or challenge.levels, strict=True))
@@ -115,7 +116,7 @@ def write_submission(
 def _challenge(store: FeatureStore, tasks: Mapping[str, list[str]]) -> Challenge:
     if store.meta.dataset not in CHALLENGES:
         raise ConfigError(
-            f"{store.path} is of the data set '{store.meta.dataset}', which has no challenge; "
+            f"{store.path} holds the data set '{store.meta.dataset}', which has no challenge; "
             f"those that have one: {', '.join(CHALLENGES)}"
         )
     challenge = CHALLENGES[store.meta.dataset]

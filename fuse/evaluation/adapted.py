@@ -1,7 +1,7 @@
 """A model that adapts while it is tested: its missing-rate curves from actual streams (methods 3.6).
 
 What it predicts for a segment depends on those before it, so nothing can be derived by indexing: every rate is a stream
-of its own. The segments that lack the modality are those of protocols.missing_rate_curve, so that the two are compared
+of its own. The segments that lack the modality are those of curves.missing_rate_curve, so that the two are compared
 on equal terms.
 """
 
@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.evaluation.curves import RATES, missing_ranks
+from mmcache.fuse.evaluation.inputs import Inputs
 from mmcache.fuse.evaluation.noise import right_or_wrong
-from mmcache.fuse.evaluation.scoring import Inputs
 from mmcache.fuse.network.model import Model
 from mmcache.fuse.parts.test_time import TEST_TIME, Adapter, Seen
 from mmcache.store.feature_store import FeatureStore
@@ -29,8 +28,9 @@ def adapted_rates(
     model: Model,
     store: FeatureStore,
     rows: NDArray[np.int64],
-    config: FuseConfig,
+    k: int,
     step: str,
+    config: Any,
     device: str = "cpu",
     seed: int = 0,
     batch_size: int = _BATCH,
@@ -39,8 +39,8 @@ def adapted_rates(
 
     Args:
         rows: of the store, labelled; segments that lack something are left out.
-        config: its adapt_ and midl_ options.
         step: of TEST_TIME.
+        config: the options of the step.
         batch_size: segments a step; MiDl's stream has 1.
 
     Raises:
@@ -49,20 +49,21 @@ def adapted_rates(
     if step not in TEST_TIME:
         raise ConfigError(unknown_name("test-time step", step, TEST_TIME))
     ids = store.segments["id"].to_numpy()
-    whole = Inputs(model, store, rows, config.k, device, None)
-    occurring = np.asarray(whole.present.any(axis=0))
-    complete = rows[whole.present[:, occurring].all(axis=1)]
+    whole = Inputs(model, store, rows, k, device, None)
+    occurring, complete = np.asarray(whole.present.any(axis=0)), whole.complete
     complete = complete[np.argsort(ids[complete], kind="stable")]  # the order of the subsets table
     if len(whole.stored) < 2:
-        raise ConfigError("a run with one modality has nothing to agree with at test time")
+        raise ConfigError(
+            "a run with one modality cannot adapt at test time: its predictions have nothing to agree with"
+        )
     n = len(complete)
     rank = missing_ranks(n, seed)
     stream = np.random.default_rng((seed, n, 1)).permutation(n)
-    inputs = Inputs(model, store, complete[stream], config.k, device, None)
-    fresh = Adapter(model, TEST_TIME[step], config)
+    inputs = Inputs(model, store, complete[stream], k, device, None)
+    fresh = Adapter(model, TEST_TIME[step].loss, config)
     if config.adapt_first:
         train = store.rows("train", whole.stored)
-        fresh.adapt(_Stream(Inputs(model, store, train, config.k, device, None), batch_size))
+        fresh.adapt(_Stream(Inputs(model, store, train, k, device, None), batch_size))
     out: dict[str, Any] = {}
     for name in [name for name, there in zip(inputs.names, occurring.tolist(), strict=True) if there]:
         for rate in RATES:

@@ -1,8 +1,8 @@
 """What could have been reached: the Bayes accuracy of data whose making is known."""
 
 from mmcache.common.oracle_world import NAME, Oracle
-from mmcache.fuse.evaluation.scoring import stored_sources
-from mmcache.fuse.network.model import ModelSpec
+from mmcache.fuse.evaluation.inputs import stored_sources
+from mmcache.fuse.runs.spec import ModelSpec
 from mmcache.store.feature_store import FeatureStore
 
 

@@ -6,24 +6,32 @@ from pathlib import Path
 from typing import Any
 
 from mmcache.fuse.evaluation import curves as protocols
-from mmcache.fuse.network.model import read_run_config
+from mmcache.fuse.options.options import flat_saved
+from mmcache.fuse.options.shared import PLACES
+from mmcache.fuse.runs.config import read_run_config
 from mmcache.store.ground.errors import ConfigError
 
 # Options that do not make a run another method; a teacher's folder is another one for every seed.
-NOT_A_METHOD = ("seed", "store", "out", "device", "resident", "tensorboard", "teacher", "start")
+NOT_A_METHOD = ("seed", *PLACES)
 _TRAIN_MISSING = "train_missing"  # modality -> share of the training segments made to lack it
 
 
 def method_names(runs: list[Path]) -> list[str]:
-    """For each run the name of its method: the strategy, told apart by what differs where two share it."""
+    """For each run the name of its method: the strategy, told apart by what differs where two share it.
+
+    Where the runs were trained with different recipes, every name says which.
+    """
     options = [read_run_config(run)["options"] for run in runs]
-    bare = [{name: value for name, value in o.items() if name not in NOT_A_METHOD} for o in options]
+    named = [{"strategy": o["strategy"], "recipe": o["recipe"], **flat_saved(o)} for o in options]
+    several = len({o["recipe"] for o in options}) > 1
+    bare = [{name: value for name, value in o.items() if name not in NOT_A_METHOD} for o in named]
     out = []
     for mine in bare:
         rivals = [o for o in bare if o["strategy"] == mine["strategy"] and o != mine]
         differing = sorted({name for rival in rivals for name in mine if mine[name] != rival.get(name)})
-        told = ", ".join(f"{name}={_short(mine[name])}" for name in differing)
-        out.append(f"{mine['strategy']} ({told})" if told else str(mine["strategy"]))
+        told = [f"{name}={_short(mine[name])}" for name in differing if name != "recipe"]
+        told = [mine["recipe"], *told] if several else told
+        out.append(f"{mine['strategy']} ({', '.join(told)})" if told else str(mine["strategy"]))
     return out
 
 
@@ -40,7 +48,9 @@ def compare(runs: list[Path], results: list[dict[str, Any]]) -> dict[str, Any]:
     Returns:
         ranks: task -> method -> rank averaged over subsets, where there are several methods;
         spread: method -> task -> mean and standard deviation over its runs, of every subset and summary;
-        rate_matrix: modality -> task -> rate in training -> rate at test -> percent, where runs differ in the former.
+        recipes: method -> the recipe it was trained with;
+        rate_matrix: modality -> task -> rate in training -> rate at test -> percent, where runs of one recipe differ in
+            the former.
 
     Raises:
         ConfigError: the runs report on different splits or segments.
@@ -55,7 +65,9 @@ def compare(runs: list[Path], results: list[dict[str, Any]]) -> dict[str, Any]:
         methods.setdefault(name, []).append(result)
     tasks = [task for task in results[0]["summary"] if all(task in result["summary"] for result in results)]
     spread = {name: {task: _spread(of, task) for task in tasks} for name, of in methods.items()}
-    out: dict[str, Any] = {"ranks": {}, "spread": spread, "rate_matrix": _rate_matrix(runs, results)}
+    recipes = {name: read_run_config(run)["options"]["recipe"] for name, run in zip(names, runs, strict=True)}
+    out: dict[str, Any] = {"ranks": {}, "spread": spread, "recipes": recipes}
+    out["rate_matrix"] = _rate_matrix(runs, results) if len(set(recipes.values())) == 1 else {}
     for task in tasks if len(methods) > 1 else []:
         means = {
             name: {subset: figures["mean"] for subset, figures in by_task[task]["subsets"].items()}
@@ -80,8 +92,10 @@ def _spread(results: list[dict[str, Any]], task: str) -> dict[str, Any]:
 
 
 def _rate_matrix(runs: list[Path], results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Runs that differ in what they missed in training, against what is missing at test (MAP)."""
-    rates: list[Mapping[str, float]] = [read_run_config(run)["options"].get(_TRAIN_MISSING) or {} for run in runs]
+    """Runs that differ in what they missed in training, against what is missing at test (MAP); of one recipe."""
+    rates: list[Mapping[str, float]] = [
+        read_run_config(run)["options"]["data"].get(_TRAIN_MISSING) or {} for run in runs
+    ]
     out: dict[str, Any] = {}
     for modality in sorted({name for missed in rates for name in missed}):
         for missed, result in zip(rates, results, strict=True):

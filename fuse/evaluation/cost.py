@@ -1,7 +1,8 @@
 """What a fusion costs: parameters, FLOPs, latency and peak memory, for every modality subset.
 
-A segment's tokens are the input; the encoders are not in it. A fill that puts something where a modality is missing
-costs as much as the modality; with the fill skip its tokens are left out, as one would who knows what is missing.
+A segment's tokens are the input; the encoders are not in it. A handler that puts tokens where a modality is missing
+costs as much as the modality; with the handler skip its tokens are left out, as if the missing modalities were known in
+advance.
 """
 
 import statistics
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmcache.fuse.data.masks import subset_name, subsets
+from mmcache.fuse.data.subsets import subset_name, subsets
 from mmcache.fuse.network.model import Model
 
 _WARM_UP, _RUNS, _SECONDS = 2, 20, 1.0  # a subset is timed so often, or for so long
@@ -51,9 +52,9 @@ def costs(model: Model) -> dict[str, Any]:
 
 
 def tokens_fed(model: Model, mask: NDArray[np.bool_], device: torch.device) -> dict[str, torch.Tensor]:
-    """One segment of zeros as it is fed when the modalities in `mask` are there."""
+    """One segment of zeros, with tokens for the modalities in `mask`."""
     return {
-        name: torch.zeros(1, n if kept or not model.fill.leaves_out else 0, d, device=device)
+        name: torch.zeros(1, n if kept or not model.skips_missing else 0, d, device=device)
         for (name, (_, n, d)), kept in zip(model.spec.modalities.items(), mask.tolist(), strict=True)
     }
 

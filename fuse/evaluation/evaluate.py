@@ -9,20 +9,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmcache.fuse.data import segment_groups as groups
+from mmcache.fuse.data.eligible import evaluated_rows
 from mmcache.fuse.data.reported_split import reported_split
+from mmcache.fuse.data.subsets import NATURAL
 from mmcache.fuse.evaluation import curves as protocols
 from mmcache.fuse.evaluation.bootstrap import intervals
 from mmcache.fuse.evaluation.calibration import calibration_error
-from mmcache.fuse.evaluation.scoring import NATURAL, evaluated_rows, model_sources, score, stored_sources
-from mmcache.fuse.evaluation.subsets_file import read_subsets
-from mmcache.fuse.network.model import Model, config_of, read_run_config
-from mmcache.fuse.training.run_files import SUMMARY_FILE
+from mmcache.fuse.evaluation.inputs import stored_sources
+from mmcache.fuse.evaluation.scoring import score
+from mmcache.fuse.network.model import Model
+from mmcache.fuse.runs.config import options_of, read_run_config
+from mmcache.fuse.runs.files import SUBSETS_FILE, SUMMARY_FILE
+from mmcache.fuse.runs.subsets_file import read_subsets
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.files.atomic import atomic_file, atomic_write
 from mmcache.store.ground.errors import ConfigError
 
 COMPLETE, WITH_NATURAL = RATES_OF = ("complete", "natural")  # segments that missing rates are shares of
-SUBSETS_FILE = "subsets.parquet"
 
 __all__ = [
     "COMPLETE",
@@ -33,7 +36,6 @@ __all__ = [
     "correctness",
     "evaluate",
     "evaluated_rows",
-    "model_sources",
     "natural_accuracy",
     "results",
     "score",
@@ -67,7 +69,8 @@ def evaluate(
         ConfigError: `run` is no finished run, or the split is unknown or has no labels.
     """
     table, split = subsets_table(run, split, store, device, fresh, protocol)
-    return results(groups.prune(table) if prune else table, run=str(run), split=split, rates=rates)
+    recipe = read_run_config(Path(run))["options"]["recipe"]
+    return results(groups.prune(table) if prune else table, str(run), split, rates, recipe)
 
 
 def subsets_table(
@@ -81,7 +84,7 @@ def subsets_table(
     """The subsets table of a run, and the split it is of. Arguments and errors as of `evaluate`."""
     run = Path(run)
     saved = read_run_config(run)
-    own_split, own_protocol = saved["eval_split"], saved["options"].get("protocol")
+    own_split, own_protocol = saved["eval_split"], saved["options"]["data"]["protocol"]
     is_own = store is None and split in (None, own_split) and protocol in (None, own_protocol)
     if not fresh and is_own and (run / SUBSETS_FILE).exists():
         return read_subsets(run / SUBSETS_FILE, saved), own_split
@@ -89,7 +92,7 @@ def subsets_table(
     split = reported_split(split or (own_split if protocol in (None, own_protocol) else None), opened)
     model = Model.load(run, device)
     rows = evaluated_rows(opened, split, list(stored_sources(model.spec, opened).values()))
-    table = score(model, opened, rows, config_of(saved).k, device)
+    table = score(model, opened, rows, options_of(saved).data.k, device)
     if is_own:
         write_table(run, table)
     return table, split
@@ -142,12 +145,15 @@ def _classes(table: pd.DataFrame, task: str) -> "pd.Series[int]":
     return table[f"{task}_label"]
 
 
-def results(table: pd.DataFrame, run: str, split: str, rates: str = COMPLETE) -> dict[str, Any]:
+def results(
+    table: pd.DataFrame, run: str, split: str, rates: str = COMPLETE, recipe: str | None = None
+) -> dict[str, Any]:
     """Everything derived from a subsets table: the form of `mmcache evaluate --json`.
 
     Args:
         rates: what missing rates are shares of: the segments that are complete, or all of them, those that lack
             something by nature counted as incomplete at every rate (natural). The results say which, as rates_of.
+        recipe: what the run was trained with, which the results repeat.
 
     Raises:
         ConfigError: no segment has all the modalities, so that subsets cannot be compared.
@@ -180,7 +186,7 @@ def results(table: pd.DataFrame, run: str, split: str, rates: str = COMPLETE) ->
             out["groups"].setdefault(group, {})[task] = groups.group_accuracies(top1, which)
     out["natural"] = natural_accuracy(table)
     out["rates_of"] = rates
-    return out
+    return out if recipe is None else {**out, "recipe": recipe}
 
 
 def _natural_top1(table: pd.DataFrame, task: str) -> NDArray[np.bool_]:

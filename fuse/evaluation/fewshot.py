@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.fuse.data.episodes import draw_episodes
-from mmcache.fuse.data.masks import subset_name, subsets
 from mmcache.fuse.data.segment_groups import novel_rows
-from mmcache.fuse.evaluation.scoring import Inputs
+from mmcache.fuse.data.subsets import subset_name, subsets
+from mmcache.fuse.evaluation.inputs import Inputs, complete_inputs
 from mmcache.fuse.network.model import Model
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.ground.errors import ConfigError
@@ -82,9 +82,8 @@ def _novel_inputs(
     """The complete segments of novel classes, and their labels."""
     rows = store.rows(split)
     rows = rows[np.isin(store.labels(task)[rows], novel_classes(store, split, task))]
-    inputs = Inputs(model, store, rows, k, device, None)
-    complete = rows[inputs.present[:, inputs.present.any(axis=0)].all(axis=1)]
-    return Inputs(model, store, complete, k, device, None), store.labels(task)[complete]
+    inputs = complete_inputs(model, store, rows, k, device)
+    return inputs, store.labels(task)[inputs.rows]
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.fuse.evaluation.curves.robustness import LEVELS, relative_robustness
-from mmcache.fuse.evaluation.scoring import Inputs
+from mmcache.fuse.evaluation.inputs import complete_inputs
 from mmcache.fuse.network.model import Model
 from mmcache.store.feature_store import FeatureStore
 
@@ -42,11 +42,9 @@ def noise_curves(
     Args:
         rows: of the store, labelled.
     """
-    inputs = Inputs(model, store, rows, k, device, None)
-    complete = rows[inputs.present[:, inputs.present.any(axis=0)].all(axis=1)]
     ids = store.segments["id"].to_numpy()
     hits: dict[tuple[str, str], list[NDArray[np.int8]]] = {}
-    for batch in Inputs(model, store, complete, k, device, None).batches():
+    for batch in complete_inputs(model, store, rows, k, device).batches():
         for kind in KINDS:
             draws = {
                 name: torch.from_numpy(

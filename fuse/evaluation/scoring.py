@@ -1,6 +1,5 @@
 """Run a model once on each modality subset of each segment, and keep what was right: the subsets table."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -9,107 +8,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from mmcache.fuse.data import segment_groups as groups
-from mmcache.fuse.data.masks import subset_name, subsets
-from mmcache.fuse.network.model import Model, ModelSpec
+from mmcache.fuse.data import segment_groups
+from mmcache.fuse.data.subsets import NATURAL, subset_name, subsets
+from mmcache.fuse.evaluation.inputs import Inputs
+from mmcache.fuse.network.model import Model
 from mmcache.store.feature_store import FeatureStore
-from mmcache.store.ground.errors import ConfigError
 from mmcache.store.load.loader import Batch, Loader
 
-NATURAL = "natural"  # the "subset" of segments that lack something by nature: whatever they have
-_BATCH = 64
 _AT_ONCE, _AT_ONCE_ON_CPU = 1 << 16, 1 << 12  # tokens in one pass; a CPU's caches hold no more
 _TOP = 5
-
-
-def model_sources(model: Model) -> list[str]:
-    """The model's modalities as names of token arrays, encoder included."""
-    return [f"{name}/{encoder}" for name, (encoder, _, _) in model.spec.modalities.items()]
-
-
-def stored_sources(spec: ModelSpec, store: FeatureStore) -> dict[str, str]:
-    """Modality -> name of its tokens, for those of a model that the store has; the others are absent.
-
-    Raises:
-        ConfigError: the store has none of them, or tokens of another width.
-    """
-    found = {}
-    for name, (encoder, _, width) in spec.modalities.items():
-        if (name, encoder) in store.arrays:
-            found[name] = f"{name}/{encoder}"
-            here = store.tokens[found[name]].shape[3]
-            if here != width:
-                raise ConfigError(f"{store.path} has {found[name]} tokens of width {here}; the run needs {width}")
-    if not found:
-        has = ", ".join(f"{modality}/{encoder}" for modality, encoder in store.arrays) or "none"
-        needed = ", ".join(f"{name}/{encoder}" for name, (encoder, _, _) in spec.modalities.items())
-        raise ConfigError(f"{store.path} has no tokens that this run reads: it needs {needed}, the store has {has}")
-    return found
-
-
-def labelled_rows(store: FeatureStore, split: str, modalities: list[str] | None) -> NDArray[np.int64]:
-    """The rows of a split that have any of the modalities (None = of the store's) and a label that train could have.
-
-    Segments of novel classes (MMG-Ego4D) are left out: no run learns their labels, and episodes measure them.
-
-    Raises:
-        ConfigError: no such split.
-    """
-    rows = store.rows(split, modalities)
-    labelled = np.any([store.labels(task)[rows] >= 0 for task in store.tasks], axis=0)
-    return rows[labelled & ~groups.novel_rows(store.segments)[rows]]
-
-
-def evaluated_rows(store: FeatureStore, split: str, modalities: list[str]) -> NDArray[np.int64]:
-    """The labelled rows of a split that have any of the modalities; those of novel classes where there are no others.
-
-    Raises:
-        ConfigError: the split is unknown, or no segment of it is labelled and cached.
-    """
-    known = labelled_rows(store, split, modalities)
-    if len(known):
-        return known
-    rows = store.rows(split, modalities)
-    labelled = np.any([store.labels(task)[rows] >= 0 for task in store.tasks], axis=0)
-    if not labelled.any():
-        raise ConfigError(
-            f"split '{split}' of {store.path} has no labelled segment with cached tokens; "
-            f"its splits are {', '.join(store.meta.splits)}. Choose one with --eval-split, or extract more."
-        )
-    return rows[labelled]
-
-
-class Inputs:
-    """The batches of some rows as a model takes them; modalities that the store has not are absent.
-
-    Args:
-        loader: reuse this one, which must hold the rows and the modalities of `stored_sources`; None = make one.
-    """
-
-    def __init__(
-        self, model: Model, store: FeatureStore, rows: NDArray[np.int64], k: int, device: str, loader: Loader | None
-    ) -> None:
-        self.names, self.rows = model.spec.names, rows
-        sources = stored_sources(model.spec, store)
-        self._column = [self.names.index(name) for name in sources]
-        self._loader = loader or Loader(store, list(sources.values()), rows, k=k, device=device)
-        present = np.zeros((len(rows), len(self.names)), bool)
-        present[:, self._column] = store.presence_matrix(list(sources.values()))[rows]
-        self.present = present
-        self.stored = list(sources)
-
-    def batches(self, size: int = _BATCH) -> Iterator[Batch]:
-        """In the order of the rows; `present` is (B, M) over the model's modalities, tokens are those there are."""
-        for batch in self._loader.in_order(batch_size=size, rows=self.rows):
-            present = batch.present.new_zeros(len(batch.rows), len(self.names))
-            present[:, self._column] = batch.present
-            yield dataclasses.replace(
-                batch,
-                tokens=dict(zip(self.stored, batch.tokens.values(), strict=True)),
-                lengths=dict(zip(self.stored, batch.lengths.values(), strict=True)),
-                present=present,
-                modalities=self.names,
-            )
 
 
 @torch.inference_mode()
@@ -136,7 +43,7 @@ def score(
     Returns:
         One row a segment and subset: id, subset, and for each task <task>_label, _pred, _top1, _top5, _confidence;
         a task 'action' (verb and noun both right) where both exist, without label and pred; and the columns of
-        groups.COLUMNS that the store has.
+        segment_groups.COLUMNS that the store has.
     """
     inputs = Inputs(model, store, rows, k, device, loader)
     occurring = np.flatnonzero(inputs.present.any(axis=0))
@@ -166,7 +73,7 @@ def score(
     table = {column: np.concatenate(values) for column, values in parts.items()}
     row = table.pop("row")
     ids = store.segments["id"].to_numpy()[row]
-    extras = {name: values[row] for name, values in groups.carried(store.segments).items()}
+    extras = {name: values[row] for name, values in segment_groups.carried(store.segments).items()}
     return pd.DataFrame({"id": ids, **table, **extras})
 
 
@@ -182,7 +89,7 @@ def _looks(
     segment = np.concatenate([np.tile(whole, len(masks) - 1), rest])
     which = np.concatenate([np.repeat(np.arange(len(masks) - 1), len(whole)), np.full(len(rest), len(masks) - 1)])
     # What is missing costs nothing where its tokens are left out, which all that are run together must agree on.
-    apart = np.flatnonzero(np.diff(which)) + 1 if model.fill.leaves_out else np.empty(0, np.int64)
+    apart = np.flatnonzero(np.diff(which)) + 1 if model.skips_missing else np.empty(0, np.int64)
     tokens = sum(n for _, n, _ in model.spec.modalities.values())
     on_cpu = next(model.parameters()).device.type == "cpu"
     size = max(1, (_AT_ONCE_ON_CPU if on_cpu else _AT_ONCE) // tokens)
@@ -195,7 +102,7 @@ def _looks(
 def _fed(model: Model, tokens: Mapping[str, torch.Tensor], masks: NDArray[np.bool_]) -> Mapping[str, torch.Tensor]:
     """Tokens as the model takes them: where it can do without those of what no mask has, it gets none."""
     seen = {name for name, column in zip(model.spec.names, masks.T, strict=True) if column.any()}
-    return {name: values for name, values in tokens.items() if name in seen or not model.fill.leaves_out}
+    return {name: values for name, values in tokens.items() if name in seen or not model.skips_missing}
 
 
 def _correctness(logits: dict[str, torch.Tensor], batch: Batch, index: torch.Tensor) -> dict[str, NDArray[Any]]:

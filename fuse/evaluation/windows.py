@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.fuse.evaluation.curves import RATES
+from mmcache.fuse.evaluation.inputs import complete_inputs
 from mmcache.fuse.evaluation.noise import right_or_wrong
-from mmcache.fuse.evaluation.scoring import Inputs
 from mmcache.fuse.network.model import Model
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.load.order import id_keys, keyed_uniform
+from mmcache.store.load.streams import Stream
 
-_STREAM = 1 << 43
 _NOT_IN_TIME = ("ast_",)  # tokens of spectrogram patches: a window of them is a band of frequencies
 
 
@@ -68,9 +68,7 @@ def window_curves(
         raise ConfigError(f"--windows {windows}: at least 2 are needed for a part of them to be missing")
     if model.positions is not None:
         raise ConfigError("this run has learned positions for its tokens, so windows of them cannot be left out")
-    whole = Inputs(model, store, rows, k, device, None)
-    complete = rows[whole.present[:, whole.present.any(axis=0)].all(axis=1)]
-    inputs = Inputs(model, store, complete, k, device, None)
+    inputs = complete_inputs(model, store, rows, k, device)
     out: dict[str, Any] = {}
     hits: dict[tuple[str, str, int], list[NDArray[np.int8]]] = {}
     several = len(inputs.stored) > 1
@@ -84,7 +82,7 @@ def window_curves(
     ids = store.segments["id"].to_numpy()
     for batch in inputs.batches():
         keys = id_keys(ids[batch.rows])
-        draws = np.stack([keyed_uniform(keys, seed, _STREAM, w) for w in range(windows)], axis=1)
+        draws = np.stack([keyed_uniform(keys, seed, Stream.TEST_WINDOWS, w) for w in range(windows)], axis=1)
         ranks = torch.from_numpy(draws.argsort(axis=1).argsort(axis=1)).to(batch.present.device)
         for name in names:
             for rate in RATES if several else RATES[:-1]:

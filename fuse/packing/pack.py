@@ -10,11 +10,12 @@ from mmcache.fuse.data.validation import splits_read
 from mmcache.fuse.evaluation.cost import costs
 from mmcache.fuse.evaluation.evaluate import evaluate
 from mmcache.fuse.packing.training import PackedTraining
+from mmcache.fuse.runs.folder import RunFolder, own_randomness
+from mmcache.fuse.runs.progress import Progress
 from mmcache.fuse.training.device import usable_device
 from mmcache.fuse.training.loop import Training
-from mmcache.fuse.training.progress import Progress
-from mmcache.fuse.training.run_folder import RunFolder, own_randomness
-from mmcache.fuse.training.train import RunRequest, TrainedRun, make_training, open_folder
+from mmcache.fuse.training.store_checks import modalities_of
+from mmcache.fuse.training.train import RunRequest, TrainedRun, make_training
 from mmcache.store.ground.errors import MmcacheError
 from mmcache.store.load.loader import Loader
 
@@ -30,7 +31,7 @@ def train_pack(
     pack goes on where it stopped, together or each run alone.
 
     Args:
-        progresses: who is told of each run.
+        progresses: one a run.
         always: false = as one only where a few steps of it turn out faster than those of one run after another, which
             on CPUs they are for small networks alone.
 
@@ -41,7 +42,7 @@ def train_pack(
     waiting: dict[int, RunFolder] = {}
     for i, request in enumerate(requests):
         try:
-            folder = open_folder(request)
+            folder = RunFolder(request.path, request.identity)
             if folder.finished:
                 out[i] = TrainedRun(folder.path, evaluate(folder.path), was_finished=True)
             else:
@@ -86,14 +87,14 @@ def _train(
 
 def _shared_loader(request: RunRequest) -> Loader:
     """One loader for all runs of a pack, with every row that any of them may ask for."""
-    config, store = request.config, request.store
-    sources = [f"{m}/{e}" for m, e in map(store.resolve, config.modalities or store.modalities)]
-    splits = splits_read(store, reported_split(config.eval_split, store), config.protocol)
+    options, store = request.options, request.store
+    sources = [f"{m}/{e}" for m, e in map(store.resolve, modalities_of(options, store))]
+    splits = splits_read(store, reported_split(options.data.eval_split, store), options.data.protocol)
     return Loader(
         store,
         sources,
         np.concatenate([store.rows(split, sources) for split in splits]),
-        k=config.k,
-        resident=config.resident,
-        device=usable_device(config.device),
+        k=options.data.k,
+        resident=options.run.resident,
+        device=usable_device(options.run.device),
     )

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from mmcache.fuse.evaluation.cost import costs
+from mmcache.fuse.network.passes import Sample
 from mmcache.fuse.packing.adamw import StackedAdamW
 from mmcache.fuse.packing.folding import folded
 from mmcache.fuse.packing.stack import Stack
 from mmcache.fuse.training.loop import Training
-from mmcache.fuse.training.objective import WEIGHTED, Sample
 from mmcache.store.ground.errors import MmcacheError
 from mmcache.store.load.loader import Batch
 
@@ -36,24 +36,22 @@ class PackedTraining:
 
     def __init__(self, members: Sequence[Training]) -> None:
         self.members = list(members)
-        self.epochs, self.device = members[0].config.epochs, members[0].device
+        self.epochs, self.device = members[0].options.optimiser.epochs, members[0].device
         self.stack = Stack([member.trained for member in members])
         self.optimiser = StackedAdamW(
             self.stack.trained,
-            [member.config.weight_decay for member in members],
-            [member.config.clip for member in members],
+            [member.options.optimiser.weight_decay for member in members],
+            [member.options.optimiser.clip for member in members],
         )
-        self.weights = {
-            name: torch.tensor([getattr(member.config, name) for member in members], device=self.device)
-            for name in ("alpha", "prototypes", *WEIGHTED)
-        }
+        weights = [{term.name: term.weight for term in member.trained.terms} for member in members]
+        self.weights = {name: torch.tensor([each[name] for each in weights], device=self.device) for name in weights[0]}
         self.failures: dict[int, MmcacheError] = {}
 
     def run(self) -> list[dict[str, Any] | MmcacheError]:
         """Train, evaluate, and write all folders; for each run its results, or why it has none."""
         for member in self.members:
             member.progress.stage(
-                f"{member.config.strategy} -> {member.folder.path}", [f"one of {len(self.members)} trained as one"]
+                f"{member.options.name} -> {member.folder.path}", [f"one of {len(self.members)} trained as one"]
             )
         done = [member.begin(self.optimiser.of(i)) for i, member in enumerate(self.members)]
         while (
@@ -81,7 +79,7 @@ class PackedTraining:
 
         def alone() -> None:
             first, (batch, kept) = self.members[0], drawn[0]
-            first.objective(first.model, batch, kept, 0, first.autocast)["loss"].backward()
+            first.trained.losses(batch, kept, 0, first.autocast)["loss"].backward()
             first.optimiser.zero_grad(set_to_none=True)
 
         def together() -> None:
@@ -119,7 +117,7 @@ class PackedTraining:
             rates = [self._rate(i, epoch, number) for i in stepping]
             self.optimiser.step(stepping, rates)
             for i in stepping:
-                self.members[i].objective.stepped(self.members[i].model)
+                self.members[i].trained.strategy.after_step(self.members[i].model)
         self._give_up_broken(epoch, active, sums.broken)
         return {i: sums.means(i) for i in active}
 
@@ -142,13 +140,13 @@ class PackedTraining:
         self, epoch: int, drawn: list[tuple[int, Batch, NDArray[np.bool_]]], generators: list[torch.Generator]
     ) -> dict[str, torch.Tensor]:
         """Part of the loss -> (V,), of these variants."""
-        lesson, members = self.members[0].trained, [i for i, _, _ in drawn]
-        samples = [self.members[i].objective.sample(batch, kept, epoch) for i, batch, kept in drawn]
+        trainee, members = self.members[0].trained, [i for i, _, _ in drawn]
+        samples = [self.members[i].trained.sample(batch, kept, epoch) for i, batch, kept in drawn]
         fields, dims = _stacked(samples)
 
         def one(tensors: dict[str, torch.Tensor], sample: dict[str, Any]) -> dict[str, torch.Tensor]:
             parts: dict[str, torch.Tensor] = torch.func.functional_call(
-                lesson, tensors, (sample, epoch, self.members[0].autocast)
+                trainee, tensors, (sample, epoch, self.members[0].autocast)
             )
             return parts
 
@@ -156,7 +154,7 @@ class PackedTraining:
             parts = torch.func.vmap(one, in_dims=(0, dims), randomness="error")(self.stack.take(members), fields)
         index = torch.tensor(members, device=self.device)
         weights = {name: values[index] for name, values in self.weights.items()}
-        return self.members[0].objective.weigh(parts, epoch, weights)
+        return trainee.weigh(parts, weights)
 
     def _rate(self, member: int, epoch: int, number: int) -> float:
         training = self.members[member]
@@ -175,7 +173,7 @@ class PackedTraining:
 
 
 class _Sums:
-    """Sums over an epoch of each variant's parts, kept on the device: nobody waits for it within the epoch.
+    """Sums over an epoch of each variant's parts, kept on the device: the host does not wait for it within the epoch.
 
     Attributes:
         broken: (V,) the first step in which a variant's loss was no number, -1 for none.

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmcache.fuse.options.recipes import MEANINGS
 from mmcache.fuse.report import costs, curves
 from mmcache.fuse.report.blocks import Block, Report, SectionPart, TaskPart
 from mmcache.fuse.report.read.figures import SUMMARIES, TaskFigures, figures
@@ -42,8 +43,11 @@ def contents(
         parts.append(_section_part(i + 1, names[i] + told, section, tasks))
     shown = sum(len(method.runs) for section in sections for method in section.methods)
     methods = sum(len(section.methods) for section in sections)
+    recipes = list(dict.fromkeys(section.recipe for section in sections))
+    sets = len({section.data for section in sections})
     words = [
-        f"{_count(shown, 'run')} of {_count(methods, 'method')} on {_count(len(sections), 'set')} of segments.",
+        f"{_count(shown, 'run')} of {_count(methods, 'method')} on {_count(sets, 'set')} of segments.",
+        _recipes_told(recipes),
         "Accuracy is top-1 in percent, on the segments that have every modality; a method is mean ± standard deviation "
         "over its seeds, and the best of a column is bold.",
     ]
@@ -54,12 +58,19 @@ def contents(
     return Report(title, " ".join(words), tuple(parts), tuple(left_out))
 
 
+def _recipes_told(recipes: Sequence[str]) -> str:
+    if len(recipes) == 1:
+        return f"All were trained with the {recipes[0]} recipe."
+    return f"They were trained with the recipes {' and '.join(recipes)}, which have sections of their own."
+
+
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _section_part(place: int, title: str, section: Section, tasks: Sequence[str] | None) -> SectionPart:
-    words = [f"{section.n} segments have every modality."]
+    words = [f"Recipe: {section.recipe}, which is {MEANINGS.get(section.recipe, 'unknown here')}."]
+    words.append(f"{section.n} segments have every modality.")
     counts = sorted({len(method.runs) for method in section.methods})
     words.append(f"Seeds a method: {' to '.join(map(str, [counts[0], counts[-1]][: len(counts)]))}.")
     if counts[0] == 1:
@@ -124,7 +135,7 @@ def _subsets_block(section: Section, found: TaskFigures) -> Block:
         shaded(marked(rows, directions), range(1, len(names) + 1)),
         tuple(notes),
     )
-    text = "Accuracy when these modalities are there and all others are missing."
+    text = "Accuracy when these modalities are present and all others are missing."
     if found.possible is not None and not found.exceeds:
         text += " No run is above the best possible by more than chance gives (1 % for the whole table)."
     return Block("Every subset of the modalities", text, (table,))
@@ -214,7 +225,7 @@ def _published_blocks(section: Section, found: TaskFigures) -> list[Block]:
         "Ours train a small fusion on frozen encoders' tokens, and are measured on the "
         f"{found.n} segments that have every modality."
         if beside
-        else "No published figures are of the same task, measure and protocol."
+        else "No published figures have the same task, measure and protocol."
     )
     return [Block("Beside published figures", text, tuple(tables))]
 

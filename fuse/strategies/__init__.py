@@ -1,49 +1,47 @@
 """The strategies. To add one, write one file beside this one and add its line here."""
 
-from mmcache.fuse.strategies import (
-    actionmae,
-    cmpt,
-    compass,
-    dropout,
-    karmma,
-    karmma_teacher,
-    macjepa,
-    map_prompts,
-    midl,
-    mmanet,
-    mmg,
-    mmt,
-    moddrop,
-    radevski,
-    shaspec,
-    skip,
-    zeros,
-)
-from mmcache.fuse.strategies.base import Strategy
+from mmcache.fuse.strategies.actionmae import ActionMae
+from mmcache.fuse.strategies.base import Citation, Phase, Strategy, TeacherNeed, Term
+from mmcache.fuse.strategies.cmpt import Cmpt
+from mmcache.fuse.strategies.compass import Compass
+from mmcache.fuse.strategies.dropout import Dropout
+from mmcache.fuse.strategies.karmma import Karmma
+from mmcache.fuse.strategies.karmma_teacher import KarmmaTeacher
+from mmcache.fuse.strategies.macjepa import MacJepa
+from mmcache.fuse.strategies.map_prompts import Map, MapAttention
+from mmcache.fuse.strategies.midl import Midl
+from mmcache.fuse.strategies.mmanet import MmaNet
+from mmcache.fuse.strategies.mmg import Mmg
+from mmcache.fuse.strategies.mmt import Mmt
+from mmcache.fuse.strategies.moddrop import ModDrop
+from mmcache.fuse.strategies.radevski import Radevski
+from mmcache.fuse.strategies.shaspec import ShaSpec
+from mmcache.fuse.strategies.skip import Skip
+from mmcache.fuse.strategies.zeros import Zeros
 
-STRATEGIES: dict[str, Strategy] = {
+STRATEGIES: dict[str, type[Strategy]] = {
     # controls
-    "zeros": zeros.STRATEGY,
-    "skip": skip.STRATEGY,
-    "dropout": dropout.STRATEGY,
-    "moddrop": moddrop.STRATEGY,
+    "zeros": Zeros,
+    "skip": Skip,
+    "dropout": Dropout,
+    "moddrop": ModDrop,
     # learned stand-ins
-    "mmt": mmt.STRATEGY,
-    "actionmae": actionmae.STRATEGY,
-    "map": map_prompts.INPUT,
-    "map-attention": map_prompts.ATTENTION,
-    "shaspec": shaspec.STRATEGY,
-    "compass": compass.STRATEGY,
-    "cmpt": cmpt.STRATEGY,
-    "macjepa": macjepa.STRATEGY,
+    "mmt": Mmt,
+    "actionmae": ActionMae,
+    "map": Map,
+    "map-attention": MapAttention,
+    "shaspec": ShaSpec,
+    "compass": Compass,
+    "cmpt": Cmpt,
+    "macjepa": MacJepa,
     # teachers
-    "karmma-teacher": karmma_teacher.STRATEGY,
-    "karmma": karmma.STRATEGY,
-    "radevski": radevski.STRATEGY,
-    "mmanet": mmanet.STRATEGY,
+    "karmma-teacher": KarmmaTeacher,
+    "karmma": Karmma,
+    "radevski": Radevski,
+    "mmanet": MmaNet,
     # alignment, and test time
-    "mmg": mmg.STRATEGY,
-    "midl": midl.STRATEGY,
+    "mmg": Mmg,
+    "midl": Midl,
 }
 
-__all__ = ["STRATEGIES", "Strategy"]
+__all__ = ["STRATEGIES", "Citation", "Phase", "Strategy", "TeacherNeed", "Term"]

@@ -1,9 +1,13 @@
-"""skip: train on complete segments, leave the tokens of a missing modality out at test (Test-skip in MMT)."""
+"""skip: train on complete segments, leave the tokens of a missing modality out at test."""
 
 from mmcache.fuse.strategies.base import Strategy
+from mmcache.fuse.strategies.zeros import Zeros
 
-STRATEGY = Strategy(
-    about="train complete, leave out what is missing at test",
-    source="MMT, CVPR-W 2025 (Test-skip)",
-    options={"fill": "skip", "law": "none", "train_on": "complete"},
-)
+
+class Skip(Strategy):
+    """Test-skip in MMT: attention and pooling do without the missing tokens, which training never showed."""
+
+    about = "train complete, leave out what is missing at test"
+    cite = Zeros.cite
+    control = "zeros"
+    idea = {"handler": "skip", "sampler": "none", "train_on": "complete"}

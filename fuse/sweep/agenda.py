@@ -63,7 +63,7 @@ class Agenda(Searcher):
         at_once: int,
         stops_early: bool,
     ) -> None:
-        super().__init__(metric="holdout", mode="max")
+        super().__init__(metric="validation", mode="max")
         self._planner, self._board, self._pack = planner, board, pack
         self._workers = workers
         self._studies, self._at_once, self._stops_early = studies, at_once, stops_early
@@ -134,6 +134,10 @@ class Agenda(Searcher):
             self._board.notes.append(f"{strategy}, {study.point(number)}: {error}")
             study.tell(number, None)
             return
+        try:
+            self._planner.make_controls(trials)
+        except ConfigError as error:
+            self._board.notes.append(str(error))
         for trial in self._planner.trials.values():
             self._board.add(trial)
         self._asked.append(_Asked(study, number, [trial.identity for trial in trials]))

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmcache.fuse.evaluation.evaluate import SUMMARY_FILE
-from mmcache.fuse.sweep.events import ENDS, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Event, holdout_of, last_line
+from mmcache.fuse.runs.files import METRICS_FILE, SUMMARY_FILE, read_metrics, read_summary
+from mmcache.fuse.sweep.events import ENDS, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Event, last_line, validation_of
 from mmcache.fuse.sweep.trials import Trial
-from mmcache.fuse.training.run_files import read_metrics, read_summary
-from mmcache.fuse.training.run_folder import METRICS_FILE
 
 _STOPPED_FILE = "stopped"  # in the folder of a run that the scheduler ended early
 
@@ -21,7 +19,7 @@ class Standing:
 
     Attributes:
         epoch: epochs done, of `epochs`.
-        holdout: accuracy on the holdout after the last of them, in percent.
+        validation: accuracy on what picks the epoch after the last of them, in percent.
         before: whether it had ended before this command began.
         seconds: since this command began on it.
     """
@@ -30,7 +28,7 @@ class Standing:
     state: str = WAITING
     epoch: int = 0
     loss: float | None = None
-    holdout: float | None = None
+    validation: float | None = None
     reason: str | None = None
     before: bool = False
     began: float | None = None
@@ -38,7 +36,7 @@ class Standing:
 
     @property
     def epochs(self) -> int:
-        return self.trial.config.epochs
+        return self.trial.options.optimiser.epochs
 
     def now(self) -> float:
         """Seconds since it began, or that it took."""
@@ -51,7 +49,7 @@ class Board:
 
     Args:
         changed: told of every standing that changes.
-        task: whose accuracy on the holdout is kept; None = the one that picks the epoch.
+        task: whose accuracy on what picks the epoch is kept; None = the one that picks the epoch.
 
     Attributes:
         standings: identity -> standing, each after those of the trials it builds on.
@@ -73,7 +71,7 @@ class Board:
         line = last_line(trial.folder)
         if line is not None:
             standing.epoch, standing.loss = line["epoch"] + 1, line["loss"]
-            standing.holdout = holdout_of(line, self._task)
+            standing.validation = validation_of(line, self._task)
         if (trial.folder / SUMMARY_FILE).exists():
             standing.state, standing.before = FINISHED, True
         elif (trial.folder / _STOPPED_FILE).exists():
@@ -89,7 +87,7 @@ class Board:
             return  # told again by a worker that took the place of a dead one
         if standing.began is None:
             standing.began = time.monotonic()
-        for name in ("epoch", "loss", "holdout", "reason"):
+        for name in ("epoch", "loss", "validation", "reason"):
             if name in event:
                 setattr(standing, name, event[name])
         self._set(standing, event["state"])
@@ -137,12 +135,12 @@ class Board:
         return all(standing.state in ENDS for standing in self.standings.values())
 
     def objective(self, identity: str) -> float | None:
-        """The best accuracy on the holdout that a finished or stopped trial had, None for one that failed."""
+        """The best accuracy on what picks the epoch that a finished or stopped trial had, None for one that failed."""
         standing = self.standings[identity]
         if standing.state not in (FINISHED, STOPPED):
             return None
         lines = read_metrics(standing.trial.folder / METRICS_FILE)
-        figures = [holdout_of(line, self._task) for line in lines]
+        figures = [validation_of(line, self._task) for line in lines]
         return max((figure for figure in figures if figure is not None), default=None)
 
     def _set(self, standing: Standing, state: str) -> None:

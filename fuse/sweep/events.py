@@ -1,17 +1,16 @@
-"""What a worker tells of its runs while it trains them, as plain values."""
+"""The events that a worker sends about its runs while it trains them, as plain values."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmcache.fuse.training.run_files import last_epoch
-from mmcache.fuse.training.run_folder import METRICS_FILE
+from mmcache.fuse.runs.files import METRICS_FILE, last_epoch
 
 # The states of a trial.
 WAITING, RUNNING, FINISHED, FAILED, STOPPED = "waiting", "running", "finished", "failed", "stopped"
 ENDS = (FINISHED, FAILED, STOPPED)
 
-Event = dict[str, Any]  # identity, state, and what is known: epoch, epochs, loss, holdout, held, reason
+Event = dict[str, Any]  # identity, state, and what is known: epoch, epochs, loss, validation, held, reason
 
 
 def last_line(folder: Path) -> dict[str, Any] | None:
@@ -19,16 +18,16 @@ def last_line(folder: Path) -> dict[str, Any] | None:
     return last_epoch(folder / METRICS_FILE)
 
 
-def holdout_of(line: dict[str, Any], task: str | None = None) -> float | None:
+def validation_of(line: dict[str, Any], task: str | None = None) -> float | None:
     """The accuracy on what picks the epoch in a line of metrics: of a task, or the one that does; None if none does."""
-    holdout: dict[str, float] = line["holdout"]
-    if not holdout:
+    validation: dict[str, float] = line["validation"]
+    if not validation:
         return None
-    return holdout.get(task) if task is not None else holdout.get("action", next(iter(holdout.values())))
+    return validation.get(task) if task is not None else validation.get("action", next(iter(validation.values())))
 
 
 class Teller:
-    """The progress of one run (see fuse/training/progress.py) as events.
+    """The progress of one run (see fuse/runs/progress.py) as events.
 
     Args:
         held: mark every epoch but the last as one that waits for the scheduler's word.
@@ -46,6 +45,11 @@ class Teller:
     def advance(self, done: int, total: int, unit: str, note: str = "") -> None:
         line = last_line(self._folder) if unit == "epochs" else None
         if line is not None:
-            figures = {"epoch": done, "epochs": total, "loss": line["loss"], "holdout": holdout_of(line, self._task)}
+            figures = {
+                "epoch": done,
+                "epochs": total,
+                "loss": line["loss"],
+                "validation": validation_of(line, self._task),
+            }
             held = self._held and done < total
             self._tell({"identity": self._identity, "state": RUNNING, **figures, "held": held})

@@ -74,7 +74,7 @@ def _note(ray: Any, reference: Any, name: str, problems: Problems) -> None:
 
 
 def _room(resources: dict[str, float], cpus: float, gpus: float) -> int:
-    """Trials that a node has room for; of GPUs, a trial's share is of one."""
+    """Trials that a node has room for; a trial's share of a GPU never spans two GPUs."""
     by_cpu = int(resources.get("CPU", 0) / cpus + 1e-9)
     if gpus == 0:
         return by_cpu

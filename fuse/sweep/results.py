@@ -36,8 +36,8 @@ def method_rows(board: Board) -> list[MethodRow]:
     for standing in board.standings.values():
         trial = standing.trial
         if trial.role == "trial" and standing.state == FINISHED:
-            assert trial.config.store is not None
-            by_method.setdefault((trial.config.store, trial.method), []).append(result_of(trial.folder))
+            assert trial.options.store is not None
+            by_method.setdefault((trial.options.store, trial.method), []).append(result_of(trial.folder))
     return [_row(method, store, results) for (store, method), results in by_method.items()]
 
 
@@ -55,11 +55,12 @@ def _row(method: str, store: Path, results: list[dict[str, Any]]) -> MethodRow:
     return MethodRow(method, store, len(results), subsets, summary)
 
 
-def as_json(board: Board, out: Path, seconds: float) -> dict[str, Any]:
+def as_json(board: Board, recipe: str, out: Path, seconds: float) -> dict[str, Any]:
     """Everything, for machines."""
     standings = list(board.standings.values())
     return {
         "out": str(out),
+        "recipe": recipe,
         "seconds": round(seconds, 1),
         "counts": {state: sum(s.state == state for s in standings) for state in (FINISHED, STOPPED, FAILED)},
         "notes": board.notes,
@@ -74,9 +75,10 @@ def _trial(standing: Standing) -> dict[str, Any]:
     return {
         "label": trial.label,
         "role": trial.role,
-        "strategy": trial.config.strategy,
-        "store": str(trial.config.store),
-        "seed": trial.config.seed,
+        "strategy": trial.options.name,
+        "recipe": trial.options.recipe,
+        "store": str(trial.options.store),
+        "seed": trial.options.run.seed,
         "point": trial.point,
         "identity": trial.identity,
         "run": str(trial.folder),
@@ -84,7 +86,7 @@ def _trial(standing: Standing) -> dict[str, Any]:
         "reason": standing.reason,
         "before": standing.before,
         "epochs": standing.epoch,
-        "holdout": standing.holdout,
+        "validation": standing.validation,
         "seconds": round(standing.seconds, 2),
         "train_seconds": result.get("train_seconds"),
         "summary": result.get("summary"),

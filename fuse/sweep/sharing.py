@@ -38,16 +38,16 @@ def portions(planner: Planner) -> list[Portion]:
     """What the trials of a plan read for training and for their results, each token once."""
     wanted: dict[tuple[Path, int], dict[str, Any]] = {}
     for trial in planner.samples:
-        config = trial.config
-        assert config.store is not None
-        if config.resident in ("disk", "gpu"):
+        data, resident = trial.options.data, trial.options.run.resident
+        if resident in ("disk", "gpu"):
             continue
-        store = planner.open(config.store, config.protocol)
-        sources = ["/".join(store.resolve(name)) for name in config.modalities or store.modalities]
-        part = wanted.setdefault((config.store, _effective_k(store, sources, config.k)), {"sources": {}, "rows": None})
+        path = trial.options.store
+        store = planner.open(path, data.protocol)
+        sources = ["/".join(store.resolve(name)) for name in data.modalities or store.modalities]
+        part = wanted.setdefault((path, _effective_k(store, sources, data.k)), {"sources": {}, "rows": None})
         part["store"] = store
         part["sources"] |= dict.fromkeys(sources)
-        splits = splits_read(store, reported_split(config.eval_split, store), config.protocol)
+        splits = splits_read(store, reported_split(data.eval_split, store), data.protocol)
         split = store.segments["split"].isin(splits).to_numpy()
         part["rows"] = split if part["rows"] is None else part["rows"] | split
     out = []

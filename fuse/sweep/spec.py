@@ -7,7 +7,8 @@ seeds: [0, 1, 2]
 axes: {drop: [0.3, 0.5]}            # every combination
 random: {num_samples: 4, space: {lr: {loguniform: [1e-4, 1e-2]}}}
 overrides: {karmma: {alpha: 0.5}}   # of one strategy; one that names an axis stands in its place
-fuse: {epochs: 30}                  # any option of `mmcache fuse`, for all trials and their teachers
+recipe: matched                     # or published: each strategy as its paper has it
+fuse: {epochs: 30}                  # options of `mmcache fuse`, for all trials and their teachers that have them
 """
 
 import dataclasses
@@ -24,8 +25,9 @@ from pydantic.dataclasses import dataclass
 
 from mmcache.common.settings import check_size
 from mmcache.common.yaml_file import read_yaml
-from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.strategies import STRATEGIES
+from mmcache.fuse.options.components import find
+from mmcache.fuse.options.owners import every_option
+from mmcache.fuse.options.recipes import MATCHED, RECIPES
 from mmcache.fuse.sweep.space import Distribution
 from mmcache.store.ground.errors import ConfigError, Problems, unknown_name
 from mmcache.store.ground.text import excerpt
@@ -56,12 +58,12 @@ class Search:
     num_samples: Count
     space: Space
     seed: Whole = 0
-    task: str | None = None  # whose accuracy on the holdout is to be high; None = action, else the first
+    task: str | None = None  # whose accuracy on what picks the epoch is to be high; None = action, else the first
 
 
 @dataclass(config=_STRICT)
 class Asha:
-    """Stop trials early that do worse on the holdout than others did by then (ASHA, arXiv 1810.05934)."""
+    """Stop trials early that do worse on what picks the epoch than others did by then (ASHA, arXiv 1810.05934)."""
 
     grace: Count = 1  # epochs that every trial gets
     factor: Annotated[float, Field(gt=1)] = 3.0  # of so many trials, one goes on at every rung
@@ -81,6 +83,8 @@ class SweepSpec:
     """A sweep: every strategy, on every store, with every point, for every seed."""
 
     strategies: list[str]
+    recipe: str = MATCHED  # published: each strategy as its paper has it; matched: one network and schedule for all
+    with_controls: bool = False  # also the control of every strategy, all else equal
     stores: list[Path] = dataclasses.field(default_factory=list)  # none = the newest under cache/
     seeds: Annotated[list[Whole], Field(min_length=1)] = dataclasses.field(default_factory=lambda: [0])
     axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = dataclasses.field(default_factory=dict)
@@ -96,17 +100,21 @@ class SweepSpec:
         """Add every mistake that can be seen without a store."""
         if not self.strategies:
             problems.add("strategies: name one at least; `mmcache list strategies` shows them")
-        for name in [*self.strategies, *self.overrides]:
-            problems.check_name("strategy", name, STRATEGIES)
+        problems.check_name("recipe", self.recipe, RECIPES)
+        for name in self.strategies:
+            try:
+                find("strategy", name)
+            except ConfigError as error:
+                problems.add(str(error))
         for name in self.overrides:
-            if name in STRATEGIES and name not in self.strategies:
+            if name not in self.strategies:
                 problems.add(f"overrides: {name} is not among the strategies of this sweep")
         for where, names in self._options().items():
             for name in names:
                 if name in _ITS_OWN:
                     problems.add(f"{where}: {name} is the sweep's own to set; use strategies, stores, --out or seeds")
                 else:
-                    problems.check_name(f"option in {where}", name, _FIELDS)
+                    self._check_option(where, name, problems)
         self._check_points(problems)
         for what in ("seeds", "strategies", "stores"):
             values = [str(value) for value in getattr(self, what)]
@@ -118,6 +126,11 @@ class SweepSpec:
                 "asha compares accuracies between trials, which says nothing across stores: one sweep a store, or no "
                 "asha"
             )
+
+    def _check_option(self, where: str, name: str, problems: Problems) -> None:
+        """Whether any strategy or part has the option; those of plugins are checked with the trials."""
+        known = [*every_option(), *(f.name for each in self.strategies for f in _own_fields(each))]
+        problems.check_name(f"option in {where}", name.rpartition(".")[2], known)
 
     def _options(self) -> dict[str, list[str]]:
         spaces = {"random": self.random, "search": self.search}
@@ -159,9 +172,6 @@ class SweepSpec:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
-_FIELDS = [field.name for field in dataclasses.fields(FuseConfig)]
-
-
 def read_spec(path: Path) -> dict[str, Any]:
     """The content of a sweep file. Raises ConfigError when it is unreadable or no mapping."""
     content = read_yaml(path)
@@ -172,7 +182,7 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def make_spec(content: Mapping[str, Any], where: str) -> SweepSpec:
-    """The sweep that `content` tells of, checked.
+    """The sweep that `content` describes, checked.
 
     Args:
         where: what the content is of, as a user would say it.
@@ -210,3 +220,11 @@ def saved_spec(out: Path) -> SweepSpec:
     if not path.exists():
         raise ConfigError(f"--resume: no sweep was begun in {out}. Give a file or --strategies, or the right --out.")
     return make_spec(read_spec(path), str(path))
+
+
+def _own_fields(strategy: str) -> "tuple[dataclasses.Field[Any], ...]":
+    """The own options of a strategy, none where there is no such strategy."""
+    try:
+        return dataclasses.fields(find("strategy", strategy)[0].Options)
+    except ConfigError:
+        return ()

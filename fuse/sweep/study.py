@@ -17,7 +17,7 @@ from mmcache.store.ground.text import excerpt
 
 _LONGEST = 64 << 20  # bytes of the points of a search
 
-METRIC = "holdout"
+METRIC = "validation"
 
 
 class Study:

@@ -16,7 +16,7 @@ import yaml
 
 from mmcache.common.interrupts import Interrupted
 from mmcache.common.ray_link import connected
-from mmcache.fuse.resolve import newest_store
+from mmcache.fuse.runs.folder import BUILT_ON_FILE
 from mmcache.fuse.sweep.board import Board, Standing
 from mmcache.fuse.sweep.events import ENDS
 from mmcache.fuse.sweep.groups import AUTO, OFF
@@ -24,7 +24,7 @@ from mmcache.fuse.sweep.nodes import check_nodes
 from mmcache.fuse.sweep.sharing import object_store_bytes, portions, put_tokens
 from mmcache.fuse.sweep.spec import SPEC_FILE, SweepSpec, saved_spec
 from mmcache.fuse.sweep.trials import Planner
-from mmcache.fuse.training.run_folder import BUILT_ON_FILE
+from mmcache.fuse.training.stores import newest_store
 from mmcache.store.files.atomic import atomic_write
 from mmcache.store.ground.errors import ConfigError
 from mmcache.store.ground.lock import writer_lock
@@ -136,7 +136,7 @@ def _claim(sweep: Sweep, resume: bool) -> None:
 
 
 def _list_built_on(sweep: Sweep) -> None:
-    """Say which runs are there for others alone: they are in no table of results."""
+    """List the runs that only others build on: no table of results has them."""
     names = [trial.folder.name for trial in sweep.planner.trials.values() if trial.role != "trial"]
     atomic_write(sweep.out / BUILT_ON_FILE, "".join(f"{name}\n" for name in names).encode())
 
@@ -219,10 +219,10 @@ def _scheduler(sweep: Sweep) -> Any:
     asha = sweep.spec.asha
     if asha is None:
         return FIFOScheduler()
-    longest = max((trial.config.epochs for trial in sweep.planner.samples), default=1)
+    longest = max((trial.options.optimiser.epochs for trial in sweep.planner.samples), default=1)
     return ASHAScheduler(
         time_attr="epoch",
-        metric="holdout",
+        metric="validation",
         mode="max",
         max_t=max(longest, asha.grace),
         grace_period=asha.grace,

@@ -1,30 +1,27 @@
-"""From a sweep's spec to its trials: runs with options resolved against their store, and the runs they need first."""
+"""From a sweep's spec to its trials: planned runs, each with a label and a folder of its own."""
 
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.data.preflight import look_ahead
-from mmcache.fuse.data.reported_split import reported_split
-from mmcache.fuse.laws import unused_options
-from mmcache.fuse.network.model import read_run_config
-from mmcache.fuse.resolve import resolve_run
-from mmcache.fuse.strategies import STRATEGIES
+from mmcache.fuse.options.components import find
+from mmcache.fuse.options.options import Options
+from mmcache.fuse.sweep.controls import control_layers
 from mmcache.fuse.sweep.space import draw_points
 from mmcache.fuse.sweep.spec import SweepSpec
-from mmcache.fuse.teachers.teacher import teacher_name
-from mmcache.fuse.training.run_folder import store_identity
-from mmcache.fuse.training.train import check_store, first_configs
+from mmcache.fuse.training.plan import AXES, FLAGS, OVERRIDES, RUN, PlannedRun, plan_run
+from mmcache.fuse.training.stores import Stores
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.ground.errors import ConfigError, MmcacheError, Problems
 from mmcache.store.segments.folds import fold_names
 
 RUNS = "runs"  # below a sweep's folder
+FUSE = "fuse"  # the layer of options for all trials and their teachers
 ALL_FOLDS = "all"  # of the axis fold: one trial for every group
+TRIAL = "trial"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,30 +29,42 @@ class Trial:
     """One run of a sweep.
 
     Attributes:
-        identity: of its resolved options, its store's fingerprint and the runs it builds on.
+        run: as planned, its folder among its options.
         label: what a person calls it; `method` is the same without the seed and the fold.
-        role: trial, teacher (answers others) or start (others begin from its weights).
         point: the options by which it differs from others of its strategy.
-        folder: of its run.
-        teachers, start: identities of the trials it builds on.
-        given: runs from elsewhere that it learns from.
     """
 
-    identity: str
+    run: PlannedRun
     label: str
     method: str
-    role: str
-    config: FuseConfig
     point: dict[str, Any]
-    folder: Path
-    teachers: tuple[str, ...] = ()
-    start: str | None = None
-    given: tuple[Path, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        return self.run.identity
+
+    @property
+    def options(self) -> Options:
+        return self.run.options
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder
+
+    @property
+    def role(self) -> str:
+        """trial; teacher, that others learn from; or start, whose weights others start from."""
+        return TRIAL if self.run.role == RUN else self.run.role
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The trials that must be finished before this one."""
-        return (*self.teachers, *([self.start] if self.start is not None else []))
+        """The identities of the trials that must be finished before this one."""
+        return tuple(run.identity for run in self.run.needs)
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The identities of the trials that it learns from."""
+        return tuple(run.identity for run in self.run.teachers)
 
 
 class Planner:
@@ -78,8 +87,8 @@ class Planner:
         self.trials: dict[str, Trial] = {}
         self.samples: list[Trial] = []
         self.notes: list[str] = []
-        self._opened: dict[tuple[Path, str | None], FeatureStore] = {}
-        self._digests: dict[tuple[Path, str | None, tuple[str, ...]], str] = {}
+        self._opened = Stores()
+        self._unused: dict[str, dict[str, str]] = {}  # option -> strategy -> why it is not used
 
     def make_all(self) -> None:
         """Make every trial that is known beforehand. Raises ConfigError naming everything that is wrong, once each."""
@@ -90,17 +99,33 @@ class Planner:
             except MmcacheError as error:
                 problems.add(str(error))
         problems.raise_if_any()
+        made = []
         for store, strategy, point, seed in self._combinations():
             try:
-                self.make(strategy, store, point, seed)
+                made.append(self.make(strategy, store, point, seed))
             except ConfigError as error:
                 said = f"{strategy}: {str(error).replace('flags: ', '')}"
                 if said not in problems.messages:
                     problems.add(said)
+        try:
+            self.make_controls(made)  # after all trials: a control that is one of them is that one
+        except ConfigError as error:
+            problems.add(str(error))
+        self._settle_unused(problems)
         problems.raise_if_any()
         self.samples = list(self.trials.values())
         if self.spec.search is not None:
             self.trials.clear()
+
+    def _settle_unused(self, problems: Problems) -> None:
+        """An option that no strategy of the sweep has is an error; one that some have not is told."""
+        for option, reasons in self._unused.items():
+            if set(reasons) >= set(self.spec.strategies):
+                problems.add(next(iter(reasons.values())))
+            else:
+                varied = any(option in names for names in (self.spec.axes, *self.points()))
+                same = ", and their trials are the same for all its values" if varied else ""
+                self.notes.append(f"{option} is not an option of {' and '.join(reasons)}{same}")
 
     def _combinations(self) -> list[tuple[Path, str, dict[str, Any], int]]:
         """Store, strategy, point and seed of every trial; of a search, of one point that it could choose."""
@@ -133,10 +158,7 @@ class Planner:
 
     def open(self, path: Path, protocol: str | None) -> FeatureStore:
         """The store, opened once."""
-        key = (path, protocol)
-        if key not in self._opened:
-            self._opened[key] = FeatureStore.open(path, protocol=protocol)
-        return self._opened[key]
+        return self._opened.open(path, protocol)
 
     def make(self, strategy: str, store: Path, point: Mapping[str, Any], seed: int) -> Trial:
         """The trial of a point, after those it needs; the one there is, where it was made before.
@@ -146,88 +168,89 @@ class Planner:
         """
         overrides = self.spec.overrides.get(strategy, {})
         varied = {name: value for name, value in point.items() if name not in overrides}
-        flags = {**overrides, **varied, **self.spec.flags, "store": store, "seed": seed}
-        resolved = resolve_run(strategy, {"fuse": self.spec.fuse, "flags": flags})
-        config, layers = resolved.config, resolved.layers
-        opened = self.open(store, config.protocol)
-        if config.holdout == 0 and (self.spec.search is not None or self.spec.asha is not None):
-            raise ConfigError("search and asha go by segments that training does not learn from: leave out --holdout 0")
-        varied = {name: value for name, value in varied.items() if name not in unused_options(config, varied)}
-        given = config.teacher_runs if config.has_teacher else []
-        for run in [*given, *([config.start] if config.start is not None else [])]:
-            read_run_config(run)
-        modalities = list(config.modalities or opened.modalities)
-        check_store(config, opened, modalities)
-        seen = look_ahead(config, opened, modalities, reported_split(config.eval_split, opened))
-        notes = [*resolved.notes, *(f"{strategy}: {note}" for note in seen)]
+        layers = {
+            FUSE: self.spec.fuse,
+            AXES: varied,
+            OVERRIDES: overrides,
+            FLAGS: {**self.spec.flags, "store": store, "seed": seed, **self._device()},
+        }
+        run = plan_run(strategy, layers, self.spec.recipe, self._opened, (FUSE, AXES, FLAGS))
+        if run.options.data.validation == 0 and (self.spec.search is not None or self.spec.asha is not None):
+            raise ConfigError(
+                "search and asha go by segments that training does not learn from: leave out --validation 0"
+            )
+        for option, why in run.unused.items():
+            self._unused.setdefault(option, {})[strategy] = why
+        notes = [f"{run.options.name}: {note}" for note in run.notes]
         self.notes += [note for note in notes if note not in self.notes]
-        first, begin_with = first_configs(config, layers, opened)
-        teachers = []
-        for one in first:
-            alone = {"modality": one.modalities[0]} if STRATEGIES[strategy].teacher_each and one.modalities else {}
-            teachers.append(self._add(one, store, alone, "teacher"))
-        start = self._add(begin_with, store, {}, "start") if begin_with is not None else None
-        return self._add(config, store, varied, "trial", teachers, start, given)
+        return self._add(run, {name: value for name, value in varied.items() if name not in run.unused})
 
-    def _add(
-        self,
-        config: FuseConfig,
-        store: Path,
-        point: dict[str, Any],
-        role: str,
-        teachers: list[Trial] | None = None,
-        start: Trial | None = None,
-        given: list[Path] | None = None,
-    ) -> Trial:
-        config.store = store
-        if self.spec.resources.gpus == 0 and config.device == "auto":
-            config.device = "cpu"
-        teachers, given = teachers or [], [run.absolute() for run in given or []]
-        origins = [*(trial.identity for trial in teachers), *(teacher_name(run) for run in given)]
-        if start is not None or config.start is not None:
-            origins.append(f"start-{start.identity if start is not None else teacher_name(config.start)}")  # type: ignore[arg-type]
-        identity = config.identity(self._digest(config, store) + "+".join(origins))
-        known = self.trials.get(identity)
-        if known is not None and (known.role == "trial" or role != "trial"):
+    def make_controls(self, trials: Sequence[Trial]) -> None:
+        """The controls of trials, where the sweep has controls: another strategy, all else equal.
+
+        A control that several trials share is made once.
+
+        Raises:
+            ConfigError: a control cannot have the options of its trial.
+        """
+        controls: dict[str, tuple[PlannedRun, list[Trial]]] = {}
+        for trial in trials if self.spec.with_controls else ():
+            control, layers = control_layers(trial.options)
+            if control is None:
+                continue
+            try:
+                run = plan_run(control, layers, self.spec.recipe, self._opened, (*layers,))
+            except ConfigError as error:
+                raise ConfigError(f"{control} as the control of {trial.label}: {error}") from None
+            controls.setdefault(run.identity, (run, []))[1].append(trial)
+        for run, of in controls.values():
+            names = ", ".join(dict.fromkeys(trial.options.name for trial in of))
+            mine, theirs = run.options.flat(), of[0].options.flat()
+            shared = {
+                name: value
+                for name, value in of[0].point.items()
+                if name in mine and name in theirs and mine[name] == theirs[name]
+            }
+            self._add(run, shared, f"{run.options.name} (control of {names})")
+
+    def _device(self) -> dict[str, str]:
+        asked = {**self.spec.fuse, **self.spec.flags}.get("device", "auto")
+        return {"device": "cpu"} if self.spec.resources.gpus == 0 and asked == "auto" else {}
+
+    def _add(self, run: PlannedRun, point: dict[str, Any], name: str | None = None) -> Trial:
+        """The trial of a planned run, after those that it needs."""
+        needs = {first.identity: self._add(first, _of_teacher(first, run)) for first in run.needs}
+        known = self.trials.get(run.identity)
+        if known is not None and (known.role == TRIAL or run.role != RUN):
             return known
-        of_store = f"{self._name(store)} " if len(self.stores) > 1 else ""
-        told = [f"{name}={shown(value)}" for name, value in point.items() if name != "fold"]
-        method = of_store + " ".join([config.strategy, *told])
-        fold = f" fold={config.fold}" if config.fold is not None else ""
-        label = f"{method}{fold} seed={config.seed}"
-        folder = known.folder if known is not None else self.out / RUNS / f"{_slug(label)}-{identity}"
-        config.out = folder
-        runs = [*(trial.folder for trial in teachers), *given]
-        if runs:
-            config.teacher = runs[0] if len(runs) == 1 else runs
-        made = Trial(
-            identity=identity,
-            label=label,
-            method=method,
-            role=role,
-            config=config,
-            point=point,
-            folder=folder,
-            teachers=tuple(trial.identity for trial in teachers),
-            start=start.identity if start is not None else None,
-            given=tuple(given),
+        options = run.options
+        of_store = f"{self._name(options.store)} " if len(self.stores) > 1 else ""
+        told = [f"{option}={shown(value)}" for option, value in point.items() if option != "fold"]
+        method = of_store + " ".join([name or options.name, *told])
+        fold = f" fold={options.data.fold}" if options.data.fold is not None else ""
+        label = f"{method}{fold} seed={options.run.seed}"
+        folder = known.folder if known is not None else self.out / RUNS / f"{_slug(label)}-{run.identity}"
+        placed = dataclasses.replace(
+            run,
+            options=options.replace(out=folder),
+            teachers=tuple(needs[first.identity].run for first in run.teachers),
+            init_from=needs[run.init_from.identity].run if run.init_from is not None else None,
         )
-        self.trials[identity] = made
+        made = Trial(placed, label, method, point)
+        self.trials[run.identity] = made
         return made
-
-    def _digest(self, config: FuseConfig, path: Path) -> str:
-        store = self.open(path, config.protocol)
-        modalities = list(config.modalities or store.modalities)
-        check_store(config, store, modalities)
-        key = (path, config.protocol, tuple(modalities))
-        if key not in self._digests:
-            self._digests[key] = store_identity(store, modalities)
-        return self._digests[key]
 
     def _name(self, store: Path) -> str:
         stem = store.name.removesuffix(".zarr")
         alike = sum(other.name == store.name for other in self.stores)
         return stem if alike == 1 else f"{store.parent.name}-{stem}"
+
+
+def _of_teacher(first: PlannedRun, run: PlannedRun) -> dict[str, Any]:
+    """What tells the teachers of a run apart: the modality, where each has one of its own."""
+    need = find("strategy", run.options.strategy)[0].teacher
+    modalities = first.options.data.modalities
+    return {"modality": modalities[0]} if need is not None and need.each and modalities else {}
 
 
 def shown(value: Any) -> str:

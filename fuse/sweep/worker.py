@@ -1,4 +1,4 @@
-"""A warm worker: a process that has torch, the stores and their tokens at hand, and trains group after group."""
+"""A worker: a process that keeps torch, the stores and their tokens loaded, and trains group after group."""
 
 import dataclasses
 import queue
@@ -27,7 +27,7 @@ class Shared:
     Attributes:
         tokens: store -> references to SharedTokens in Ray's shared memory.
         threads: of torch.
-        task: whose accuracy on the holdout is told; None = the one that picks the epoch.
+        task: whose accuracy on what picks the epoch is told; None = the one that picks the epoch.
         always: train groups as one even where one after another would be faster.
         in_step: train no epoch before the scheduler has said that the trial goes on.
     """
@@ -80,7 +80,7 @@ class GroupWorker(tune.Trainable):
             if event.get("held"):
                 self._held = True  # until the next step, which comes if the scheduler wants it to
                 break
-        figures = {name: events[-1][name] for name in ("epoch", "holdout") if self._held}
+        figures = {name: events[-1][name] for name in ("epoch", "validation") if self._held}
         return {"events": events, "done": False, **figures}
 
     def cleanup(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcache.fuse.data.rows import Rows, choose_rows
-from mmcache.fuse.network.model import config_of, read_run_config, spec_of
+from mmcache.fuse.runs.config import options_of, read_run_config, spec_of
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.ground.errors import ConfigError, MmcacheError
 
@@ -27,11 +27,11 @@ def learned_ids(run: Path) -> set[str]:
         ConfigError: the store is gone or has changed since, so that they cannot be told.
     """
     saved = read_run_config(run)
-    config = config_of(saved)
-    sources = {name: f"{name}/{encoder}" for name, (encoder, _, _) in spec_of(saved).modalities.items()}
+    options = options_of(saved)
+    sources = spec_of(saved).sources
     try:
-        store = FeatureStore.open(saved["store"], protocol=config.protocol)
-        rows = choose_rows(config, store, sources, saved["eval_split"])
+        store = FeatureStore.open(saved["store"], protocol=options.data.protocol)
+        rows = choose_rows(options, store, sources, saved["eval_split"])
     except (MmcacheError, KeyError) as error:
         raise ConfigError(f"which segments the teacher {run} learned from cannot be told: {error}") from error
     ids = store.segments["id"].to_numpy()[rows.learned]
@@ -55,7 +55,7 @@ def unlearned(teachers: Sequence[Path], store: FeatureStore, rows: NDArray[np.in
     if not len(left):
         raise ConfigError(
             f"teachers are weighed and calibrated by segments that none of them learned from, and the {len(rows)} that "
-            "this run holds out are all known to them: train the teachers with the seed and --holdout of this run, "
+            "this run holds out are all known to them: train the teachers with the seed and --validation of this run, "
             "or use --set ensemble=uniform and --set calibrate=false"
         )
     return left

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmcache.fuse.report.draw.drawing import take_texts_literally
+from mmcache.fuse.runs.drawing import take_texts_literally
 from mmcache.store.files.atomic import atomic_file, with_path
 
 CURVES_FILE = "curves.svg"
@@ -32,7 +32,7 @@ class EventLog:
         self._put(Event(step=first, file_version="brain.Event:2"), Event(step=first, session_log=start))
 
     def write(self, line: dict[str, Any]) -> None:
-        """One line of metrics.jsonl: numbers under their names, those of held-out accuracy under holdout/.
+        """One line of metrics.jsonl: numbers under their names, the accuracies that pick the epoch under validation/.
 
         Raises OSError when the disk is full.
         """
@@ -70,14 +70,14 @@ def plot_curves(metrics: list[dict[str, Any]], path: Path) -> None:
 
     epochs = [line["epoch"] + 1 for line in metrics]
     losses = [n for n, value in metrics[-1].items() if isinstance(value, float) and n not in ("lr", "seconds")]
-    tasks = list(dict.fromkeys(task for line in metrics for task in line["holdout"]))
+    tasks = list(dict.fromkeys(task for line in metrics for task in line["validation"]))
     figure = Figure(figsize=(8, 3))
     # Margins by number: those that matplotlib works out cost as much as the drawing, in every run of a sweep.
     left, right = figure.subplots(1, 2, gridspec_kw={"left": 0.06, "right": 0.98, "bottom": 0.16, "top": 0.9})
     for name in losses:
         left.plot(epochs, [line.get(name, np.nan) for line in metrics], label=name)
     for task in tasks:
-        right.plot(epochs, [line["holdout"].get(task, np.nan) for line in metrics], label=task)
+        right.plot(epochs, [line["validation"].get(task, np.nan) for line in metrics], label=task)
     left.set(xlabel="epoch", title="loss")
     right.set(xlabel="epoch", title="accuracy on what picks the epoch (%)")
     for axes in (left, right):

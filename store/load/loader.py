@@ -18,11 +18,11 @@ from mmcache.store.load.batch_source import BatchSource, SharedTokens
 from mmcache.store.load.buffers import BufferPool
 from mmcache.store.load.modality_reader import ModalityReader
 from mmcache.store.load.order import balanced_order, batch_rows, epoch_order, id_keys, keyed_uniform
+from mmcache.store.load.streams import Stream
 
 RESIDENCIES = ("auto", "gpu", "ram", "disk")
 _RAM_SHARE = 0.5  # of the free memory; the rest is for the model and for other programs
 _GPU_SHARE = 0.5
-_VIEW_STREAM = 1 << 42  # keeps these draws independent of other draws per segment and epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Batch:
     """Some segments, ready for a model.
 
     Attributes:
-        tokens: modality -> (B, T, D), float; zero where absent.
+        tokens: modality -> (B, T, D), float; zero where absent. Where a loader reads several encoders of one modality,
+            the keys are the names that it was given, such as rgb/swin3d_t.
         lengths: modality -> (B,) true token counts.
         present: (B, M) bool, columns in the order of `modalities`.
         labels: task -> (B,) int64, -1 where unlabelled.
@@ -121,6 +122,7 @@ class Loader:
         self.device = torch.device(device)
         buffers = BufferPool(pinned=self.device.type == "cuda")
         self._readers = {name: ModalityReader(store, name, k, buffers) for name in self.modalities}
+        self._modality_of = _modality_names(self.modalities)
         self.n_views = max((reader.n_views for reader in self._readers.values()), default=1)
         self._keys = id_keys(store.segments["id"]) if self.n_views > 1 else None
         self._present = store.presence_matrix(self.modalities)
@@ -214,8 +216,8 @@ class Loader:
                 parts = reader.read(rows, own)
             else:
                 parts = reader.gather(self._resident[name], places * reader.n_views + torch.from_numpy(own))
-            tokens[name] = reader.finish([self._to_device(part) for part in parts])
-            lengths[name] = reader.lengths[rows, own]
+            tokens[self._modality_of[name]] = reader.finish([self._to_device(part) for part in parts])
+            lengths[self._modality_of[name]] = reader.lengths[rows, own]
         return Batch(
             tokens=tokens,
             lengths={name: self._to_device(torch.from_numpy(values)) for name, values in lengths.items()},
@@ -223,7 +225,7 @@ class Loader:
             labels={task: self._to_device(torch.from_numpy(labels[rows])) for task, labels in self._labels.items()},
             rows=rows,
             views=views,
-            modalities=self.modalities,
+            modalities=list(self._modality_of.values()),
         )
 
     def _places(self, rows: NDArray[np.int64]) -> torch.Tensor:
@@ -240,7 +242,7 @@ class Loader:
     def _views(self, rows: NDArray[np.int64], view: int | None, seed: int, epoch: int) -> NDArray[np.int64]:
         if view is not None or self._keys is None:
             return np.full(len(rows), view or 0)
-        return (keyed_uniform(self._keys[rows], seed, epoch, _VIEW_STREAM) * self.n_views).astype(np.int64)
+        return (keyed_uniform(self._keys[rows], seed, epoch, Stream.VIEWS) * self.n_views).astype(np.int64)
 
     def _stream(self, batches: list[Wanted]) -> Iterator[Batch]:
         """Read ahead in a thread while the caller works."""
@@ -283,3 +285,9 @@ class Loader:
 
     def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor if tensor.device == self.device else tensor.to(self.device, non_blocking=True)
+
+
+def _modality_names(sources: Sequence[str]) -> dict[str, str]:
+    """Name as in FeatureStore.tokens -> the key of its tokens in a batch: the modality, where one source has it."""
+    bare = {name: name.partition("/")[0].partition("=")[0] for name in sources}
+    return bare if len(set(bare.values())) == len(bare) else {name: name for name in sources}

@@ -1,17 +1,17 @@
 """The fusions: networks that mix the tokens of several modalities. To add one, write a file and its line."""
 
 from mmcache.fuse.parts.fusions.base import Fused, Fusion, Prompts
-from mmcache.fuse.parts.fusions.mbt import BottleneckFusion
-from mmcache.fuse.parts.fusions.pooled import ConcatFusion, LateFusion, MlpFusion, SumFusion
-from mmcache.fuse.parts.fusions.transformer import TransformerFusion
+from mmcache.fuse.parts.fusions.mbt import Bottleneck
+from mmcache.fuse.parts.fusions.pooled import Concat, Late, Mlp, Sum
+from mmcache.fuse.parts.fusions.transformer import Transformer
 
 FUSIONS: dict[str, type[Fusion]] = {
-    "transformer": TransformerFusion,
-    "mbt": BottleneckFusion,
-    "sum": SumFusion,
-    "concat": ConcatFusion,
-    "mlp": MlpFusion,
-    "late": LateFusion,
+    "transformer": Transformer,
+    "mbt": Bottleneck,
+    "sum": Sum,
+    "concat": Concat,
+    "mlp": Mlp,
+    "late": Late,
 }
 
 __all__ = ["FUSIONS", "Fused", "Fusion", "Prompts"]

@@ -1,11 +1,11 @@
 """What a fusion is given and what it gives back."""
 
 import dataclasses
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
-from mmcache.fuse.config import FuseConfig
+from mmcache.fuse.parts.part import PartModule, Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +36,20 @@ class Fused:
     masks: list[torch.Tensor]
 
 
-class Fusion(nn.Module):
-    """Base of all fusions."""
+class Fusion(PartModule):
+    """Base of all fusions.
 
-    def __init__(self, modalities: int, config: FuseConfig) -> None:
+    Attributes:
+        keeps_tokens: whether `Fused` has tokens, not one vector alone.
+        takes_prompts: whether its layers take prompts.
+        has_cls: whether `Fused` has a class token beside the tokens of the modalities.
+    """
+
+    keeps_tokens: ClassVar[bool] = True
+    takes_prompts: ClassVar[bool] = False
+    has_cls: ClassVar[bool] = False
+
+    def __init__(self, shape: Shape, options: Any) -> None:
         super().__init__()
 
     def forward(self, tokens: list[torch.Tensor], masks: list[torch.Tensor], prompts: Prompts | None = None) -> Fused:
@@ -47,7 +57,7 @@ class Fusion(nn.Module):
 
         Args:
             tokens: one (B, n_m, d) a modality.
-            masks: one (B, n_m) bool a modality; a modality without a token in a row is not there for that row.
-            prompts: for the transformer alone.
+            masks: one (B, n_m) bool a modality; a modality without a token in a row is missing in that row.
+            prompts: given only to fusions that take prompts.
         """
         raise NotImplementedError

@@ -1,12 +1,14 @@
 """sum, concat, mlp: fusions of one mean vector a modality. late: no fusion before the logits."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
 
-from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.network.pooling import masked_mean
 from mmcache.fuse.parts.fusions.base import Fused, Fusion, Prompts
+from mmcache.fuse.parts.part import Shape, permuted
+from mmcache.fuse.parts.pooling import masked_mean
 
 
 def _pooled(tokens: list[torch.Tensor], masks: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -15,12 +17,24 @@ def _pooled(tokens: list[torch.Tensor], masks: list[torch.Tensor]) -> tuple[torc
     return vectors, torch.stack([mask.any(dim=1) for mask in masks], dim=1)
 
 
-class SumFusion(Fusion):
-    """The sum over the modalities that are there of FC_m(mean token). FC_m goes to width d, and a head to classes."""
+@torch.no_grad()
+def _permute_columns(layer: nn.Linear, order: list[int]) -> None:
+    """Of a layer that reads the vectors of all modalities side by side."""
+    weight = layer.weight
+    weight.copy_(weight.view(len(weight), len(order), -1)[:, order].flatten(1))
 
-    def __init__(self, modalities: int, config: FuseConfig) -> None:
-        super().__init__(modalities, config)
-        self.layers = nn.ModuleList([nn.Linear(config.width, config.width) for _ in range(modalities)])
+
+class Sum(Fusion):
+    """The sum over present modalities of FC_m(mean token). FC_m goes to width d, and a head to classes."""
+
+    keeps_tokens = False
+
+    def __init__(self, shape: Shape, options: Any) -> None:
+        super().__init__(shape, options)
+        self.layers = nn.ModuleList([nn.Linear(shape.width, shape.width) for _ in shape.tokens])
+
+    def permute(self, order: list[int]) -> None:
+        self.layers = permuted(self.layers, order)
 
     def forward(self, tokens: list[torch.Tensor], masks: list[torch.Tensor], prompts: Prompts | None = None) -> Fused:
         vectors, there = _pooled(tokens, masks)
@@ -28,15 +42,20 @@ class SumFusion(Fusion):
         return Fused(torch.einsum("bmd,bm->bd", each, there.to(each.dtype)), [], [])
 
 
-class ConcatFusion(Fusion):
+class Concat(Fusion):
     """One FC over the mean tokens side by side.
 
     With a modality missing, the weights of the others and |S| / M of the bias are used (ActionMAE, footnote).
     """
 
-    def __init__(self, modalities: int, config: FuseConfig) -> None:
-        super().__init__(modalities, config)
-        self.layer = nn.Linear(modalities * config.width, config.width)
+    keeps_tokens = False
+
+    def __init__(self, shape: Shape, options: Any) -> None:
+        super().__init__(shape, options)
+        self.layer = nn.Linear(shape.modalities * shape.width, shape.width)
+
+    def permute(self, order: list[int]) -> None:
+        _permute_columns(self.layer, order)
 
     def forward(self, tokens: list[torch.Tensor], masks: list[torch.Tensor], prompts: Prompts | None = None) -> Fused:
         vectors, there = _pooled(tokens, masks)
@@ -44,21 +63,27 @@ class ConcatFusion(Fusion):
         return Fused(functional.linear(vectors.flatten(1), self.layer.weight) + self.layer.bias * share, [], [])
 
 
-class MlpFusion(Fusion):
+class Mlp(Fusion):
     """An MLP over the mean tokens side by side, zeros for what is not there (the ablation of MMG-Ego4D)."""
 
-    def __init__(self, modalities: int, config: FuseConfig) -> None:
-        super().__init__(modalities, config)
-        width, hidden = config.width, int(config.width * config.ffn_ratio)
+    keeps_tokens = False
+    reads = frozenset({"ffn_ratio", "dropout"})
+
+    def __init__(self, shape: Shape, options: Any) -> None:
+        super().__init__(shape, options)
+        width, hidden = shape.width, shape.hidden
         self.layers = nn.Sequential(
-            nn.Linear(modalities * width, hidden), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(hidden, width)
+            nn.Linear(shape.modalities * width, hidden), nn.GELU(), nn.Dropout(shape.dropout), nn.Linear(hidden, width)
         )
+
+    def permute(self, order: list[int]) -> None:
+        _permute_columns(self.layers[0], order)  # type: ignore[arg-type]
 
     def forward(self, tokens: list[torch.Tensor], masks: list[torch.Tensor], prompts: Prompts | None = None) -> Fused:
         return Fused(self.layers(_pooled(tokens, masks)[0].flatten(1)), [], [])
 
 
-class LateFusion(Fusion):
+class Late(Fusion):
     """Nothing is mixed: the head's logits of each modality that is there are averaged."""
 
     def forward(self, tokens: list[torch.Tensor], masks: list[torch.Tensor], prompts: Prompts | None = None) -> Fused:

@@ -1,24 +1,29 @@
 """Transformer fusion: [CLS | tokens of every modality] through pre-norm blocks."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional
 
-from mmcache.fuse.config import FuseConfig
+from mmcache.fuse.options.fields import option
 from mmcache.fuse.parts.fusions.base import Fused, Fusion, Prompts
+from mmcache.fuse.parts.part import Shape
 
 
 class Block(nn.Module):
     """Pre-norm self-attention and MLP; masked places are never attended to."""
 
-    def __init__(self, width: int, heads: int, ffn_ratio: float, dropout: float, attention_dropout: float) -> None:
+    READS = frozenset({"heads", "ffn_ratio", "dropout", "attention_dropout"})
+
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.heads, self.attention_dropout = heads, attention_dropout
+        width, hidden, dropout = shape.width, shape.hidden, shape.dropout
+        self.heads, self.attention_dropout = shape.heads, shape.attention_dropout
         self.norm1 = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width)
-        hidden = int(width * ffn_ratio)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
         self.dropout = nn.Dropout(dropout)
 
@@ -68,16 +73,24 @@ def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Te
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
 
 
-class TransformerFusion(Fusion):
+class Transformer(Fusion):
     """(B, n_m, d) tokens of each modality -> Fused, every token having seen every other."""
 
-    def __init__(self, modalities: int, config: FuseConfig) -> None:
-        super().__init__(modalities, config)
-        shape = (config.width, config.heads, config.ffn_ratio, config.dropout, config.attention_dropout)
-        self.query = config.cls_is_query
-        self.cls = nn.Parameter(torch.randn(1, 1, config.width) * 0.02)
-        self.blocks = nn.ModuleList([Block(*shape) for _ in range(config.depth)])
-        self.norm = nn.LayerNorm(config.width)
+    reads = frozenset({"depth", *Block.READS})
+    has_norm = True
+    takes_prompts = True
+    has_cls = True
+
+    @dataclass(frozen=True)
+    class Options:
+        cls_is_query: bool = option(False, "The class token reads all tokens, and no token reads it (MacJEPA).")
+
+    def __init__(self, shape: Shape, options: Options) -> None:
+        super().__init__(shape, options)
+        self.query = options.cls_is_query
+        self.cls = nn.Parameter(torch.randn(1, 1, shape.width) * 0.02)
+        self.blocks = nn.ModuleList([Block(shape) for _ in range(shape.depth)])
+        self.norm = nn.LayerNorm(shape.width)
 
     def forward(self, tokens: list[torch.Tensor], masks: list[torch.Tensor], prompts: Prompts | None = None) -> Fused:
         batch = tokens[0].shape[0]
@@ -99,7 +112,7 @@ class TransformerFusion(Fusion):
 
 
 def unseen_query(mask: torch.Tensor) -> torch.Tensor:
-    """(B, N) -> (B, N, N): place 0 sees itself and all others; nobody else sees place 0."""
+    """(B, N) -> (B, N, N): place 0 sees itself and all others; no other place sees place 0."""
     pairs = mask[:, None, :].repeat(1, mask.shape[1], 1)
     pairs[:, 1:, 0] = False
     # A row of padding alone would have no softmax; what comes of it is never read.

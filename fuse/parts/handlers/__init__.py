@@ -1,24 +1,19 @@
-"""The fills: what stands in for the tokens of a modality that is absent. To add one, write a file and its line."""
+"""Handlers of missing modalities that any strategy can use. To add one, write a file beside this one and its line here.
 
-from mmcache.fuse.parts.handlers.base import Fill, Filled, Targets
-from mmcache.fuse.parts.handlers.karmma import KarmmaFill
-from mmcache.fuse.parts.handlers.prompt import PromptFill
-from mmcache.fuse.parts.handlers.proxy import ProxyFill
-from mmcache.fuse.parts.handlers.reconstruct import ReconstructFill
-from mmcache.fuse.parts.handlers.shaspec import ShaSpecFill
-from mmcache.fuse.parts.handlers.skip import SkipFill
-from mmcache.fuse.parts.handlers.token import TokenFill
-from mmcache.fuse.parts.handlers.zeros import ZerosFill
+A handler that belongs to one strategy stands in that strategy's file.
+"""
 
-FILLS: dict[str, type[Fill]] = {
-    "zeros": ZerosFill,
-    "skip": SkipFill,
-    "token": TokenFill,
-    "karmma": KarmmaFill,
-    "reconstruct": ReconstructFill,
-    "prompt": PromptFill,
-    "proxy": ProxyFill,
-    "shaspec": ShaSpecFill,
+from mmcache.fuse.parts.handlers.base import Handled, Handler
+from mmcache.fuse.parts.handlers.proxy import Proxy
+from mmcache.fuse.parts.handlers.skip import Skip
+from mmcache.fuse.parts.handlers.token import Token
+from mmcache.fuse.parts.handlers.zeros import Zeros
+
+HANDLERS: dict[str, type[Handler]] = {
+    "zeros": Zeros,
+    "skip": Skip,
+    "token": Token,
+    "proxy": Proxy,
 }
 
-__all__ = ["FILLS", "Fill", "Filled", "Targets"]
+__all__ = ["HANDLERS", "Handled", "Handler"]

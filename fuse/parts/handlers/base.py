@@ -1,84 +1,69 @@
-"""What a fill is given and what it gives back.
+"""What a handler of missing modalities is given and what it gives back.
 
-A fill gets tokens whose absent rows are already blank (zero before the projector), so nothing of an absent
-modality can reach a model, not even as NaN.
+A handler gets tokens whose absent rows are already blank (zero before the projector), so nothing of an absent modality
+can reach a model, not even as NaN.
 """
 
 import dataclasses
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.parts.fusions.base import Prompts
+from mmcache.fuse.parts.part import PartModule, Shape
 
 
 @dataclasses.dataclass(frozen=True)
-class Targets:
-    """What is really there but was not kept: what a fill may learn from in training, and never predict from.
-
-    Attributes:
-        tokens: one (B, n_m, d) a modality.
-        masks: one (B, n_m) bool a modality.
-        known: (B, M) bool, present and not kept.
-    """
-
-    tokens: list[torch.Tensor]
-    masks: list[torch.Tensor]
-    known: torch.Tensor
-
-
-@dataclasses.dataclass(frozen=True)
-class Filled:
-    """What a fusion is fed.
+class Handled:
+    """The tokens of every modality, missing ones handled.
 
     Attributes:
         tokens: one (B, n_m, d) a modality.
         masks: one (B, n_m) bool a modality, true where there is a token.
-        losses: name -> scalar, in training only.
-        prompts: what goes into the fusion's layers, if anything.
+        prompts: prompts for the layers of the fusion, if the handler has any.
+        internals: what the loss terms of a strategy read of its handler; each handler says what it is.
     """
 
     tokens: list[torch.Tensor]
     masks: list[torch.Tensor]
-    losses: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     prompts: Prompts | None = None
+    internals: Any = None
 
 
-class Fill(nn.Module):
-    """Base of all fills.
+class Handler(PartModule):
+    """Base of all handlers.
 
     Attributes:
-        wants_targets: whether it learns from what is present but not kept.
-        leaves_out: whether what is missing may as well come without tokens.
+        leaves_out: whether a missing modality may be given without tokens, since it gets none.
     """
 
-    wants_targets = False
-    leaves_out = False
+    leaves_out: ClassVar[bool] = False
 
-    def __init__(self, tokens: list[int], config: FuseConfig) -> None:
+    def __init__(self, shape: Shape, options: Any) -> None:
         super().__init__()
 
-    def forward(
-        self, tokens: list[torch.Tensor], masks: list[torch.Tensor], kept: torch.Tensor, targets: Targets | None = None
-    ) -> Filled:
-        """Fill what is not kept.
+    def forward(self, tokens: list[torch.Tensor], masks: list[torch.Tensor], kept: torch.Tensor) -> Handled:
+        """Handle what is not kept.
 
         Args:
-            tokens: one (B, n_m, d) a modality, after the projector; rows not kept are its answer to zeros.
-            masks: one (B, n_m) bool a modality: the true tokens of rows kept, nothing of the others.
+            tokens: one (B, n_m, d) a modality, after the projector; rows that are not kept are its answer to zeros.
+            masks: one (B, n_m) bool a modality: the true tokens of kept rows, nothing of the others.
             kept: (B, M) bool.
-            targets: given in training alone; None = no losses either.
         """
         raise NotImplementedError
 
+    def neutralise(self) -> None:
+        """Take the parameters with which complete segments pass unchanged; most handlers have no others."""
+
 
 def learned(*shape: int) -> nn.Parameter:
+    """A learned token, drawn with standard deviation 0.02."""
     return nn.Parameter(torch.randn(shape) * 0.02)
 
 
 def occupied(masks: list[torch.Tensor], kept: torch.Tensor) -> list[torch.Tensor]:
-    """The masks of a fill that puts a token in every place of what is not kept."""
+    """The masks of a handler that puts a token in every place of a missing modality."""
     return [mask | ~kept[:, m, None] for m, mask in enumerate(masks)]
 
 

@@ -1,16 +1,14 @@
-"""skip: what is missing has no tokens."""
+"""skip: a missing modality has no tokens."""
 
 import torch
 
-from mmcache.fuse.parts.handlers.base import Fill, Filled, Targets
+from mmcache.fuse.parts.handlers.base import Handled, Handler
 
 
-class SkipFill(Fill):
-    """Nothing: the tokens are left out of attention and of pooling."""
+class Skip(Handler):
+    """The tokens of a missing modality are left out of attention and of pooling."""
 
     leaves_out = True
 
-    def forward(
-        self, tokens: list[torch.Tensor], masks: list[torch.Tensor], kept: torch.Tensor, targets: Targets | None = None
-    ) -> Filled:
-        return Filled(tokens, masks)
+    def forward(self, tokens: list[torch.Tensor], masks: list[torch.Tensor], kept: torch.Tensor) -> Handled:
+        return Handled(tokens, masks)

@@ -1,14 +1,12 @@
-"""zeros: what is missing is zeros before the projector, so that its bias is what the fusion sees."""
+"""zeros: a missing modality is zeros before the projector, so the fusion sees the projector's bias."""
 
 import torch
 
-from mmcache.fuse.parts.handlers.base import Fill, Filled, Targets, occupied
+from mmcache.fuse.parts.handlers.base import Handled, Handler, occupied
 
 
-class ZerosFill(Fill):
-    """Zeros instead of the raw tokens, so that the projector's bias is what the fusion sees (MMT's baselines)."""
+class Zeros(Handler):
+    """Zeros in place of the raw tokens of a missing modality (the baselines of MMT, CVPR-W 2025)."""
 
-    def forward(
-        self, tokens: list[torch.Tensor], masks: list[torch.Tensor], kept: torch.Tensor, targets: Targets | None = None
-    ) -> Filled:
-        return Filled(tokens, occupied(masks, kept))
+    def forward(self, tokens: list[torch.Tensor], masks: list[torch.Tensor], kept: torch.Tensor) -> Handled:
+        return Handled(tokens, occupied(masks, kept))

@@ -1,7 +1,24 @@
 """align: the modalities of one clip near each other, those of other clips far (MMG-Ego4D)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch.nn import functional
+
+from mmcache.fuse.options.fields import Positive, Weight, option
+
+
+@dataclass(frozen=True)
+class AlignOptions:
+    """Contrastive alignment of modalities."""
+
+    align: Weight = option(0.0, "Weight of InfoNCE between modalities.", weight=True)
+    align_temperature: Positive = option(0.07, "Temperature of InfoNCE.")
+    anchor: str | None = option(None, "Modality that the others are aligned to; rgb, else the first.")
+
+    def anchor_among(self, names: list[str]) -> str:
+        """The modality that the others are aligned to."""
+        return self.anchor or ("rgb" if "rgb" in names else names[0])
 
 
 def align(vectors: torch.Tensor, present: torch.Tensor, anchor: int, temperature: float) -> torch.Tensor:

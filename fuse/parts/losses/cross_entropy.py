@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch.nn import functional
 
-from mmcache.fuse.parts.heads.heads import Outputs
+from mmcache.fuse.parts.heads.base import Outputs
 
 
 def cross_entropy(

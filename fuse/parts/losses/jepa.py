@@ -1,14 +1,17 @@
-"""jepa: predict, from what was kept, what a slow copy of the model makes of everything (MacJEPA)."""
+"""jepa: predict, from what was kept, a slow copy's view of everything (MacJEPA)."""
 
 import copy
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from mmcache.fuse.network.model import Model
 from mmcache.fuse.parts.fusions import Fused
+
+if TYPE_CHECKING:
+    from mmcache.fuse.network.model import Model
 
 _HIDDEN = 384
 
@@ -20,7 +23,7 @@ class Jepa(nn.Module):
     and the tokens of what is present. The weight of the loss and the schedule of the average are UNSURE in the paper.
     """
 
-    def __init__(self, model: Model, width: int, momentum: float) -> None:
+    def __init__(self, model: "Model", width: int, momentum: float) -> None:
         super().__init__()
         self.momentum = momentum
         self.predictor = nn.Sequential(nn.Linear(width, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, width))
@@ -35,8 +38,8 @@ class Jepa(nn.Module):
     def look(
         self, tokens: Mapping[str, torch.Tensor], lengths: Mapping[str, torch.Tensor], present: torch.Tensor
     ) -> Fused:
-        """What the teacher makes of all that is present."""
-        return self.teacher.trace(tokens, lengths, present).fused
+        """The teacher's fused tokens of all that is present."""
+        return self.teacher.fuse(self.teacher.handle(self.teacher.encode(tokens, lengths, present)))
 
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:

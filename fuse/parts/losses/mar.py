@@ -10,7 +10,8 @@ from scipy import special
 from torch import nn
 from torch.nn import functional
 
-from mmcache.fuse.data.masks import subset_name, subsets
+from mmcache.fuse.data.subsets import subset_name, subsets
+from mmcache.fuse.parts.heads.base import module_name
 
 
 class WeakCombinations(nn.Module):
@@ -29,7 +30,7 @@ class WeakCombinations(nn.Module):
         super().__init__()
         self.softmax = softmax
         self.modalities, self.classes = modalities, classes
-        self.head = nn.ModuleDict({task: nn.Linear(features, count) for task, count in classes.items()})
+        self.heads = nn.ModuleDict({module_name(task): nn.Linear(features, n) for task, n in classes.items()})
         self.register_buffer("divergence", torch.zeros(2 ** len(modalities) - 1))
         self.register_buffer("weak", torch.zeros(2 ** len(modalities) - 1, dtype=torch.bool))
 
@@ -65,7 +66,8 @@ class WeakCombinations(nn.Module):
         subset = (kept * (1 << torch.arange(kept.shape[1], device=kept.device))).sum(dim=1) - 1
         weak = self.weak[subset]
         total = features.new_zeros((), dtype=torch.float32)
-        for task, head in self.head.items():
+        for task in self.classes:
+            head = self.heads[module_name(task)]
             losses = functional.cross_entropy(head(features).float(), labels[task], ignore_index=-1, reduction="none")
             total = total + (losses * weak).sum() / len(kept)
         return total

@@ -1,8 +1,21 @@
 """vicreg: modalities of one segment alike, dimensions spread out and uncorrelated (VICReg, as COMPASS uses it)."""
 
 import itertools
+from dataclasses import dataclass
 
 import torch
+
+from mmcache.fuse.options.fields import Weight, option
+
+
+@dataclass(frozen=True)
+class VicregOptions:
+    """VICReg between the means of the modalities."""
+
+    vicreg: Weight = option(0.0, "Weight of VICReg between the real means of the modalities.", weight=True)
+    vicreg_terms: tuple[Weight, Weight, Weight] = option(
+        (25.0, 25.0, 1.0), "Weights of its invariance, variance and covariance."
+    )
 
 
 def vicreg(

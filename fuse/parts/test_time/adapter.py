@@ -7,13 +7,16 @@ before the step. Which loss is minimised is the only thing that tells the steps 
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.network.model import Model
+from mmcache.fuse.parts.test_time.options import AdaptOptions
 from mmcache.store.ground.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmcache.fuse.network.model import Model
 
 _MOMENTUM = 0.9
 
@@ -39,7 +42,7 @@ class Seen:
 
 
 # (the adapting model, the model before adaptation, segments, options) -> what to minimise; None = nothing to learn here
-StepLoss = Callable[[Model, Model, Seen, FuseConfig], torch.Tensor | None]
+StepLoss = Callable[["Model", "Model", Seen, Any], torch.Tensor | None]
 
 
 class Adapter:
@@ -48,13 +51,13 @@ class Adapter:
     Args:
         model: trained.
         loss: of TEST_TIME.
-        config: its adapt_ and midl_ options.
+        config: the options of the step.
 
     Raises:
         ConfigError: the model has no LayerNorm.
     """
 
-    def __init__(self, model: Model, loss: StepLoss, config: FuseConfig) -> None:
+    def __init__(self, model: "Model", loss: StepLoss, config: AdaptOptions) -> None:
         self.config, self.loss, self.origin = config, loss, model
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         moving = [p.requires_grad_(True) for p in layer_norms(self.model)]
@@ -89,20 +92,20 @@ class Adapter:
             raise ConfigError("adapt_mode two_phase goes through the test segments twice: give a list, not a generator")
         first = []
         for batch in batches:
-            first.append(self._answers(batch))
+            first.append(self._logits(batch))
             self._step(batch)
         if not two_phase:
             return first
         # Phase two: what is incomplete is predicted with the weights after all the steps.
         out = []
         for batch, early in zip(batches, first, strict=True):
-            late = self._answers(batch)
+            late = self._logits(batch)
             whole = batch.present.bool().all(dim=1, keepdim=True)
             out.append({task: torch.where(whole, early[task], late[task]) for task in late})
         return out
 
     @torch.no_grad()
-    def _answers(self, batch: Seen) -> dict[str, torch.Tensor]:
+    def _logits(self, batch: Seen) -> dict[str, torch.Tensor]:
         return self.model(batch.tokens, batch.present, lengths=batch.lengths)
 
     def _step(self, batch: Seen) -> None:

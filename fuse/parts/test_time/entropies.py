@@ -11,22 +11,25 @@ Tasks are summed. Their own optimisers and learning rates are not MiDl's; here a
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 
-from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.network.model import Model
 from mmcache.fuse.parts.test_time.adapter import Seen, entropy
+from mmcache.fuse.parts.test_time.options import AdaptOptions
+
+if TYPE_CHECKING:
+    from mmcache.fuse.network.model import Model
 
 _MARGIN = 0.4  # of the largest entropy there can be
 
 
-def tent(model: Model, origin: Model, batch: Seen, config: FuseConfig) -> torch.Tensor:
+def tent(model: "Model", origin: "Model", batch: Seen, config: AdaptOptions) -> torch.Tensor:
     """Mean entropy of the predictions."""
     return torch.stack([entropy(log_p).mean() for log_p in _predictions(model, batch)]).sum()
 
 
-def shot(model: Model, origin: Model, batch: Seen, config: FuseConfig) -> torch.Tensor:
+def shot(model: "Model", origin: "Model", batch: Seen, config: AdaptOptions) -> torch.Tensor:
     """Mean entropy of the predictions less the entropy of their mean; 0 for a batch of one."""
     terms = []
     for log_p in _predictions(model, batch):
@@ -35,7 +38,7 @@ def shot(model: Model, origin: Model, batch: Seen, config: FuseConfig) -> torch.
     return torch.stack(terms).sum()
 
 
-def eta(model: Model, origin: Model, batch: Seen, config: FuseConfig) -> torch.Tensor:
+def eta(model: "Model", origin: "Model", batch: Seen, config: AdaptOptions) -> torch.Tensor:
     """Mean weighted entropy of the predictions that are sure enough; 0 where none is."""
     terms = []
     for log_p in _predictions(model, batch):
@@ -45,6 +48,6 @@ def eta(model: Model, origin: Model, batch: Seen, config: FuseConfig) -> torch.T
     return torch.stack(terms).sum()
 
 
-def _predictions(model: Model, batch: Seen) -> list[torch.Tensor]:
+def _predictions(model: "Model", batch: Seen) -> list[torch.Tensor]:
     """(B, C) log-probabilities of each task."""
     return [x.log_softmax(dim=-1) for x in model(batch.tokens, batch.present, lengths=batch.lengths).values()]

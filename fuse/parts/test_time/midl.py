@@ -7,19 +7,22 @@ With `adapt_first` the model adapts to the training segments, without their labe
 
 Which weights made the printed tables is UNSURE: the script has 3 and 3, its settings file 0.5. The script's learning
 rate 2.5e-4 is 6.25e-5 after its scaling. Its logarithms are of p + 1e-5 (`midl_eps`; exact by default). Versions
-without m use the model's own fill (ours; the paper has zeros).
+without m use the model's own handler (ours; the paper has zeros).
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 
-from mmcache.fuse.config import FuseConfig
-from mmcache.fuse.network.model import Model
 from mmcache.fuse.parts.test_time.adapter import Seen, entropy, raised
+from mmcache.fuse.parts.test_time.options import MidlOptions
+
+if TYPE_CHECKING:
+    from mmcache.fuse.network.model import Model
 
 
-def loss(model: Model, origin: Model, batch: Seen, config: FuseConfig) -> torch.Tensor | None:
+def loss(model: "Model", origin: "Model", batch: Seen, config: MidlOptions) -> torch.Tensor | None:
     """Of the complete segments, summed over tasks; None where there is none, or a single modality."""
     complete = batch.present.bool().all(dim=1).nonzero().squeeze(1)
     modalities = batch.present.shape[1]

@@ -149,7 +149,7 @@ def cost_plot(name: str, axis: str, costs: Mapping[str, float], accuracies: Mapp
 
 
 def _scale(axes: "Axes", values: Sequence[float]) -> None:
-    """A logarithmic axis with plain numbers where values are of different sizes."""
+    """A logarithmic axis with plain numbers, for values of different sizes."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = min(values), max(values)

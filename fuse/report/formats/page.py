@@ -8,9 +8,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from mmcache.fuse.report.blocks import Report
-from mmcache.fuse.report.draw.drawing import inline_svg
 from mmcache.fuse.report.draw.plots import Plot
 from mmcache.fuse.report.tables import Cell
+from mmcache.fuse.runs.drawing import inline_svg
 from mmcache.store.ground.text import printable
 
 _HERE = Path(__file__).parent

@@ -12,12 +12,13 @@ from mmcache.fuse.report.read.matching import compared
 from mmcache.fuse.report.read.methods import Section
 from mmcache.store.ground.text import printable
 
-# dataset to task: what was measured on. source: ours, possible or published. measure: subsets, rates, drop, patterns,
-# summary, natural, rank, wins, share or cost. missing: the modality, of rates. at: the subset, rate in percent or name.
+# dataset to task: what was measured on. recipe: what a method of ours was trained with. source: ours, possible or
+# published. measure: subsets, rates, drop, patterns, summary, natural, rank, wins, share or cost. missing: the
+# modality, of rates. at: the subset, rate in percent or name.
 # std: over the seeds; nothing for a single one.
 COLUMNS = (
     "dataset", "protocol", "split", "modalities", "segments", "task",
-    "source", "method", "measure", "missing", "at", "mean", "std", "seeds",
+    "recipe", "source", "method", "measure", "missing", "at", "mean", "std", "seeds",
 )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def _ours(section: Section, part: TaskPart) -> Iterator[dict[str, Any]]:
     found = part.figures
     for method in section.methods:
         label = method.label
-        mine = {"source": "ours", "method": label, "seeds": len(method.runs)}
+        mine = {"recipe": section.recipe, "source": "ours", "method": label, "seeds": len(method.runs)}
         yield from _curve({**mine, "measure": "subsets"}, found.subsets[label])
         for modality, by_method in found.rates.items():
             yield from _curve({**mine, "measure": "rates", "missing": modality}, by_method[label])

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmcache.fuse.report.blocks import Report
-from mmcache.fuse.report.draw.drawing import to_png, to_svg
 from mmcache.fuse.report.formats.latex import to_latex
 from mmcache.fuse.report.formats.markdown import to_markdown
 from mmcache.fuse.report.formats.page import to_html
 from mmcache.fuse.report.formats.records import to_csv
+from mmcache.fuse.runs.drawing import to_png, to_svg
 from mmcache.store.files.atomic import atomic_write
 from mmcache.store.ground.errors import Problems
 from mmcache.store.ground.lock import writer_lock

@@ -12,15 +12,17 @@ from typing import Any
 import pandas as pd
 
 from mmcache.fuse.data import segment_groups as groups
-from mmcache.fuse.evaluation.evaluate import NATURAL, SUBSETS_FILE, SUMMARY_FILE, results, task_names
-from mmcache.fuse.evaluation.subsets_file import read_subsets
-from mmcache.fuse.network.model import CONFIG_FILE, IDENTITY_FILE, check_run_config
-from mmcache.fuse.training.run_files import read_cost
-from mmcache.fuse.training.run_folder import BUILT_ON_FILE
+from mmcache.fuse.data.subsets import NATURAL
+from mmcache.fuse.evaluation.evaluate import results, task_names
+from mmcache.fuse.options.options import flat_saved
+from mmcache.fuse.runs.config import check_run_config
+from mmcache.fuse.runs.files import CONFIG_FILE, IDENTITY_FILE, SUBSETS_FILE, SUMMARY_FILE, read_cost
+from mmcache.fuse.runs.folder import BUILT_ON_FILE
+from mmcache.fuse.runs.subsets_file import read_subsets
 from mmcache.store.ground.errors import ConfigError, MmcacheError, Problems
 from mmcache.store.ground.lock import holder_of
 
-# The folders of runs that another one was built on, beside its own, see training._train_first.
+# The folders of runs that another one was built on, beside its own, see plan.py.
 _BUILT_ON = re.compile(r"(?P<run>.+?)-(teacher(-.+)?|start)")
 
 
@@ -56,7 +58,9 @@ class FoundRun:
 
     @property
     def options(self) -> dict[str, Any]:
-        return self.saved["options"]
+        """Option -> value, the strategy and the recipe among them."""
+        saved = self.saved["options"]
+        return {"strategy": saved["strategy"], "recipe": saved["recipe"], **flat_saved(saved)}
 
     @property
     def modalities(self) -> dict[str, list[Any]]:
@@ -175,7 +179,7 @@ def _read(folder: Path) -> FoundRun | LeftOut:
         return FoundRun(
             path=folder,
             saved={**saved, "options": dict(saved["options"]), "model": dict(saved["model"])},
-            result=results(table, run=str(folder), split=str(saved["eval_split"])),
+            result=results(table, str(folder), str(saved["eval_split"]), recipe=saved["options"]["recipe"]),
             cost=read_cost(folder / SUMMARY_FILE),
             segments=_digest(table),
         )

@@ -46,7 +46,7 @@ def _difference(table: Published, section: Section) -> str:
     if table.protocol != section.protocol:
         return f"theirs is {_division(table.protocol)}, ours {_division(section.protocol)}"
     if set(table.modalities) != set(section.modalities):
-        return f"theirs is of {_listed(table.modalities)}, ours of {_listed(section.modalities)}"
+        return f"theirs reads {_listed(table.modalities)}, ours {_listed(section.modalities)}"
     ours = {name: len(classes) for name, classes in section.first.saved["model"]["tasks"].items()}
     for name, count in table.classes.items():
         if ours.get(name) != count:

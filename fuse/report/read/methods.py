@@ -6,18 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmcache.fuse.config import FuseConfig
 from mmcache.fuse.evaluation.comparison import NOT_A_METHOD
-from mmcache.fuse.network.model import check_run_config
+from mmcache.fuse.options.options import flat_saved
 from mmcache.fuse.report.read.found import FoundRun, LeftOut
 from mmcache.fuse.report.read.possible import Possible, possible, tokens_digest
+from mmcache.fuse.runs.config import check_run_config
 from mmcache.store.ground.errors import ConfigError
-
-_DEFAULTS = {
-    field.name: None if field.default is dataclasses.MISSING else field.default
-    for field in dataclasses.fields(FuseConfig)
-    if field.name not in NOT_A_METHOD
-} | {"train_missing": {}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +28,17 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Methods that are evaluated on the same segments through the same modalities.
+    """Methods of one recipe that are evaluated on the same segments through the same modalities.
 
     Attributes:
+        recipe: what all of them were trained with.
+        data: what they are evaluated on, the same text for the same segments.
         n: segments that have all of the modalities.
         possible: the best possible accuracies, where the making of the data is known.
     """
 
+    recipe: str
+    data: str
     dataset: str
     protocol: str | None
     split: str
@@ -53,7 +51,7 @@ class Section:
     @property
     def title(self) -> str:
         division = f", division {self.protocol}" if self.protocol else ""
-        return f"{self.dataset}: {', '.join(self.modalities)} on '{self.split}'{division}"
+        return f"{self.dataset}: {', '.join(self.modalities)} on '{self.split}'{division}, {self.recipe} recipe"
 
     @property
     def first(self) -> FoundRun:
@@ -61,20 +59,22 @@ class Section:
 
 
 def sections_of(runs: Iterable[FoundRun]) -> tuple[list[Section], list[LeftOut]]:
-    """Group runs by what they are evaluated on and by their methods; repeated ones are left out.
+    """Group runs by what they are evaluated on, by their recipe and by their methods; repeated ones are left out.
 
     Sections come in the order in which their first run was given, methods in that of their mean accuracy.
     """
-    by_data: dict[str, list[FoundRun]] = {}
+    grouped: dict[tuple[str, str], list[FoundRun]] = {}
     for run in runs:
-        by_data.setdefault(_data_key(run), []).append(run)
+        grouped.setdefault((_data_key(run), str(run.options["recipe"])), []).append(run)
     sections, left_out = [], []
-    for members in by_data.values():
+    for (data, recipe), members in grouped.items():
         methods, repeated = _methods(members)
         left_out += repeated
         first = members[0]
         sections.append(
             Section(
+                recipe=recipe,
+                data=data,
                 dataset=str(first.saved.get("dataset", "unknown data")),
                 protocol=first.options.get("protocol"),
                 split=first.result["split"],
@@ -118,8 +118,20 @@ def _methods(runs: list[FoundRun]) -> tuple[list[Method], list[LeftOut]]:
         rivals = [o for other, o in told.items() if other != key and o["strategy"] == told[key]["strategy"]]
         ordered = tuple(by_seed[seed] for seed in sorted(by_seed))
         out.append(Method(_label(told[key], rivals, ordered[0]), ordered))
+    out = _told_apart(out)
     out.sort(key=lambda method: -_mean_accuracy(method))
     return out, repeated
+
+
+def _told_apart(methods: list[Method]) -> list[Method]:
+    """The methods, numbered where a label does not tell them apart, as that of two teachers of one strategy."""
+    labels = [method.label for method in methods]
+    return [
+        method
+        if labels.count(label) == 1
+        else dataclasses.replace(method, label=f"{label} #{labels[: i + 1].count(label)}")
+        for i, (method, label) in enumerate(zip(methods, labels, strict=True))
+    ]
 
 
 def _mean_accuracy(method: Method) -> float:
@@ -133,8 +145,8 @@ def _attributes(run: FoundRun) -> dict[str, Any]:
     options = {name: value for name, value in run.options.items() if name not in NOT_A_METHOD}
     encoders = {f"encoder of {name}": f"{name}={shape[0]}" for name, shape in sorted(run.modalities.items())}
     shapes = {f"tokens of {name}": shape[1:] for name, shape in run.modalities.items()}
-    built_on = {name: _origins(run.options.get(name)) for name in ("teacher", "start")}
-    made = {**_DEFAULTS, **options, **encoders, **shapes, **built_on, "store": tokens_digest(run)}
+    built_on = {name: _origins(run.options.get(name)) for name in ("teacher", "init_from")}
+    made = {**options, **encoders, **shapes, **built_on, "store": tokens_digest(run)}
     return json.loads(json.dumps(made, default=str))  # config.yaml has no tuples
 
 
@@ -144,9 +156,10 @@ def _origins(given: str | list[str] | None) -> list[Any] | None:
     out = []
     for path in paths:
         try:
-            options = check_run_config(path)["options"]
+            saved = check_run_config(path)["options"]
         except ConfigError:
             continue
+        options = {"strategy": saved["strategy"], "recipe": saved["recipe"], **flat_saved(saved)}
         out.append({name: value for name, value in options.items() if name not in NOT_A_METHOD})
     return out or None
 
@@ -163,7 +176,7 @@ def _told(name: str, value: Any, run: FoundRun) -> str:
         return str(value)
     if name == "store":
         return f"store={Path(str(run.saved.get('store', 'unknown'))).name}"
-    if name in ("teacher", "start"):
+    if name in ("teacher", "init_from"):
         return f"{name}={'+'.join(str(options.get('strategy')) for options in value) if value else 'own'}"
     return f"{name}={_short(value)}"
 

@@ -13,8 +13,8 @@ from scipy import stats
 
 from mmcache.common.oracle_world import FACTORS, NAME, class_of
 from mmcache.fuse.evaluation.bayes import bayes_accuracy
-from mmcache.fuse.network.model import spec_of
 from mmcache.fuse.report.read.found import FoundRun
+from mmcache.fuse.runs.config import spec_of
 from mmcache.store.feature_store import FeatureStore
 from mmcache.store.ground.errors import MmcacheError
 
