@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from mmcache.cli.demo_data import DemoVideo, write_epic_demo
@@ -36,11 +37,26 @@ VIDEOS = [
 
 
 @pytest.fixture(scope="session")
-def epic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make a folder of a session once: of pytest-xdist's processes the first makes it, the others wait for it."""
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        base = tmp_path_factory.getbasetemp()
+        folder = (base if worker_id == "master" else base.parent) / "shared" / name
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not Path(f"{folder}.done").exists():
+                make(folder)
+                Path(f"{folder}.done").touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def epic_root(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """52 segments of 8 videos with real MP4 and CSV files; read only."""
-    root = tmp_path_factory.mktemp("media") / "epic"
-    write_epic_demo(root, VIDEOS, seed=SEED)
-    return root
+    return once("epic", lambda root: write_epic_demo(root, VIDEOS, seed=SEED))
 
 
 @pytest.fixture
@@ -50,19 +66,21 @@ def epic_copy(epic_root: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def epic_store(epic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def epic_store(epic_root: Path, once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """The store extracted from epic_root, with shards of about 20 segments; read only."""
+    return once("epic.zarr", lambda store: _extract_epic(epic_root, store))
+
+
+def _extract_epic(root: Path, store: Path) -> None:
     from mmcache.common.settings import read_settings, resolve
     from mmcache.extract.planning.extract_config import ExtractConfig
     from mmcache.extract.planning.plan import make_plan
     from mmcache.extract.run.pipeline import NoProgress, run_extract
 
-    store = tmp_path_factory.mktemp("cache") / "epic.zarr"
-    settings = read_settings(epic_root / "mmcache.yaml")
-    flags = {"dataset": "epic", "root": epic_root, "store": store, "shard_mb": 0.16}
+    settings = read_settings(root / "mmcache.yaml")
+    flags = {"dataset": "epic", "root": root, "store": store, "shard_mb": 0.16}
     config = resolve(ExtractConfig, {"mmcache.yaml": settings["extract"], "flags": flags})
     run_extract(make_plan(config, settings["fuse"]), NoProgress())
-    return store
 
 
 @pytest.fixture

@@ -53,10 +53,26 @@ def test_dry_run_of_fuse_shows_every_option(mmcache: Callable, epic_store: Path)
 
     done = mmcache("fuse", "--strategy", "karmma", "--store", epic_store, "--set", "alpha=0.4", "--dry-run")
     options = yaml.safe_load(done.out)
-    assert (options["alpha"], options["fill"], options["epochs"]) == (0.4, "karmma", 30)  # 30: the data set's own
+    assert (options["strategy"], options["recipe"], options["own"]["alpha"]) == ("karmma", "published", 0.4)
+    assert options["network"]["handler"] == "karmma"
+    assert options["optimiser"]["epochs"] == 30, "the data set's own"
+    assert done.out.startswith("# first: teacher karmma-teacher, ")
     assert not Path("runs").exists()
 
 
+def test_fuse_says_the_recipe_of_the_run_that_it_shows(mmcache: Callable, epic_store: Path) -> None:
+    arguments = ("fuse", "--strategy", "dropout", "--store", epic_store, "--out", "run", *QUICK)
+    trained = mmcache(*arguments, "--recipe", "matched")
+    assert trained.code == 0, trained.err
+    assert "segments with every sensor (matched recipe):" in trained.out
+    assert "recipe matched: handler zeros, sampler bernoulli_keep_one p=0.5" in trained.err
+    assert json.loads(Path("run/summary.json").read_text())["recipe"] == "matched"
+    assert "matched recipe" in mmcache("evaluate", "run").out
+    refused = mmcache(*arguments, "--recipe", "mached")
+    assert (refused.code, "Did you mean 'matched'?" in refused.err) == (2, True)
+
+
+@pytest.mark.slow
 def test_extract_with_too_many_failures_exits_with_3(mmcache: Callable, epic_copy: Path) -> None:
     (epic_copy / "P01" / "videos" / "P01_101.MP4").write_bytes(b"")
     done = mmcache("extract", "--dataset", "epic", "--root", epic_copy, "--modalities", "rgb", "--limit", "20")
@@ -100,12 +116,43 @@ def test_hdf5_round_trip(mmcache: Callable, epic_store: Path) -> None:
     assert one.tasks == other.tasks
 
 
-@pytest.mark.parametrize("kind", ["datasets", "encoders", "fusions", "strategies"])
+@pytest.mark.parametrize("kind", ["datasets", "encoders", "fusions", "handlers", "samplers", "strategies"])
 def test_lists_are_not_empty(kind: str, mmcache: Callable) -> None:
     names = [line["name"] for line in json.loads(mmcache("list", kind, "--json").out)]
     assert names
     shown = mmcache("list", kind).out
     assert all(name in shown for name in names)
+
+
+def test_the_options_of_a_strategy_are_listed_with_both_recipes(mmcache: Callable) -> None:
+    listed = {line["option"]: line for line in json.loads(mmcache("list", "options", "mmt", "--json").out)}
+    assert (listed["head"]["of"], listed["head"]["published"], listed["head"]["matched"]) == (
+        "network", "per_modality", "shared",
+    )  # fmt: skip
+    assert "s_mode" not in listed
+    assert mmcache("list", "options").code == 2
+
+
+@pytest.mark.parametrize(
+    ("strategy", "arguments", "message"),
+    [
+        (
+            "mmt",
+            ["--set", "s_mode=missing"],
+            "has no option s_mode. It belongs to the handler karmma (strategy karmma)",
+        ),
+        ("zeros", ["--drop", "0.5"], "drop is not used: zeros draws its masks by the sampler none, which has no drop"),
+        ("zeros", ["--target", "rgb"], "target is not used"),
+        ("mmt", ["--handler", "karmma"], "the handler karmma belongs to the strategy karmma"),
+        ("mmt", ["--set", "law=none"], "unknown option 'law'"),
+    ],
+)
+def test_options_that_a_strategy_has_not_are_refused_with_their_owner(
+    strategy: str, arguments: list[str], message: str, mmcache: Callable, epic_store: Path
+) -> None:
+    refused = mmcache("fuse", "--strategy", strategy, "--store", epic_store, *arguments)
+    assert refused.code == 2
+    assert message in " ".join(refused.err.split())
 
 
 def test_fuse_on_a_store_without_train_says_which_splits_there_are(mmcache: Callable, tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from mmcache.common import oracle_world as oracle
-from mmcache.fuse.config import FuseConfig, make_config
-from mmcache.fuse.data.masks import subsets
-from mmcache.fuse.network.model import Model, ModelSpec
-from mmcache.fuse.teachers.teacher import TeacherAnswers
-from mmcache.fuse.training.objective import Objective, Teaching
+from mmcache.fuse.data.subsets import subsets
+from mmcache.fuse.network.model import Model
+from mmcache.fuse.options.options import Options
+from mmcache.fuse.options.resolve import resolve
+from mmcache.fuse.runs.spec import ModelSpec
+from mmcache.fuse.teachers.cached_logits import CachedLogits
+from mmcache.fuse.teachers.signals import TeacherSignals
+from mmcache.fuse.training.trainee import Trainee
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import StoreMeta
 from mmcache.store.load.loader import Batch
@@ -132,22 +135,27 @@ def spec() -> ModelSpec:
 
 
 @pytest.fixture
-def small_config() -> Callable[..., FuseConfig]:
-    """Options of a strategy at a size for tests."""
+def small_options() -> Callable[..., Options]:
+    """Options of a strategy at a size for tests, without a teacher unless one is asked for.
 
-    def make(strategy: str, **options: Any) -> FuseConfig:
-        return make_config(strategy, {"test": {**SMALL, "alpha": 1.0, **options}})
+    `also`: options that are set where the strategy or its parts have them.
+    """
+
+    def make(strategy: str, also: dict[str, Any] | None = None, **options: Any) -> Options:
+        small = {**SMALL, "alpha": 1.0}
+        layers = {"small": small, "also": also or {}, "test": options}
+        return resolve(strategy, layers, lenient=("small", "also")).options
 
     return make
 
 
 @pytest.fixture
-def small_model(small_config: Callable[..., FuseConfig]) -> Callable[..., Model]:
+def small_model(small_options: Callable[..., Options]) -> Callable[..., Model]:
     """A model of a strategy on SPEC, in eval mode, with every parameter away from its special initial values."""
 
     def make(strategy: str, model_spec: ModelSpec = SPEC, **options: Any) -> Model:
         torch.manual_seed(0)
-        model = Model(model_spec, small_config(strategy, **options)).eval()
+        model = Model(model_spec, small_options(strategy, **options)).eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
@@ -157,8 +165,8 @@ def small_model(small_config: Callable[..., FuseConfig]) -> Callable[..., Model]
 
 
 @pytest.fixture
-def teaching() -> Teaching:
-    """A teacher of SPEC for rows 0 to 6 of `random_batch`: what they have, it answers; for row 4 it has nothing."""
+def teachers() -> TeacherSignals:
+    """A teacher of SPEC for rows 0 to 6 of `random_batch`, with logits for what they have; for row 4 it has none."""
     random = np.random.default_rng(4)
     logits = {t: random.normal(size=(7, 1, 7, len(names))).astype(np.float16) for t, names in SPEC.tasks.items()}
     has = subsets(3)
@@ -167,17 +175,18 @@ def teaching() -> Teaching:
             values[row, :, (has & ~has[row]).any(axis=1)] = np.nan
         values[4] = np.nan
     features = torch.randn(7, 9, generator=torch.Generator().manual_seed(4))
-    return Teaching(TeacherAnswers(SPEC.names, logits), features)
+    return TeacherSignals(CachedLogits(SPEC.names, logits), SPEC.names, list(SPEC.tasks), features)
 
 
 @pytest.fixture
-def small_objective(small_config: Callable[..., FuseConfig], teaching: Teaching) -> Callable[..., Objective]:
-    """The objective of a strategy for a model, with a teacher where the strategy has one."""
+def small_trainee(small_options: Callable[..., Options], teachers: TeacherSignals) -> Callable[..., Trainee]:
+    """A model with its strategy, with a teacher where the strategy asks one."""
 
-    def make(strategy: str, model: Model, **options: Any) -> Objective:
-        config = small_config(strategy, **{**({"alpha": 0.5} if strategy in ("karmma", "radevski") else {}), **options})
+    def make(strategy: str, model: Model, **options: Any) -> Trainee:
+        asks = {"alpha": 0.5} if strategy in ("karmma", "radevski") else {}
+        made = small_options(strategy, **{**asks, **options})
         torch.manual_seed(3)
-        return Objective(config, model, teaching if config.has_teacher else None).eval()
+        return Trainee(model, made.components.strategy(made, model, teachers if made.asks_teacher else None)).eval()
 
     return make
 
@@ -207,66 +216,17 @@ def random_batch() -> RandomBatch:
     return RandomBatch(tokens, patterns, labels)
 
 
-# Lists with one entry a modality.
-_LISTS = (
-    "projectors", "pools", "positions", "fill.missing", "fill.modality_token", "fill.specific_tokens",
-    "fill.specific", "fusion.classes", "head.norms",
-)  # fmt: skip
-# Tensors with one row a modality.
-_ROWS = ("modality_embedding", "fill.slots", "fill.which.weight", "fill.which.bias")
-
-
 @pytest.fixture
 def check_any_order(small_model: Callable[..., Model], random_batch: RandomBatch) -> Callable[..., None]:
     """Inputs, masks and per-modality parameters permuted together leave the logits as they are."""
 
     def check(strategy: str, **options: Any) -> None:
         order = [1, 2, 0]
-        names = [SPEC.names[i] for i in order]
-        permuted_spec = dataclasses.replace(SPEC, modalities={name: SPEC.modalities[name] for name in names})
-        model, permuted = small_model(strategy, **options), small_model(strategy, permuted_spec, **options)
-        permuted.load_state_dict(dict(_moved(model, order, key, value) for key, value in model.state_dict().items()))
+        model, permuted = small_model(strategy, **options), small_model(strategy, **options)
+        permuted.permute(order)
         for task, expected in model(random_batch.tokens, random_batch.present).items():
             got = permuted(random_batch.tokens, random_batch.present[:, order])[task]
             assert expected.isfinite().all()
             torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
     return check
-
-
-def _moved(model: Model, order: list[int], key: str, value: torch.Tensor) -> tuple[str, torch.Tensor]:
-    count = len(order)
-    lists = [*_LISTS, *(["head.tasks"] if model.head.each else [])]
-    kind = type(model.fusion).__name__
-    if kind == "SumFusion":
-        lists.append("fusion.layers")
-    for prefix in lists:
-        if key.startswith(prefix + "."):
-            key = _renumbered(key, prefix, order.index)
-    if key.startswith("fusion.layers.") and kind == "BottleneckFusion":
-        layer = key.split(".")[2]
-        key = _renumbered(key, f"fusion.layers.{layer}", order.index)
-    if key in _ROWS:
-        value = value[order]
-    if key in ("fusion.layer.weight", "fusion.layers.0.weight") and kind in ("ConcatFusion", "MlpFusion"):
-        value = value.view(len(value), count, -1)[:, order].flatten(1)
-    if key.startswith("fill.proxies."):
-        key, value = _renumbered(key, "fill.proxies", order.index), value[order]
-    if key.startswith("fill.layers."):
-        if model.fill.per_pair:
-            key = _renumbered(key, "fill.layers", lambda p: order.index(p // count) * count + order.index(p % count))
-        else:
-            key = _renumbered(key, "fill.layers", order.index)
-    if key == "fill.prompts":
-        value = value[[_pattern(new, order) for new in range(len(value))]]
-    return key, value
-
-
-def _renumbered(key: str, prefix: str, move: Callable[[int], int]) -> str:
-    number, _, rest = key.removeprefix(prefix + ".").partition(".")
-    return f"{prefix}.{move(int(number))}" + (f".{rest}" if rest else "")
-
-
-def _pattern(new: int, order: list[int]) -> int:
-    """The old number of a pattern of kept modalities."""
-    return sum(1 << order[i] for i in range(len(order)) if (new + 1) >> i & 1) - 1

@@ -18,9 +18,9 @@ def run(epic_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     """A run on epic_store, trained the first time it is asked for."""
     folder = tmp_path_factory.mktemp("runs")
 
-    def make(strategy: str, seed: int = 0) -> Path:
-        out = folder / f"{strategy}{seed}"
-        return train(strategy, {**QUICK, "store": epic_store, "out": out, "seed": seed}).path
+    def make(strategy: str, seed: int = 0, recipe: str = "published") -> Path:
+        out = folder / f"{strategy}{seed}{recipe[0]}"
+        return train(strategy, {**QUICK, "store": epic_store, "out": out, "seed": seed}, recipe=recipe).path
 
     return make
 
@@ -42,6 +42,7 @@ def test_one_run_is_shown_under_every_protocol(mmcache: Callable, run: Callable[
         "Robustness to noise",
         "Cost of one segment on cpu",
         "All 14 segments, each with what it has",
+        "published recipe",
     ):
         assert heading in done.out, heading
     assert max(map(len, done.out.splitlines())) <= 120
@@ -56,6 +57,8 @@ def test_json_keeps_its_form_and_adds_to_it(mmcache: Callable, run: Callable[...
     assert low <= result["subsets"]["rgb"]["verb"]["top1"] <= high
     several = json.loads(mmcache("evaluate", path, run("zeros"), "--json").out)
     assert [r["run"] for r in several["runs"]] == [str(path), str(run("zeros"))]
+    assert several["recipes"] == {"skip": "published", "zeros": "published"}
+    assert result["recipe"] == "published"
     assert set(several["ranks"]["verb"]) == {"skip", "zeros"}
     assert several["runs"][0]["subsets"] == result["subsets"]
 
@@ -72,9 +75,30 @@ def test_rates_may_count_what_is_missing_by_nature(mmcache: Callable, run: Calla
 def test_several_runs_are_shown_side_by_side(mmcache: Callable, run: Callable[..., Path]) -> None:
     done = mmcache("evaluate", run("skip"), run("skip", seed=1), run("zeros"))
     assert "3 runs of 2 methods on 'validation'" in done.out
+    assert "published recipe; mean" in " ".join(done.out.split())
     assert "mean ± standard deviation over seeds" in done.out
     assert "(mean rank)" in done.out
     assert done.out.count("±") > 7
+
+
+def test_runs_of_two_recipes_are_never_taken_for_one_method(mmcache: Callable, run: Callable[..., Path]) -> None:
+    """Every name then says its recipe, also that of a strategy that is there under one alone."""
+    paths = run("moddrop"), run("moddrop", recipe="matched"), run("skip")
+    names = {"moddrop (published)": "published", "moddrop (matched)": "matched", "skip (published)": "published"}
+    done = mmcache("evaluate", *paths)
+    assert "recipes published and matched, named with each method" in " ".join(done.out.split())
+    assert all(name.split()[1] in done.out for name in names)
+    assert json.loads(mmcache("evaluate", *paths, "--json").out)["recipes"] == names
+
+
+def test_a_step_at_test_time_takes_options_of_its_own(mmcache: Callable, run: Callable[..., Path]) -> None:
+    arguments = ("evaluate", run("skip"), "--test-time", "tent", "--set")
+    still = json.loads(mmcache(*arguments, "adapt_lr=0", "--json").out)
+    assert still["adapted"] == still["rates"]
+    assert "The same, adapting while testing" in mmcache(*arguments, "adapt_lr=0").out
+    refused = mmcache(*arguments, "adapt_rl=0")
+    assert (refused.code, "Did you mean 'adapt_lr'?" in refused.err) == (2, True)
+    assert "name a step" in mmcache("evaluate", run("skip"), "--set", "adapt_lr=0").err
 
 
 def test_a_submission_is_written_and_said(mmcache: Callable, run: Callable[..., Path]) -> None:

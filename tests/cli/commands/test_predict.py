@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from mmcache.fuse.network.model import CONFIG_FILE
+from mmcache.fuse.runs.files import CONFIG_FILE
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ def test_markdown_goes_to_standard_output(mmcache: Callable, runs: Path) -> None
     assert done.code == 0
     assert done.out.startswith("# Missing modalities\n")
     assert "3 runs of 2 methods on 1 set of segments" in done.out
+    assert "All were trained with the published recipe" in done.out
     mean = sum(evaluate(runs / f"skip-{seed}")["subsets"]["rgb"]["verb"]["top1"] for seed in range(2)) / 2
     row = next(line for line in done.out.split("### verb")[1].splitlines() if line.startswith(("| skip", "| **skip")))
     assert f"{mean:.1f}" in row
@@ -65,7 +66,7 @@ def test_json_has_every_number_and_what_was_left_out(mmcache: Callable, runs: Pa
     found = json.loads(done.out)
     assert [Path(out["run"]).name for out in found["left_out"]] == ["zeros-0"]
     assert found["left_out"][0]["kind"] == "unfinished"
-    assert {record["method"] for record in found["records"]} == {"skip"}
+    assert {(record["method"], record["recipe"]) for record in found["records"]} == {("skip", "published")}
     assert "zeros-0: unfinished" in done.err
 
 

@@ -20,10 +20,31 @@ def test_the_plan_is_shown_and_nothing_is_written(mmcache: Callable, epic_store:
     assert done.code == 0, done.err
     assert "12 trials, and 3 runs that they build on" in done.out
     assert "karmma drop=0.3 seed=2" in done.out
+    assert "matched recipe" in done.out
     assert not list(Path().iterdir())
     plan = json.loads(mmcache("sweep", *chosen, "--dry-run", "--json").out)
     assert len(plan["trials"]) == 15
+    assert plan["recipe"] == "matched"
     assert {trial["state"] for trial in plan["trials"]} == {"waiting"}
+
+
+def test_recipe_and_controls_are_flags_that_win_over_the_file(mmcache: Callable, epic_store: Path) -> None:
+    Path("s.yaml").write_text(f"strategies: [mmt]\nstores: [{epic_store}]\nrecipe: matched\n")
+    done = mmcache("sweep", "s.yaml", "--dry-run", "--recipe", "published", "--with-controls")
+    assert "2 trials, published recipe" in done.out
+    assert "dropout (control of mmt) seed=0" in done.out
+    refused = mmcache("sweep", "s.yaml", "--dry-run", "--recipe", "mached")
+    assert (refused.code, "Did you mean 'matched'?" in refused.err) == (2, True)
+
+
+def test_what_a_strategy_does_not_have_is_noted_or_refused(mmcache: Callable, epic_store: Path) -> None:
+    chosen = ["--store", epic_store, "--axis", "s_mode=always,missing", "--dry-run"]
+    noted = mmcache("sweep", "--strategies", "karmma,mmt", *chosen)
+    assert "3 trials" in noted.out
+    assert "s_mode is not an option of mmt" in " ".join(noted.err.split())
+    refused = mmcache("sweep", "--strategies", "mmt,dropout", *chosen)
+    assert refused.code == 2
+    assert "has no option s_mode. It belongs to the handler karmma" in " ".join(refused.err.split())
 
 
 def test_flags_of_fuse_hold_for_all_trials_and_flags_win_over_the_file(mmcache: Callable, epic_store: Path) -> None:
@@ -53,7 +74,7 @@ def test_what_cannot_be_is_said(arguments: list[str], message: str, mmcache: Cal
     assert message in done.err
 
 
-@pytest.mark.parametrize("name", ["demo", "oracle"])
+@pytest.mark.parametrize("name", ["demo", "demo-strategies", "oracle", "oracle-pure", "oracle-curriculum"])
 def test_examples_begin_with_their_command_and_are_sound(name: str) -> None:
     from mmcache.fuse.sweep.spec import make_spec, read_spec
 
@@ -61,7 +82,8 @@ def test_examples_begin_with_their_command_and_are_sound(name: str) -> None:
     assert path.read_text().startswith("# mmcache ")
     assert f"mmcache sweep examples/sweeps/{name}.yaml" in path.read_text()
     spec = make_spec(read_spec(path), str(path))
-    if name == "oracle":
+    assert "recipe" in read_spec(path), "a table says what it compares"
+    if name in ("demo-strategies", "oracle", "oracle-pure"):
         assert spec.strategies == list(STRATEGIES)
 
 
@@ -79,4 +101,5 @@ def test_a_trial_that_fails_is_named_and_the_exit_code_says_so(store_copy: Path,
     assert "skip seed=0: the loss became no number in epoch" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Top-1 accuracy (%) of action on 'validation' of epic.zarr" in done.stdout
+    assert "matched recipe, means over seeds" in done.stdout
     assert "finished  dropout seed=0" in done.stderr

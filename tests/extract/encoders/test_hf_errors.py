@@ -179,6 +179,7 @@ def test_weights_that_do_not_fit_are_refused(kind: str, folder: Path) -> None:
         assert f"lack 1 parts of its network, such as {chosen}" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_without_a_network(tmp_path: Path) -> None:
     """In a process of its own: the library reads at its import whether it may use the network."""
     code = (

@@ -133,11 +133,13 @@ def test_a_checkpoint_of_another_size_is_refused(tmp_path: Path) -> None:
         build_encoder("stlt_9", str(tmp_path / "stlt_9.pth"))
 
 
+@pytest.mark.slow
 def test_random_weights_give_the_outputs_of_the_paper_too() -> None:
     state = dict(stlt().model.state_dict())
     np.testing.assert_allclose(tokens(media()), by_the_paper(media(), state, (3, 6)).numpy(), atol=1e-4)
 
 
+@pytest.mark.holds("shared", "3.17 a frame changes no token before it, and padded boxes change nothing")
 @pytest.mark.parametrize("frame", [0, 5, 15])
 def test_a_frame_changes_no_token_before_it(frame: int) -> None:
     changed = media()
@@ -147,6 +149,7 @@ def test_a_frame_changes_no_token_before_it(frame: int) -> None:
     assert (np.abs(after[frame:] - before[frame:]).max(axis=1) > 1e-4).all()
 
 
+@pytest.mark.holds("shared", "3.17 a frame changes no token before it, and padded boxes change nothing")
 def test_padding_changes_nothing_and_neither_do_the_order_of_boxes_and_scores() -> None:
     shuffled = media()[:, ::-1].copy()
     shuffled[..., 5] *= 0.5

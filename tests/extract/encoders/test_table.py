@@ -25,7 +25,17 @@ from mmcache.store.format.layout import check_name
 from mmcache.store.ground.errors import ConfigError
 
 Reader = Callable[[MediaRequest], NDArray[Any]]
-SLOW = {"swin3d_t", "swin3d_b", "swin3d_s", "swin3d_b_audio", "swin3d_s_audio", "swin3d_t_audio", "mvit_v1_b"}
+SLOW = {
+    "swin3d_t",
+    "swin3d_b",
+    "swin3d_s",
+    "swin3d_b_audio",
+    "swin3d_s_audio",
+    "swin3d_t_audio",
+    "mvit_v1_b",
+    "mvit_v2_s",
+    "ast_b",
+}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ENCODERS])

@@ -20,7 +20,7 @@ from mmcache.store.ground.errors import ConfigError
 # A map of channels first, one of channels last, patch tokens with a class token, tokens without, an odd grid.
 MODELS = [
     "resnet10t",
-    "swin_tiny_patch4_window7_224",
+    pytest.param("swin_tiny_patch4_window7_224", marks=pytest.mark.slow),
     "vit_tiny_patch16_224",
     "mixer_s32_224",
     "deit_tiny_distilled_patch16_224",

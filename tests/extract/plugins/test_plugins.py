@@ -94,6 +94,7 @@ def test_the_example_encoder_from_files_to_predict(epic_root: Path, spectrum: Pa
         encode_clip(wanted, {"imu": origin(store, "imu")})
 
 
+@pytest.mark.slow
 def test_the_example_data_set(epic_root: Path, tmp_path: Path) -> None:
     root, videos = tmp_path / "data", sorted(epic_root.rglob("*.MP4"))
     for place, video in zip(("train/cut/a", "train/stir/b", "test/cut/c"), videos, strict=False):

@@ -10,7 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from mmcache.fuse import train
+from mmcache.fuse.options.resolve import resolve
 from mmcache.fuse.strategies import STRATEGIES
+from mmcache.fuse.training.train import TrainedRun
 from mmcache.store.format.fingerprint import Fingerprint
 from mmcache.store.format.layout import StoreMeta
 from mmcache.store.write.add_tokens import add_tokens
@@ -102,11 +104,22 @@ def store_path(write_store: Callable[..., Path]) -> Path:
 def make_run(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Train quickly on store_path, or on the store given."""
 
-    def make(strategy: str = "skip", **options: Any) -> Path:
+    def make(strategy: str = "skip", recipe: str = "published", **options: Any) -> Path:
         out = tmp_path_factory.mktemp("runs") / strategy
-        return train(strategy, {**QUICK, "store": store_path, "out": out, **options}).path
+        return train(strategy, {**QUICK, "store": store_path, "out": out, **options}, recipe=recipe).path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def train_quickly() -> Callable[..., TrainedRun]:
+    """Train a strategy with those of some options that it has: `depth`, for example, is not read by all fusions."""
+
+    def run(strategy: str, options: dict[str, Any]) -> TrainedRun:
+        unused = resolve(strategy, {"test": options}, lenient=("test",)).unused
+        return train(strategy, {name: value for name, value in options.items() if name not in unused})
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -114,10 +127,10 @@ def base_of() -> Callable[[str], tuple[str, str] | None]:
     """What a strategy builds on, as option and strategy: trained small, not at the size it would be by itself."""
 
     def find(strategy: str) -> tuple[str, str] | None:
-        preset = STRATEGIES[strategy]
-        if preset.teacher is not None and not preset.teacher_each:
-            return "teacher", preset.teacher
-        return None if preset.start is None else ("start", preset.start)
+        need, first = STRATEGIES[strategy].teacher, STRATEGIES[strategy].init_from
+        if need is not None and not need.each:
+            return "teacher", need.strategy
+        return None if first is None else ("init_from", first)
 
     return find
 

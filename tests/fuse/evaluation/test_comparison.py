@@ -12,7 +12,7 @@ from mmcache.common.oracle_world import Oracle
 from mmcache.fuse import Model, evaluate
 from mmcache.fuse.evaluation.comparison import compare, method_names, robustness
 from mmcache.fuse.evaluation.cost import costs
-from mmcache.fuse.evaluation.extras import Wanted, extras
+from mmcache.fuse.evaluation.measured import Wanted, measure
 from mmcache.store import ConfigError, StoreError
 
 
@@ -30,9 +30,23 @@ def test_runs_that_differ_in_their_seed_are_one_method(runs: list[Path], make_ru
     ]  # fmt: skip
 
 
+def test_every_method_says_its_recipe_where_runs_have_several(runs: list[Path], make_run: Callable[..., Path]) -> None:
+    """Ranked side by side, but never one method, and no matrix of rates mixes them."""
+    several = [*runs, make_run(recipe="matched", train_missing={"rgb": 0.5})]
+    assert method_names(several) == [
+        "skip (published, train_missing={})", "skip (published, train_missing={})", "zeros (published)",
+        'skip (matched, train_missing={"rgb": 0.5})',
+    ]  # fmt: skip
+    found = compare(several, [evaluate(run) for run in several])
+    assert list(found["recipes"].values()) == ["published", "published", "matched"]
+    assert len(found["spread"]) == 3
+    assert found["rate_matrix"] == {}
+
+
 def test_spread_and_ranks_are_those_of_the_runs(runs: list[Path]) -> None:
     results = [evaluate(run) for run in runs]
     found = compare(runs, results)
+    assert found["recipes"] == {"skip": "published", "zeros": "published"}
     for subset, figures in results[0]["subsets"].items():
         two = [result["subsets"][subset]["verb"]["top1"] for result in results[:2]]
         spread = found["spread"]["skip"]["verb"]["subsets"][subset]
@@ -65,7 +79,7 @@ def test_rates_in_training_against_rates_at_test(runs: list[Path], tmp_path: Pat
         for path in run.iterdir():
             (copy / path.name).write_bytes(path.read_bytes())
         saved = yaml.safe_load((copy / "config.yaml").read_text())
-        saved["options"]["train_missing"] = {"rgb": rate} if rate else {}
+        saved["options"]["data"]["train_missing"] = {"rgb": rate} if rate else {}
         del saved["sha256"]
         (copy / "config.yaml").write_text(yaml.safe_dump(saved))
         told.append(copy)
@@ -76,11 +90,12 @@ def test_rates_in_training_against_rates_at_test(runs: list[Path], tmp_path: Pat
         assert matrix["rgb"]["verb"][share] == result["rates"]["rgb"]["verb"]
 
 
+@pytest.mark.holds("shared", "1.7 a constant has its own area, and late fusion effective robustness 0")
 def test_effective_robustness_of_the_reference_is_zero(runs: list[Path]) -> None:
     results = []
     for run in (runs[0], runs[2]):
         result = evaluate(run)
-        results.append({**result, **extras(run, result, Wanted(noise=True))})
+        results.append({**result, **measure(run, result, Wanted(noise=True))})
     found = robustness(results, results[1])
     assert set(found) == {"gaussian", "elements", "steps"}
     for tasks in found.values():
@@ -92,7 +107,7 @@ def test_effective_robustness_of_the_reference_is_zero(runs: list[Path]) -> None
 
 def test_costs_are_taken_from_the_run_or_measured(run: Path, tmp_path: Path) -> None:
     result = evaluate(run)
-    measured = extras(run, result, Wanted(cost=True))["cost"]
+    measured = measure(run, result, Wanted(cost=True))["cost"]
     assert measured["parameters"] == sum(p.numel() for p in Model.load(run).parameters())
     copy = tmp_path / "run"
     copy.mkdir()
@@ -100,7 +115,7 @@ def test_costs_are_taken_from_the_run_or_measured(run: Path, tmp_path: Path) -> 
         (copy / path.name).write_bytes(path.read_bytes())
     summary = json.loads((copy / "summary.json").read_text())
     (copy / "summary.json").write_text(json.dumps({**summary, "cost": costs(Model.load(run))}))
-    kept = extras(copy, result, Wanted())["cost"]
+    kept = measure(copy, result, Wanted())["cost"]
     assert {name: f["flops"] for name, f in kept["subsets"].items()} == {
         name: f["flops"] for name, f in measured["subsets"].items()
     }
@@ -112,11 +127,11 @@ def test_zero_shot_is_what_labels_never_saw(run: Path, tmp_path: Path) -> None:
     for path in run.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
     saved = yaml.safe_load((copy / "config.yaml").read_text())
-    saved["options"]["train_modalities"] = ["rgb"]
+    saved["options"]["data"]["train_modalities"] = ["rgb"]
     del saved["sha256"]
     (copy / "config.yaml").write_text(yaml.safe_dump(saved))
     result = evaluate(run)
-    found = extras(copy, result, Wanted())["zero_shot"]
+    found = measure(copy, result, Wanted())["zero_shot"]
     assert found["trained_on"] == ["rgb"]
     assert set(found["subsets"]) == {"audio", "imu", "audio+imu"}
     assert found["subsets"]["imu"]["noun"] == result["subsets"]["imu"]["noun"]["top1"]
@@ -129,13 +144,13 @@ def test_a_run_is_shown_where_its_store_is_gone(
     run = make_run(store=store, epochs=1)
     store.rename(store.with_name("gone.zarr"))
     result = evaluate(run)
-    assert not set(extras(run, result, Wanted())) - {"cost"}
+    assert not set(measure(run, result, Wanted())) - {"cost"}
     with pytest.raises(StoreError, match="no store at"):
-        extras(run, result, Wanted(noise=True))
+        measure(run, result, Wanted(noise=True))
 
 
 def test_the_best_possible_is_known_of_the_oracle_alone(run: Path, oracle_run: Path) -> None:
-    assert "bayes" not in extras(run, evaluate(run), Wanted())
-    best = extras(oracle_run, evaluate(oracle_run), Wanted())["bayes"]
+    assert "bayes" not in measure(run, evaluate(run), Wanted())
+    best = measure(oracle_run, evaluate(oracle_run), Wanted())["bayes"]
     expected = Oracle(noise=2.0, skew=0.2).bayes_accuracy({"a": 8, "b": 8, "c": 8})
     assert best == {subset: {"class": value} for subset, value in expected.items()}

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mmcache.fuse import Model
-from mmcache.fuse.config import make_config
 from mmcache.fuse.data.rows import choose_rows
 from mmcache.fuse.evaluation.fewshot import _accuracy, few_shot, novel_classes
+from mmcache.fuse.options.resolve import resolve_options
 from mmcache.store import ConfigError, FeatureStore
 
 SMALL = {"ways": 2, "shots": 3, "queries": 4, "episodes": 50}
@@ -42,6 +42,7 @@ def test_accuracy_is_that_of_the_nearest_prototype() -> None:
     assert found["ci95"] == pytest.approx(1.96 * np.std(hits, ddof=1) / 20**0.5)
 
 
+@pytest.mark.holds("mmg", "3.5 one-shot queries that repeat their supports are all predicted right")
 def test_queries_that_repeat_distinct_supports_are_all_right() -> None:
     """MMG-Ego4D's invariant: one shot, the same segments, the same modalities."""
     embedded = torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
@@ -56,6 +57,7 @@ def test_new_classes_are_those_train_has_not(novel: tuple[Model, FeatureStore], 
     assert novel_classes(FeatureStore.open(store_path), "validation", "verb").tolist() == []
 
 
+@pytest.mark.holds("shared", "1.6 few-shot over new classes, for any pair of modality sets")
 def test_every_pair_of_modality_sets_is_told(novel: tuple[Model, FeatureStore]) -> None:
     found = few_shot(*novel, "validation", 8, **SMALL)
     names = {"audio", "imu", "rgb", "audio+imu", "audio+rgb", "imu+rgb", "audio+imu+rgb"}
@@ -79,16 +81,16 @@ def base_and_novel(write_small_store: Callable[..., Path]) -> Path:
 
 
 def test_base_classes_are_learned_and_reported_and_novel_ones_are_not(base_and_novel: Path, make_run: Callable) -> None:
-    store, config = FeatureStore.open(base_and_novel), make_config("mmg", {"test": {"align_share": 0.5}})
-    rows = choose_rows(config, store, {"audio": "audio/enc", "rgb": "rgb/enc"}, "test")
+    store, options = FeatureStore.open(base_and_novel), resolve_options("mmg", {"test": {"align_share": 0.5}})
+    rows = choose_rows(options, store, {"audio": "audio/enc", "rgb": "rgb/enc"}, "test")
     kinds = store.segments["class_set"].to_numpy()
-    for chosen in (rows.train, rows.holdout, rows.evaluated):
+    for chosen in (rows.train, rows.validation, rows.evaluated):
         assert set(kinds[chosen]) == {"base"}
     assert set(kinds[rows.align]) == {"base", "novel", ""}, "alignment needs no labels"
     result = json.loads((make_run("mmg", store=base_and_novel, epochs=4) / "summary.json").read_text())
     assert result["n"] == 16, "top-1 is over the base classes of the test"
     assert result["notes"] == [
-        "8 segments of 'test' are of novel classes and are not in the top-1 accuracy: "
+        "8 segments of 'test' have novel classes and are not in the top-1 accuracy: "
         "`mmcache evaluate RUN --few-shot` measures them by episodes"
     ]
 
@@ -111,7 +113,7 @@ def test_a_test_of_novel_classes_alone_is_said(write_small_store: Callable[..., 
     path = write_small_store(["train"] * 16 + ["test"] * 16, labels=[0, 1] * 8 + [2] * 16, class_set=kinds)
     result = json.loads((make_run("mmg", store=path) / "summary.json").read_text())
     assert result["subsets"]["audio+rgb"]["class"]["top1"] == 0
-    assert any("16 segments of 'test' are of novel classes and are the only ones there" in n for n in result["notes"])
+    assert any("16 segments of 'test' have novel classes and are the only ones there" in n for n in result["notes"])
 
 
 def test_too_few_new_classes_are_said(novel: tuple[Model, FeatureStore], run: Path, store_path: Path) -> None:

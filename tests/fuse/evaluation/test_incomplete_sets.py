@@ -1,6 +1,5 @@
 """Every strategy learns from incomplete sets, and takes a sensor that is nowhere (methods.md 0 and 1.1)."""
 
-import dataclasses
 import functools
 import json
 from collections.abc import Callable
@@ -12,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmcache.fuse import Model, evaluate, train
-from mmcache.fuse.config import make_config
+from mmcache.fuse import Model, evaluate
+from mmcache.fuse.data.eligible import evaluated_rows
 from mmcache.fuse.evaluation.adapted import adapted_rates
-from mmcache.fuse.evaluation.evaluate import evaluated_rows
+from mmcache.fuse.parts.test_time import step_options
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.fuse.training.train import TrainedRun
 from mmcache.store import FeatureStore
@@ -27,8 +26,8 @@ QUICK = {
 }  # fmt: skip
 # Several trainings each: half a minute for all of them.
 ONCE_A_STAGE = [
-    pytest.param(name, marks=pytest.mark.slow) if preset.teacher or preset.start else name
-    for name, preset in STRATEGIES.items()
+    pytest.param(name, marks=pytest.mark.slow) if each.teacher or each.init_from else name
+    for name, each in STRATEGIES.items()
 ]
 WITHOUT_IMU = {"audio", "rgb", "audio+rgb"}
 Runs = Callable[..., TrainedRun]
@@ -50,7 +49,7 @@ def no_imu(write_store: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run_of(base_of: Callable, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def run_of(base_of: Callable, train_quickly: Runs, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Train a strategy on a store, on top of a small run of what it builds on; what was trained once is found."""
 
     @functools.cache
@@ -61,7 +60,7 @@ def run_of(base_of: Callable, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         base = base_of(strategy)
         if base is not None:
             options[base[0]] = make(base[1], store, missing, modalities).path
-        return train(strategy, {**options, "out": tmp_path_factory.mktemp("runs") / strategy})
+        return train_quickly(strategy, {**options, "out": tmp_path_factory.mktemp("runs") / strategy})
 
     return make
 
@@ -72,6 +71,7 @@ def trained(run_of: Runs, no_imu_at_test: Path) -> Callable[[str], TrainedRun]:
     return lambda strategy: run_of(strategy, no_imu_at_test, 0.25)
 
 
+@pytest.mark.holds("every", "1.1 training sets may be incomplete, and a sensor may be nowhere at test")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_it_learns_from_an_incomplete_training_set(
     strategy: str, trained: Callable[[str], TrainedRun], run_of: Runs, no_imu_at_test: Path
@@ -85,6 +85,7 @@ def test_it_learns_from_an_incomplete_training_set(
         assert any(not torch.equal(value, sets[1][name]) for name, value in sets[0].items())
 
 
+@pytest.mark.holds("every", "1.1 training sets may be incomplete, and a sensor may be nowhere at test")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_sensor_may_be_nowhere_at_test(strategy: str, trained: Callable[[str], TrainedRun]) -> None:
     result = trained(strategy).result
@@ -93,6 +94,7 @@ def test_a_sensor_may_be_nowhere_at_test(strategy: str, trained: Callable[[str],
     assert result["n"] == 40
 
 
+@pytest.mark.holds("every", "1.1 training sets may be incomplete, and a sensor may be nowhere at test")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_store_may_lack_a_sensor_altogether(
     strategy: str, trained: Callable[[str], TrainedRun], no_imu: Path, no_imu_at_test: Path
@@ -112,12 +114,12 @@ def test_it_adapts_without_the_sensor_that_is_nowhere(
 ) -> None:
     model, store = Model.load(trained(strategy).path), FeatureStore.open(no_imu)
     rows = evaluated_rows(store, "validation", store.modalities)
-    config = dataclasses.replace(make_config("midl", {"test": {"adapt_lr": 0.05}}), k=4)
-    curves = adapted_rates(model, store, rows, config, "midl")
+    curves = adapted_rates(model, store, rows, 4, "midl", step_options("midl", {"adapt_lr": 0.05}))
     assert set(curves) == {"audio", "rgb"}
     assert all(0 <= value <= 100 for tasks in curves.values() for curve in tasks.values() for value in curve.values())
 
 
+@pytest.mark.holds("every", "1.1 training sets may be incomplete, and a sensor may be nowhere at test")
 @pytest.mark.parametrize("strategy", ONCE_A_STAGE)
 def test_a_sensor_that_training_never_has(strategy: str, run_of: Runs, never_imu: Path, tmp_path: Path) -> None:
     """It learns from the others; complete are then the segments that have these."""

@@ -9,10 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mmcache.fuse.data.masks import draw_masks, subset_index, subset_name, subsets
-from mmcache.fuse.evaluation import curves as protocols
-from mmcache.fuse.evaluation.evaluate import correctness, score
-from mmcache.fuse.network.model import Model, ModelSpec
+from mmcache.fuse.data.samplers import draw_masks
+from mmcache.fuse.data.subsets import subset_index, subset_name, subsets
+from mmcache.fuse.evaluation import curves
+from mmcache.fuse.evaluation.evaluate import correctness
+from mmcache.fuse.evaluation.scoring import score
+from mmcache.fuse.network.model import Model
+from mmcache.fuse.runs.spec import ModelSpec
 from mmcache.fuse.strategies import STRATEGIES
 from mmcache.store import FeatureStore
 from mmcache.store.load.loader import Batch, Loader
@@ -64,6 +67,8 @@ def hits(model: Model, batch: Batch, kept: NDArray[np.bool_]) -> dict[str, NDArr
     return {**right, "action": right["verb"] & right["noun"]}
 
 
+@pytest.mark.holds("every", "5.4 acc(r) is that of a masked run, and the drop curve that of drawn masks")
+@pytest.mark.holds("every", "5.5 the sets that lack a sensor are nested, of round(r N) segments")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_rate_curve_is_that_of_runs_without_the_sensor(
     strategy: str, untrained: Callable[[str], Model], complete: tuple[FeatureStore, Batch]
@@ -72,19 +77,20 @@ def test_the_rate_curve_is_that_of_runs_without_the_sensor(
     store, batch = complete
     model, n = untrained(strategy), len(batch.rows)
     table = score(model, store, batch.rows, 8)
-    rank = protocols.missing_ranks(n)
+    rank = curves.missing_ranks(n)
     for m, name in enumerate(batch.modalities):
-        sets = [rank < round(rate * n / 100) for rate in protocols.RATES]
-        assert [int(lacking.sum()) for lacking in sets] == [round(rate * n / 100) for rate in protocols.RATES]
+        sets = [rank < round(rate * n / 100) for rate in curves.RATES]
+        assert [int(lacking.sum()) for lacking in sets] == [round(rate * n / 100) for rate in curves.RATES]
         assert not any((smaller & ~larger).any() for smaller, larger in itertools.pairwise(sets))
-        for rate, lacking in zip(protocols.RATES, sets, strict=True):
+        for rate, lacking in zip(curves.RATES, sets, strict=True):
             kept = np.ones((n, len(batch.modalities)), bool)
             kept[lacking, m] = False
             for task, right in hits(model, batch, kept).items():
-                curve = protocols.missing_rate_curve(correctness(table, task), name)
-                assert curve[str(rate)] == protocols.accuracy(right)
+                curve = curves.missing_rate_curve(correctness(table, task), name)
+                assert curve[str(rate)] == curves.accuracy(right)
 
 
+@pytest.mark.holds("every", "5.4 acc(r) is that of a masked run, and the drop curve that of drawn masks")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_drop_curve_is_the_mean_of_drawn_masks(
     strategy: str, untrained: Callable[[str], Model], complete: tuple[FeatureStore, Batch]
@@ -106,11 +112,10 @@ def test_the_drop_curve_is_the_mean_of_drawn_masks(
             found = np.stack([table[subset_index(kept), np.arange(len(kept))] for kept in drawn])
             assert (found[0] == actual[task]).all()
             error = 100 * found.std() / np.sqrt(found.size)
-            assert protocols.drop_curve(correct)[str(percent)] == pytest.approx(
-                100 * found.mean(), abs=3 * error + 1e-9
-            )
+            assert curves.drop_curve(correct)[str(percent)] == pytest.approx(100 * found.mean(), abs=3 * error + 1e-9)
 
 
+@pytest.mark.holds("every", "5.4 acc(r) is that of a masked run, and the drop curve that of drawn masks")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_random_models_answer_by_what_they_see(
     strategy: str, untrained: Callable[[str], Model], complete: tuple[FeatureStore, Batch]

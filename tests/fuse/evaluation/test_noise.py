@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mmcache.fuse import Model, evaluate
+from mmcache.fuse.data.eligible import evaluated_rows
 from mmcache.fuse.evaluation.noise import KINDS, _draws, noise_curves, noised
-from mmcache.fuse.evaluation.scoring import evaluated_rows
 from mmcache.store import FeatureStore
 
 TOKENS = torch.from_numpy(np.random.default_rng(0).standard_normal((40, 50, 20)).astype(np.float32)) + 5

@@ -8,7 +8,7 @@ from mmcache.extract.planning.extract_config import ExtractConfig
 from mmcache.extract.planning.plan import make_plan
 from mmcache.extract.run.pipeline import NoProgress, run_extract
 from mmcache.fuse import train
-from mmcache.fuse.evaluation.extras import Wanted, extras
+from mmcache.fuse.evaluation.measured import Wanted, measure
 
 RECIPE = {"width": 64, "depth": 2, "heads": 4, "head": "linear", "epochs": 20, "batch_size": 64, "lr": 2e-3}
 
@@ -19,7 +19,7 @@ def gaps(level: str, folder: Path) -> dict[str, float]:
     config = ExtractConfig(dataset="oracle", root=folder, store=store, set={"level": level, "test": 10_000})
     run_extract(make_plan(config), NoProgress())
     trained = train("moddrop", {**RECIPE, "store": store, "out": folder / "run", "device": "cpu"})
-    best = extras(trained.path, trained.result, Wanted())["bayes"]
+    best = measure(trained.path, trained.result, Wanted())["bayes"]
     return {name: best[name]["class"] - figures["class"]["top1"] for name, figures in trained.result["subsets"].items()}
 
 

@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from mmcache.fuse import Model, evaluate, train
+from mmcache.fuse.data.eligible import evaluated_rows
 from mmcache.fuse.data.segment_groups import prune
+from mmcache.fuse.data.subsets import NATURAL
 from mmcache.fuse.evaluation.evaluate import correctness, natural_accuracy, results, subsets_table
-from mmcache.fuse.evaluation.extras import Wanted, extras
-from mmcache.fuse.evaluation.scoring import NATURAL, Inputs, evaluated_rows, score, stored_sources
+from mmcache.fuse.evaluation.inputs import Inputs, stored_sources
+from mmcache.fuse.evaluation.measured import Wanted, measure
+from mmcache.fuse.evaluation.scoring import score
 from mmcache.store import ConfigError, FeatureStore
 from mmcache.store.load.loader import Loader
 
@@ -41,6 +44,7 @@ def hand_made() -> pd.DataFrame:
     return table.assign(unseen=ids < 2, tail_verb=ids == 0, tail_noun=ids == 2, noun_in_train=ids != 1)
 
 
+@pytest.mark.holds("shared", "1.4 an action is right where verb and noun are")
 def test_figures_of_a_table_made_by_hand() -> None:
     found = results(hand_made(), "r", "validation")
     assert found["n"] == 4
@@ -197,7 +201,7 @@ def test_damaged_results_of_a_run_are_named_with_what_to_do(name: str, said: str
     whole = (damaged / name).read_bytes()
     (damaged / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ConfigError, match=said):
-        extras(damaged, evaluate(damaged), Wanted())
+        measure(damaged, evaluate(damaged), Wanted())
     if name == "subsets.parquet":
         evaluate(damaged, fresh=True)
         assert evaluate(damaged)["rates"] == evaluate(run)["rates"]

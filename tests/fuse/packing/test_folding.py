@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from mmcache.fuse.packing.folding import folded
 from mmcache.fuse.parts.fusions.transformer import Block
+from mmcache.fuse.parts.part import Shape
 
 VARIANTS = 3
 
@@ -56,7 +57,8 @@ def test_a_linear_layer_on_what_all_variants_share() -> None:
 @pytest.mark.parametrize("pairs", [False, True], ids=["mask of places", "mask of pairs"])
 def test_a_block_of_attention_draws_and_computes_as_alone(dropout: float, pairs: bool) -> None:
     torch.manual_seed(7)
-    blocks = [Block(8, 2, 2.0, dropout, dropout).train() for _ in range(VARIANTS)]
+    shape = Shape((5,), 8, heads=2, hidden=16, dropout=dropout, attention_dropout=dropout)
+    blocks = [Block(shape).train() for _ in range(VARIANTS)]
     weights = {n: torch.stack([dict(b.named_parameters())[n] for b in blocks]) for n, _ in blocks[0].named_parameters()}
     x, mask = torch.randn(VARIANTS, 4, 5, 8), torch.rand(VARIANTS, 4, 5) < 0.7
     mask[..., 0] = True

@@ -9,28 +9,31 @@ import pytest
 
 from mmcache.fuse import evaluate
 from mmcache.fuse.packing import train_pack
+from mmcache.fuse.runs.progress import Silent
 from mmcache.fuse.strategies import STRATEGIES
-from mmcache.fuse.training.progress import Silent
-from mmcache.fuse.training.train import RunRequest, TrainedRun, request_run, train_run
+from mmcache.fuse.training.plan import plan_run
+from mmcache.fuse.training.stores import Stores
+from mmcache.fuse.training.train import RunRequest, TrainedRun, execute, make_request, train_one
 from mmcache.store.ground.errors import ConfigError
 
-QUICK = {
-    "width": 16, "heads": 2, "depth": 2, "k": 6, "epochs": 3, "batch_size": 8, "lr": 1e-3, "device": "cpu",
-    "resident": "ram",
-}  # fmt: skip
+QUICK = {"width": 16, "k": 6, "epochs": 3, "batch_size": 8, "lr": 1e-3, "device": "cpu", "resident": "ram"}
+SMALL = {"heads": 2, "depth": 2}  # where the parts of a strategy read them
 # Whole videos are held out, so seeds differ in the number of their segments, in that of their batches, or in neither.
 VARIANTS: list[dict[str, Any]] = [{"seed": 0}, {"seed": 1, "lr": 3e-3}, {"seed": 1, "drop": 0.2}, {"seed": 2}]
-SHOWN = ("dropout", "mmt", "karmma")
+SHOWN = ("mmt", "karmma")
 
 
 def requests(strategy: str, store: Path, out: Path, variants: list[dict[str, Any]]) -> list[RunRequest]:
-    """What each variant needs is trained first, in one folder a seed."""
-    made = []
+    """What each variant needs is trained first, in one folder a seed; a strategy that drops nothing has no rate."""
+    made, stores = [], Stores()
     for i, own in enumerate(variants):
-        if "drop" in own and STRATEGIES[strategy].options.get("law", "none") == "none":
-            own = {**own, "drop": 0.0}  # nothing is dropped: an option that says so is refused
-        flags = {**QUICK, **own, "store": store, "out": out / str(i)}
-        made.append(request_run(strategy, {"flags": flags}, Silent())[0])
+        flags = {**QUICK, "store": store, "out": out / str(i)}
+        layers = {"flags": flags, "overrides": SMALL, "axes": own}
+        planned = plan_run(strategy, layers, "published", stores, lenient=("overrides", "axes"))
+        assert set(planned.unused) <= {*SMALL, "drop"}
+        teachers = tuple(execute(run, stores, Silent()).path for run in planned.teachers)
+        start = execute(planned.init_from, stores, Silent()).path if planned.init_from is not None else None
+        made.append(make_request(planned, stores.open(store, None), teachers, start))
     return made
 
 
@@ -64,7 +67,7 @@ def assert_same_run(alone: Path, packed: Path, tolerance: float = 1e-4) -> None:
 )
 def test_packed_equals_single(strategy: str, options: dict[str, Any], store_copy: Path, tmp_path: Path) -> None:
     variants = [{**variant, **options} for variant in VARIANTS]
-    alone = [train_run(request, Silent()) for request in requests(strategy, store_copy, tmp_path / "alone", variants)]
+    alone = [train_one(request, Silent()) for request in requests(strategy, store_copy, tmp_path / "alone", variants)]
     packed = train_pack(requests(strategy, store_copy, tmp_path / "packed", variants), [Silent()] * len(variants))
     for one, other in zip(alone, packed, strict=True):
         assert isinstance(other, TrainedRun), other
@@ -75,7 +78,7 @@ def test_packed_equals_single(strategy: str, options: dict[str, Any], store_copy
 def test_packed_is_close_to_single_in_bfloat16(store_copy: Path, tmp_path: Path) -> None:
     """Where every product is rounded, the order of sums shows; 3 epochs apart it is some thousandths."""
     variants = [{**variant, "precision": "bf16"} for variant in VARIANTS]
-    alone = [train_run(request, Silent()) for request in requests("karmma", store_copy, tmp_path / "alone", variants)]
+    alone = [train_one(request, Silent()) for request in requests("karmma", store_copy, tmp_path / "alone", variants)]
     packed = train_pack(requests("karmma", store_copy, tmp_path / "packed", variants), [Silent()] * len(variants))
     for one, other in zip(alone, packed, strict=True):
         assert isinstance(other, TrainedRun), other
@@ -85,8 +88,8 @@ def test_packed_is_close_to_single_in_bfloat16(store_copy: Path, tmp_path: Path)
 
 def test_variants_of_one_order_read_their_tokens_once(store_copy: Path, tmp_path: Path) -> None:
     """With the same seed, and incomplete sets of their own."""
-    variants = [{"drop": 0.5}, {"drop": 0.1}, {"law": "uniform_subset"}, {"train_missing": {"rgb": 0.4}}]
-    alone = [train_run(r, Silent()) for r in requests("moddrop", store_copy, tmp_path / "alone", variants)]
+    variants = [{"drop": 0.5}, {"drop": 0.1}, {"sampler": "uniform_subset"}, {"train_missing": {"rgb": 0.4}}]
+    alone = [train_one(r, Silent()) for r in requests("moddrop", store_copy, tmp_path / "alone", variants)]
     packed = train_pack(requests("moddrop", store_copy, tmp_path / "packed", variants), [Silent()] * 4)
     for one, other in zip(alone, packed, strict=True):
         assert isinstance(other, TrainedRun), other
@@ -131,7 +134,7 @@ def test_a_stopped_pack_may_go_on_one_by_one(store_copy: Path, tmp_path: Path) -
         train_pack(asked, [Silent(), _Plug(1)])
     for one, request in zip(whole, asked, strict=True):
         assert isinstance(one, TrainedRun)
-        assert_same_run(one.path, train_run(request, Silent()).path)
+        assert_same_run(one.path, train_one(request, Silent()).path)
 
 
 def test_a_variant_that_breaks_stops_none_of_the_others(store_copy: Path, tmp_path: Path) -> None:
@@ -143,7 +146,7 @@ def test_a_variant_that_breaks_stops_none_of_the_others(store_copy: Path, tmp_pa
     for run, own in ((first, variants[0]), (last, variants[2])):
         assert isinstance(run, TrainedRun)
         (alone,) = requests("dropout", store_copy, tmp_path / f"alone-{own['seed']}", [own])
-        assert_same_run(train_run(alone, Silent()).path, run.path)
+        assert_same_run(train_one(alone, Silent()).path, run.path)
 
 
 @pytest.mark.parametrize("worth_it", [0.0, 1e9], ids=["as one", "one after another"])
@@ -151,7 +154,7 @@ def test_measuring_the_gain_changes_nothing(
     worth_it: float, store_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mmcache.fuse.packing.pack._WORTH_IT", worth_it)
-    alone = [train_run(r, Silent()) for r in requests("mmt", store_copy, tmp_path / "alone", VARIANTS[:2])]
+    alone = [train_one(r, Silent()) for r in requests("mmt", store_copy, tmp_path / "alone", VARIANTS[:2])]
     asked = requests("mmt", store_copy, tmp_path / "packed", VARIANTS[:2])
     for one, other in zip(alone, train_pack(asked, [Silent()] * 2, always=False), strict=True):
         assert isinstance(other, TrainedRun), other
@@ -160,7 +163,7 @@ def test_measuring_the_gain_changes_nothing(
 
 def test_what_is_finished_is_read_and_what_is_refused_is_named(store_copy: Path, tmp_path: Path) -> None:
     asked = requests("dropout", store_copy, tmp_path, VARIANTS[:2])
-    done = train_run(asked[0], Silent())
+    done = train_one(asked[0], Silent())
     foreign = tmp_path / "1"
     foreign.mkdir()
     (foreign / "notes.txt").write_text("mine")

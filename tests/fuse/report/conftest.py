@@ -1,4 +1,4 @@
-"""Run folders as `fuse` leaves them, with answers drawn at random instead of learned; and real ones on the oracle."""
+"""Run folders as `fuse` leaves them, with predictions drawn at random; and real ones on the oracle."""
 
 import json
 from collections.abc import Callable
@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from mmcache.fuse import train
-from mmcache.fuse.data.masks import subset_name, subsets
+from mmcache.fuse.data.subsets import subset_name, subsets
+from mmcache.fuse.options.resolve import resolve_options
+from mmcache.fuse.runs.config import to_yaml
+from mmcache.fuse.runs.spec import ModelSpec
 
 QUICK = {"width": 8, "heads": 2, "epochs": 1, "batch_size": 16, "device": "cpu"}
 
@@ -47,23 +49,21 @@ def write_run_folder(
     lacking: int = 6,
     dataset: str = "epic",
     split: str = "validation",
+    recipe: str = "published",
     **options: Any,
 ) -> Path:
-    """A run folder with the files that a report reads; only its answers are drawn, not learned."""
+    """A run folder with the files that a report reads; only its predictions are drawn, not learned."""
     tasks = tasks or {"verb": 4, "noun": 3}
     folder.mkdir(parents=True)
     (folder / "identity").write_text(folder.name)
-    saved = {
-        "eval_split": split,
-        "store": "gone.zarr",
-        "dataset": dataset,
-        "options": {"strategy": strategy, "seed": seed, "store": "gone.zarr", "out": str(folder), **options},
-        "model": {
-            "modalities": {modality: [f"enc_{modality}", 4, 8] for modality in modalities},
-            "tasks": {task: [f"{task}{i}" for i in range(count)] for task, count in tasks.items()},
-        },
-    }
-    (folder / "config.yaml").write_text(yaml.safe_dump(saved))
+    layer = {"seed": seed, "store": Path("gone.zarr"), "out": folder, **options}
+    spec = ModelSpec(
+        {modality: (f"enc_{modality}", 4, 8) for modality in modalities},
+        {task: [f"{task}{i}" for i in range(count)] for task, count in tasks.items()},
+    )
+    origin = {"eval_split": split, "store": "gone.zarr", "dataset": dataset}
+    resolved = resolve_options(strategy, {"test": layer}, recipe)
+    (folder / "config.yaml").write_text(to_yaml(resolved, spec, origin))
     draw = sum(map(ord, strategy)) + 1000 * seed + len(options)
     drawn_table(list(modalities), tasks, n, lacking, draw).to_parquet(folder / "subsets.parquet", index=False)
     figures = {"flops": 1000 * (1 + draw % 7), "latency_ms": 0.5, "peak_memory_bytes": 4_000_000}

@@ -9,7 +9,7 @@ import pytest
 
 from mmcache.fuse.report import make_report, render
 from mmcache.fuse.report.blocks import Report
-from mmcache.fuse.report.draw.drawing import to_svg
+from mmcache.fuse.runs.drawing import to_svg
 
 HOSTILE = "a\x1b[2J\x07\u202e$\\frac<b>x</b>\x00"
 

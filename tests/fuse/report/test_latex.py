@@ -55,8 +55,8 @@ def compiled(text: str, folder: Path) -> str:
 
 def test_reports_compile_and_fit_the_line(many_runs: Path, write_run: Callable[..., Path], tmp_path: Path) -> None:
     """Two, three and four modalities, names of every kind, published tables, and more methods than a page has lines."""
-    write_run("nasty", "skip", modalities=("rgb", "a_b&c"), anchor=NASTY, dataset="50% {own}", tasks={"ta_sk": 3})
-    write_run("nasty-too", "skip", modalities=("rgb", "a_b&c"), dataset="50% {own}", tasks={"ta_sk": 3})
+    write_run("nasty", "mmg", modalities=("rgb", "a_b&c"), anchor=NASTY, dataset="50% {own}", tasks={"ta_sk": 3})
+    write_run("nasty-too", "mmg", modalities=("rgb", "a_b&c"), dataset="50% {own}", tasks={"ta_sk": 3})
     write_run("published", "karmma", modalities=("audio", "flow", "rgb"), tasks={"verb": 97, "noun": 300})
     for i in range(20):
         four = ("depth", "ir", "rgb", "skeleton")

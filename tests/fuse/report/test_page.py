@@ -72,8 +72,8 @@ def page(write_runs_in: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     four = ("depth", "ir", "rgb", "skeleton")
     write_runs_in(folder / "four", "zeros", 0, four, {"action": 60}, dataset="ntu60", split="test")
     write_runs_in(folder / "published", "karmma", modalities=("audio", "flow", "rgb"), tasks={"verb": 97, "noun": 300})
-    write_runs_in(folder / "nasty", "skip", anchor=NASTY, dataset=NASTY, tasks={"class": 5})
-    write_runs_in(folder / "nasty-too", "skip", anchor="a" * 200, dataset=NASTY, tasks={"class": 5})
+    write_runs_in(folder / "nasty", "mmg", anchor=NASTY, dataset=NASTY, tasks={"class": 5})
+    write_runs_in(folder / "nasty-too", "mmg", anchor="a" * 200, dataset=NASTY, tasks={"class": 5})
     (write_runs_in(folder / "unfinished") / "summary.json").unlink()
     return render(make_report([folder], title=NASTY), "html")
 

@@ -9,10 +9,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mmcache.fuse.report import make_report, write
-from mmcache.fuse.report.draw.drawing import inline_svg, to_svg
 from mmcache.fuse.report.draw.palette import style
 from mmcache.fuse.report.draw.plots import AT_ONCE, Plot, cost_plot, curve_plots
 from mmcache.fuse.report.read.figures import Spread
+from mmcache.fuse.runs.drawing import inline_svg, to_svg
 
 LONG = "karmma drop=0.5 train_missing=audio:0.25,rgb:0.125 vicreg_terms=25,25,1 lr=0.0001 width=384"
 

@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from mmcache.fuse import train
-from mmcache.fuse.network.model import ModelSpec
+from mmcache.fuse.runs.spec import ModelSpec
 from mmcache.fuse.strategies import STRATEGIES
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
-SKIPPING = [name for name, strategy in STRATEGIES.items() if strategy.options["fill"] == "skip"]
+SKIPPING = [name for name, strategy in STRATEGIES.items() if strategy.idea["handler"] == "skip"]
 
 
+@pytest.mark.holds("skip", "moddrop", "3.16 a masked modality is as good as a removed one")
+@pytest.mark.holds("karmma-teacher", "3.2 the teacher's missing modalities are absent")
 @pytest.mark.parametrize("strategy", SKIPPING)
 @pytest.mark.parametrize("fusion", [{}, {"fusion": "mbt", "fusion_layer": 0, "head": "linear"}])
 def test_a_modality_left_out_is_as_good_as_removed(
@@ -42,6 +44,7 @@ def test_a_modality_left_out_is_as_good_as_removed(
         torch.testing.assert_close(values, expected[task], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.holds("dropout", "3.1 p = 0 is plain training")
 def test_dropping_nothing_is_plain_training_with_the_same_seed(store_copy: Path, tmp_path: Path) -> None:
     """Train-zeros at p = 0 is Test-zeros, to the bit."""
     options = {**QUICK, "store": store_copy, "train_on": "all"}

@@ -20,7 +20,7 @@ def test_karmma_s_mode_missing_adds_nothing_to_what_is_there(small_model: Callab
     model = small_model("karmma", s_mode="missing")
     before = model(random_batch.tokens, random_batch.present)
     with torch.no_grad():
-        for token in model.fill.specific_tokens:
+        for token in model.handler.specific_tokens:
             token.add_(1.0)
     after = model(random_batch.tokens, random_batch.present)
     complete = random_batch.present.all(dim=1)
@@ -29,6 +29,8 @@ def test_karmma_s_mode_missing_adds_nothing_to_what_is_there(small_model: Callab
         assert torch.equal(changed, ~complete)
 
 
+@pytest.mark.holds("karmma-teacher", "3.2 the teacher's missing modalities are absent")
+@pytest.mark.holds("karmma", "3.2 the number of tokens never changes")
 def test_karmma_keeps_the_number_of_tokens(small_model: Callable, random_batch) -> None:
     """A missing modality is fed as n_m tokens: every vector counts in the average, whatever is missing."""
     outputs = small_model("karmma").outputs(random_batch.tokens, None, random_batch.present)
@@ -58,7 +60,11 @@ def test_the_teacher_reads_what_teacher_modalities_says(
 @pytest.mark.parametrize(
     ("strategy", "options", "message"),
     [
-        ("dropout", {"teacher_modalities": ["rgb"]}, "teacher_modalities: no loss of dropout asks a teacher"),
+        (
+            "dropout",
+            {"teacher_modalities": ["rgb"]},
+            "no option teacher_modalities. It belongs to the strategy karmma",
+        ),
         ("karmma", {"alpha": 1.0, "teacher_modalities": ["rgb"]}, "teacher_modalities: no loss of karmma asks"),
         ("karmma", {"teacher_modalities": []}, "teacher_modalities names none"),
         ("karmma", {"teacher_modalities": ["smell"]}, "unknown tokens 'smell'"),

@@ -5,23 +5,29 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from mmcache.fuse.network.model import Model
+from mmcache.fuse.parts.fusions import Fused
 from mmcache.fuse.parts.losses.jepa import Jepa
 
 
-def test_without_its_losses_it_is_plain_fusion(small_model: Callable, small_objective: Callable, random_batch) -> None:
+@pytest.mark.holds("macjepa", "3.15 without its losses and masks it is plain fusion")
+def test_without_its_losses_it_is_plain_fusion(small_model: Callable, small_trainee: Callable, random_batch) -> None:
     model = small_model("macjepa", jepa=0.0, vicreg=0.0)
-    objective = small_objective("macjepa", model, jepa=0.0, vicreg=0.0)
     everything = torch.ones_like(random_batch.present)
-    parts = objective(model, random_batch.batch(present=everything), everything.numpy(), 0)
+    batch = random_batch.batch(present=everything)
+    parts = small_trainee("macjepa", model, jepa=0.0, vicreg=0.0).losses(batch, everything.numpy(), 0)
     assert set(parts) == {"loss"}
-    plain = small_model("macjepa", fill="skip", jepa=0.0, vicreg=0.0)
-    plain.load_state_dict({n: v for n, v in model.state_dict().items() if not n.startswith("fill.")})
-    other = small_objective("macjepa", plain, fill="skip", jepa=0.0, vicreg=0.0)
-    assert torch.equal(
-        other(plain, random_batch.batch(present=everything), everything.numpy(), 0)["loss"], parts["loss"]
-    )
+    plain = small_model("macjepa", handler="skip", jepa=0.0, vicreg=0.0)
+    plain.load_state_dict({n: v for n, v in model.state_dict().items() if not n.startswith("handler.")})
+    other = small_trainee("macjepa", plain, handler="skip", jepa=0.0, vicreg=0.0)
+    assert torch.equal(other.losses(batch, everything.numpy(), 0)["loss"], parts["loss"])
 
 
+def fused(model: Model, batch, seen: torch.Tensor) -> Fused:
+    return model.fuse(model.handle(model.encode(batch.tokens, None, seen)))
+
+
+@pytest.mark.holds("macjepa", "3.15 momentum 1 keeps the teacher")
 @pytest.mark.parametrize(("momentum", "moves"), [(1.0, 0.0), (0.9, 0.1), (0.0, 1.0)])
 def test_the_teacher_follows_at_its_own_pace(momentum: float, moves: float, small_model: Callable) -> None:
     model = small_model("macjepa")
@@ -36,13 +42,14 @@ def test_the_teacher_follows_at_its_own_pace(momentum: float, moves: float, smal
         assert not new.requires_grad
 
 
+@pytest.mark.holds("macjepa", "3.15 another query leaves all other tokens as they are")
 def test_nobody_reads_the_query(small_model: Callable, random_batch) -> None:
     """Another query leaves every token as it was, and changes itself."""
     model = small_model("macjepa")
-    before = model.trace(random_batch.tokens, None, random_batch.present).fused
+    before = fused(model, random_batch, random_batch.present)
     with torch.no_grad():
         model.fusion.cls.add_(torch.randn_like(model.fusion.cls))
-    after = model.trace(random_batch.tokens, None, random_batch.present).fused
+    after = fused(model, random_batch, random_batch.present)
     for one, other in zip(before.tokens, after.tokens, strict=True):
         assert torch.equal(one, other)
     assert not torch.equal(before.cls, after.cls)
@@ -53,9 +60,9 @@ def test_the_teacher_sees_everything_and_gets_no_gradient(small_model: Callable,
     jepa, everything = Jepa(model, 16, 0.9), torch.ones_like(random_batch.present)
     lengths = {name: torch.full((7,), x.shape[1]) for name, x in random_batch.tokens.items()}
     clean = jepa.look(random_batch.tokens, lengths, everything)
-    full = model.trace(random_batch.tokens, None, everything).fused
+    full = fused(model, random_batch, everything)
     assert torch.equal(clean.cls, full.cls)
-    jepa(model.trace(random_batch.tokens, None, random_batch.present).fused, clean, everything).backward()
+    jepa(fused(model, random_batch, random_batch.present), clean, everything).backward()
     assert all(p.grad is None for p in jepa.teacher.parameters())
     assert all(p.grad is not None for p in jepa.predictor.parameters())
 
@@ -64,8 +71,8 @@ def test_a_perfect_predictor_loses_nothing(small_model: Callable, random_batch) 
     model = small_model("macjepa")
     jepa = Jepa(model, 16, 0.9)
     jepa.predictor = torch.nn.Sequential(torch.nn.LayerNorm(16, elementwise_affine=False))
-    fused = model.trace(random_batch.tokens, None, random_batch.present).fused
-    assert float(jepa(fused, fused, random_batch.present).detach()) < 1e-6
+    out = fused(model, random_batch, random_batch.present)
+    assert float(jepa(out, out, random_batch.present).detach()) < 1e-6
 
 
 def test_training_mode_leaves_the_teacher_in_eval(small_model: Callable) -> None:

@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 
 from mmcache.fuse import Model, train
 from mmcache.fuse.data.episodes import draw_episodes, episode_masks
-from mmcache.fuse.data.validation import split_holdout
+from mmcache.fuse.data.validation import split_validation
 from mmcache.fuse.evaluation.curves import accuracy
-from mmcache.fuse.evaluation.evaluate import correctness, score
+from mmcache.fuse.evaluation.evaluate import correctness
+from mmcache.fuse.evaluation.scoring import score
+from mmcache.fuse.parts.losses.align import align
 from mmcache.fuse.parts.losses.prototypes import prototype_logits, prototypes
-from mmcache.fuse.phases import only_aligns
-from mmcache.fuse.training.objective import Objective
+from mmcache.fuse.training.trainee import Trainee
 from mmcache.store import ConfigError, FeatureStore
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 4, "warmup": 0.0, "batch_size": 8, "device": "cpu", "depth": 2}
@@ -29,6 +30,7 @@ def metrics(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.holds("mmg", "3.5 one-shot queries that repeat their supports are all predicted right")
 def test_queries_that_repeat_distinct_supports_are_all_right() -> None:
     features = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([7, 3, 9, 1, 4])
@@ -93,27 +95,26 @@ def test_zero_shot_picks_its_epoch_without_labels_of_what_it_never_saw(store_cop
     options = {**QUICK, "store": store_copy, "train_modalities": ["audio", "imu"], "epochs": 1, "seed": 1, "align": 0.0}
     trained = train("mmg", {**options, "out": tmp_path / "run"})
     store, model = FeatureStore.open(store_copy), Model.load(trained.path)
-    _, held = split_holdout(store, store.rows("train"), 0.1, 1)
+    _, held = split_validation(store, store.rows("train"), 0.1, 1)
     correct = correctness(score(model, store, held, 6), "verb")
     expected = np.mean([accuracy(correct[name]) for name in ("audio", "imu", "audio+imu")])
-    assert metrics(trained.path)[0]["holdout"]["verb"] == pytest.approx(expected, abs=1e-4)
+    assert metrics(trained.path)[0]["validation"]["verb"] == pytest.approx(expected, abs=1e-4)
     assert len(correct) == 7
 
 
 def test_zero_shot_aligns_first_and_then_learns_labels_by_cross_entropy_alone(
-    small_model: Callable, small_objective: Callable, random_batch
+    small_model: Callable, small_trainee: Callable, random_batch
 ) -> None:
     """The slides' table: L_align without labels, then L_CE; only the regular setting adds both up."""
     model = small_model("mmg")
     kept = np.ones((7, 3), bool)
     options = {"train_modalities": ["audio", "imu"], "align_share": 0.5, "epochs": 4}
-    zero_shot = small_objective("mmg", model, **options)
+    zero_shot = small_trainee("mmg", model, **options)
     for epoch, part in ((0, "align"), (1, "align"), (2, "ce"), (3, "ce")):
-        parts = zero_shot.parts(model, zero_shot.sample(random_batch.batch(), kept, epoch), epoch)
-        assert list(parts) == [part]
-        torch.testing.assert_close(zero_shot.weigh(parts, epoch)["loss"], parts[part])
-    regular = small_objective("mmg", model)
-    assert set(regular.parts(model, regular.sample(random_batch.batch(), kept, 1), 1)) == {"align", "ce"}
+        losses = zero_shot.losses(random_batch.batch(), kept, epoch)
+        assert set(losses) == {"loss", part}
+        torch.testing.assert_close(losses["loss"], losses[part])
+    assert set(small_trainee("mmg", model).losses(random_batch.batch(), kept, 1)) == {"loss", "align", "ce"}
 
 
 @pytest.mark.parametrize("strategy", ["mmg", "actionmae", "compass", "macjepa", "shaspec"])
@@ -122,17 +123,18 @@ def test_labelled_epochs_never_see_what_labels_are_not_learned_from(
 ) -> None:
     """Whatever is there of rgb, no loss of theirs reads it: alignment, targets, slow copies and teachers' sight."""
     seen: list[tuple[bool, bool]] = []
-    parts = Objective.parts
+    parts = Trainee.parts
 
-    def spy(self: Objective, model: Model, sample: Any, epoch: int, autocast: bool = False) -> Any:
-        rgb = self.names.index("rgb")
-        aligns = only_aligns(self.config, epoch)
+    def spy(self: Trainee, sample: Any, epoch: int, autocast: bool = False) -> Any:
+        rgb = self.model.spec.names.index("rgb")
+        aligns = self.strategy.phase(self.strategy.options, epoch).unlabelled
         seen.append((aligns, bool((sample.present | sample.kept)[:, rgb].any())))
-        return parts(self, model, sample, epoch, autocast)
+        return parts(self, sample, epoch, autocast)
 
-    monkeypatch.setattr(Objective, "parts", spy)
-    share = 0.5 if strategy == "mmg" else 0.0
-    options = {**QUICK, "epochs": 2, "store": store_copy, "align_share": share, "train_modalities": ["audio", "imu"]}
+    monkeypatch.setattr(Trainee, "parts", spy)
+    own = {"align_share": 0.5} if strategy == "mmg" else {}
+    quick = {name: value for name, value in QUICK.items() if strategy != "compass" or name != "depth"}
+    options = {**quick, **own, "epochs": 2, "store": store_copy, "train_modalities": ["audio", "imu"]}
     train(strategy, {**options, "out": tmp_path / "run"})
     assert seen
     for aligns, has_rgb in seen:
@@ -175,10 +177,14 @@ def test_few_shot_ends_in_episodes(store_copy: Path, tmp_path: Path) -> None:
         train("mmg", {**options, "ways": 5, "shots": 50, "out": tmp_path / "other"})
 
 
-def test_the_anchor_is_video_unless_another_is_named(small_model: Callable, small_objective: Callable) -> None:
-    model = small_model("mmg")
-    assert small_objective("mmg", model).anchor == 2
-    assert small_objective("mmg", model, anchor="imu").anchor == 1
+@pytest.mark.parametrize(("anchor", "column"), [(None, 2), ("imu", 1)])
+def test_the_anchor_is_video_unless_another_is_named(
+    anchor: str | None, column: int, small_model: Callable, small_trainee: Callable, random_batch
+) -> None:
+    model, own = small_model("mmg"), {} if anchor is None else {"anchor": anchor}
+    losses = small_trainee("mmg", model, **own).losses(random_batch.batch(), random_batch.present.numpy(), 0)
+    means = model.encode(random_batch.tokens, None, random_batch.present).means()
+    torch.testing.assert_close(losses["align"], align(means, random_batch.present, column, 0.07))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mmcache.fuse import train
-from mmcache.fuse.parts.losses import distillation
+from mmcache.fuse.parts.losses.distillation import distillation
+from mmcache.fuse.teachers.cached_logits import CachedLogits
 from mmcache.fuse.teachers.ensemble import Ensemble
-from mmcache.fuse.teachers.teacher import TeacherAnswers
 
 QUICK = {"width": 16, "heads": 2, "k": 6, "epochs": 2, "warmup": 0.0, "batch_size": 8, "device": "cpu"}
 N, CLASSES = 12, 4
@@ -22,23 +22,24 @@ EVERYTHING = np.ones((N, 3), bool)
 ROWS = np.arange(N)
 
 
-def members(quality: tuple[float, ...] = (0.0, 1.0, 4.0)) -> list[TeacherAnswers]:
+def members(quality: tuple[float, ...] = (0.0, 1.0, 4.0)) -> list[CachedLogits]:
     """Unimodal teachers whose logit of the true class is raised by `quality`."""
     out = []
     for name, raised in zip(NAMES, quality, strict=True):
         logits = RANDOM.normal(size=(N, 1, 1, CLASSES)).astype(np.float16)
         logits[ROWS, 0, 0, LABELS["verb"]] += raised
-        out.append(TeacherAnswers([name], {"verb": logits}))
+        out.append(CachedLogits([name], {"verb": logits}))
     return out
 
 
 def weights(ensemble: Ensemble, kept: np.ndarray = EVERYTHING) -> torch.Tensor:
     """(N, J), found from answers in which teacher j says j-th power of 10."""
-    each = [m.look_up(ROWS, kept, NAMES)[0]["verb"] for m in ensemble.members]
+    each = [m.get_logits(ROWS, kept, NAMES)[0]["verb"] for m in ensemble.members]
     logits = torch.stack(each, dim=1)
     return ensemble._weights("verb", [0, 1, 2], logits, logits.isfinite().all(dim=2), ROWS)
 
 
+@pytest.mark.holds("radevski", "3.3 weights add up to 1: uniform for tau -> inf, the best teacher for tau -> 0")
 @pytest.mark.parametrize("kind", ["uniform", "dataset", "sample"])
 @pytest.mark.parametrize("temperature", [0.01, 1.0, 1e6])
 def test_weights_add_up_to_one(kind: str, temperature: float) -> None:
@@ -52,6 +53,7 @@ def test_weights_add_up_to_one(kind: str, temperature: float) -> None:
             assert found.argmax(dim=1).tolist() == [2] * N
 
 
+@pytest.mark.holds("radevski", "3.3 equal CE gives equal weights")
 def test_equally_good_teachers_weigh_the_same() -> None:
     twin = members()[0]
     for kind in ("dataset", "sample"):
@@ -77,6 +79,7 @@ def test_the_weights_of_a_sample_are_the_softmin_of_its_losses() -> None:
     torch.testing.assert_close(found, (-losses / 0.7).softmax(dim=1))
 
 
+@pytest.mark.holds("radevski", "3.3 weights are renormalised over the teachers that see something")
 @pytest.mark.parametrize("kind", ["uniform", "dataset", "sample"])
 def test_without_a_modality_the_others_weigh_more(kind: str) -> None:
     ensemble = Ensemble(members(), kind, 1.0, LABELS, ROWS[:6])
@@ -86,7 +89,7 @@ def test_without_a_modality_the_others_weigh_more(kind: str) -> None:
     assert not fewer[:, 2].any()
     torch.testing.assert_close(fewer[:, :2], full[:, :2] / full[:, :2].sum(dim=1, keepdim=True))
     kept[0] = False
-    answers, known = ensemble.look_up(ROWS, kept, NAMES)
+    answers, known = ensemble.get_logits(ROWS, kept, NAMES)
     assert known.tolist() == [False] + [True] * (N - 1)
     assert answers["verb"].isfinite().all()
 
@@ -94,9 +97,10 @@ def test_without_a_modality_the_others_weigh_more(kind: str) -> None:
 def test_the_answer_is_the_weighted_sum_of_logits() -> None:
     ensemble = Ensemble(members(), "uniform", 1.0, LABELS, ROWS)
     expected = np.mean([m.logits["verb"][:, 0, 0].astype(np.float32) for m in ensemble.members], axis=0)
-    np.testing.assert_allclose(ensemble.look_up(ROWS, EVERYTHING, NAMES)[0]["verb"].numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(ensemble.get_logits(ROWS, EVERYTHING, NAMES)[0]["verb"].numpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.holds("radevski", "3.3 s = t gives L = 0")
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_a_student_that_agrees_loses_nothing_and_temperature_keeps_the_scale(temperature: float) -> None:
     logits = torch.randn(6, CLASSES, generator=torch.Generator().manual_seed(0))
@@ -138,7 +142,7 @@ def test_a_teacher_that_is_too_sure_is_brought_to_its_temperature() -> None:
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((4000, 1, 1, 5))
     labels = (logits[:, 0, 0] + rng.gumbel(size=(4000, 5))).argmax(axis=1)
-    sure = TeacherAnswers(["rgb"], {"verb": (5 * logits).astype(np.float16), "noun": logits.astype(np.float16)})
+    sure = CachedLogits(["rgb"], {"verb": (5 * logits).astype(np.float16), "noun": logits.astype(np.float16)})
     labels[2000:] = 0  # not held out: must not be looked at
     calibrated = sure.calibrated({"verb": labels, "noun": labels}, np.arange(2000))
     for task in ("verb", "noun"):

@@ -10,7 +10,7 @@ def board(plan: Callable) -> Callable:
     def make(**content: object) -> tuple:
         changes: list[tuple[str, str]] = []
         planned = plan(**content)
-        return planned.board(lambda s: changes.append((s.trial.config.strategy, s.state))), changes
+        return planned.board(lambda s: changes.append((s.trial.options.name, s.state))), changes
 
     return make
 
@@ -18,14 +18,14 @@ def board(plan: Callable) -> Callable:
 def test_students_wait_for_their_teacher_and_fail_with_it(board: Callable) -> None:
     standings, changes = board(strategies=["karmma", "skip"], seeds=[0, 1])
     ready = standings.ready()
-    assert sorted(trial.config.strategy for trial in ready) == ["karmma-teacher", "karmma-teacher", "skip", "skip"]
+    assert sorted(trial.options.name for trial in ready) == ["karmma-teacher", "karmma-teacher", "skip", "skip"]
     first, second = (trial for trial in ready if trial.role == "teacher")
     standings.fail(first.identity, "out of luck")
     standings.take({"identity": second.identity, "state": "finished"})
     ready = standings.ready()
-    assert [(t.config.strategy, t.config.seed) for t in ready if t.role == "trial" and t.needs] == [("karmma", 1)]
+    assert [(t.options.name, t.options.run.seed) for t in ready if t.role == "trial" and t.needs] == [("karmma", 1)]
     failed = [s for s in standings.standings.values() if s.state == "failed"]
-    assert {s.trial.config.strategy for s in failed} == {"karmma-teacher", "karmma"}
+    assert {s.trial.options.name for s in failed} == {"karmma-teacher", "karmma"}
     assert any("builds on karmma-teacher seed=0, which failed: out of luck" in (s.reason or "") for s in failed)
     assert ("karmma", "failed") in changes
 
@@ -36,10 +36,10 @@ def test_an_end_is_an_end(board: Callable) -> None:
     (trial,) = standings.ready()
     standings.start(trial)
     standings.take(
-        {"identity": trial.identity, "state": "running", "epoch": 1, "epochs": 2, "loss": 1.0, "holdout": 5.0}
+        {"identity": trial.identity, "state": "running", "epoch": 1, "epochs": 2, "loss": 1.0, "validation": 5.0}
     )
     standing = standings.standings[trial.identity]
-    assert (standing.state, standing.epoch, standing.holdout) == ("running", 1, 5.0)
+    assert (standing.state, standing.epoch, standing.validation) == ("running", 1, 5.0)
     standings.take({"identity": trial.identity, "state": "failed", "reason": "x"})
     standings.take({"identity": trial.identity, "state": "running"})
     assert (standing.state, standing.reason) == ("failed", "x")

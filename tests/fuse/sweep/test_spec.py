@@ -88,3 +88,12 @@ def test_draws_are_keyed_by_number_and_name() -> None:
     assert set(whole) == {2, 3, 4}
     chosen = [point["w"] for point in draw_points({"w": Distribution(choice=[32, "x"])}, 50, 0)]
     assert set(chosen) == {32, "x"}
+
+
+def test_a_recipe_is_matched_unless_told_otherwise() -> None:
+    assert make_spec({"strategies": ["mmt"]}, "x").recipe == "matched"
+    other = make_spec({"strategies": ["mmt"], "recipe": "published"}, "x")
+    assert other.identity != make_spec({"strategies": ["mmt"]}, "x").identity
+    assert other.plain()["recipe"] == "published"
+    with pytest.raises(ConfigError, match=r"unknown recipe 'mached'\. Did you mean 'matched'"):
+        make_spec({"strategies": ["mmt"], "recipe": "mached"}, "x")

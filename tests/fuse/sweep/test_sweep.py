@@ -94,7 +94,7 @@ def test_asha_stops_what_does_worse_and_it_stays_stopped(plan: Callable) -> None
 
 
 @pytest.mark.slow
-def test_a_search_chooses_points_by_the_holdout_and_goes_on_from_what_it_chose(plan: Callable) -> None:
+def test_a_search_chooses_points_by_validation_and_goes_on_from_what_it_chose(plan: Callable) -> None:
     space = {"lr": {"loguniform": [1e-5, 1e-2]}, "drop": {"uniform": [0.1, 0.7]}}
     content = {"strategies": ["dropout"], "seeds": [0, 1], "search": {"num_samples": 4, "space": space}}
     planned = plan(**content)

@@ -5,48 +5,49 @@ from pathlib import Path
 
 import pytest
 
+from mmcache.fuse.runs.progress import Silent
 from mmcache.fuse.sweep.groups import Request, form_groups, pack_requests, run_group, unpack_requests
-from mmcache.fuse.training.progress import Silent
 from mmcache.fuse.training.train import train_layers
 from mmcache.store import ConfigError, FeatureStore
 from mmcache.store.ground.lock import writer_lock
 
 
 def test_every_combination_once_and_teachers_once_a_seed(plan: Callable) -> None:
-    planned = plan(strategies=["dropout", "karmma", "radevski"], seeds=[0, 1], axes={"drop": [0.3, 0.5]})
+    content = {"strategies": ["dropout", "karmma", "radevski"], "seeds": [0, 1], "axes": {"drop": [0.3, 0.5]}}
+    planned = plan(**content, recipe="published")
     trials = list(planned.planner.trials.values())
-    # radevski draws no masks: both values of drop are one trial of it.
+    # radevski draws no masks as published: both values of drop are one trial of it.
     assert sum(trial.role == "trial" for trial in trials) == (2 * 2 + 1) * 2
-    assert sum(trial.config.strategy == "karmma-teacher" for trial in trials) == 2
-    alone = [trial for trial in trials if trial.role == "teacher" and trial.config.strategy != "karmma-teacher"]
+    assert sum(trial.options.name == "karmma-teacher" for trial in trials) == 2
+    alone = [trial for trial in trials if trial.role == "teacher" and trial.options.name != "karmma-teacher"]
     assert len(alone) == 2 * 3, "one a modality and seed"
     assert len({trial.folder for trial in trials}) == len({trial.label for trial in trials}) == len(trials)
     place = {trial.identity: i for i, trial in enumerate(trials)}
     for i, trial in enumerate(trials):
         assert all(place[name] < i for name in trial.needs)
         for name in trial.teachers:
-            assert planned.planner.trials[name].config.seed == trial.config.seed
+            assert planned.planner.trials[name].options.run.seed == trial.options.run.seed
 
 
 def test_a_teacher_that_is_a_trial_too_is_trained_once(plan: Callable) -> None:
     planned = plan(strategies=["karmma", "karmma-teacher"])
-    roles = {trial.config.strategy: trial.role for trial in planned.planner.trials.values()}
+    roles = {trial.options.name: trial.role for trial in planned.planner.trials.values()}
     assert roles == {"karmma": "trial", "karmma-teacher": "trial"}
-    requests = {t.config.strategy: Request.of(t, planned.planner.trials) for t in planned.planner.trials.values()}
-    assert requests["karmma-teacher"].answers
-    assert not requests["karmma"].answers
+    requests = {t.options.name: Request.of(t, planned.planner.trials) for t in planned.planner.trials.values()}
+    assert requests["karmma-teacher"].teaches
+    assert not requests["karmma"].teaches
 
 
 def test_overrides_stand_in_the_place_of_axes_and_flags_win(spec: Callable, plan: Callable) -> None:
     planned = plan(
         strategies=["skip", "dropout"],
         axes={"drop": [0.3, 0.5]},
-        overrides={"skip": {"drop": 0.0, "lr": 0.01}},
+        overrides={"skip": {"lr": 0.01}},
         fuse={"lr": 0.002, "epochs": 9},
         flags={"epochs": 4},
     )
-    configs = [trial.config for trial in planned.planner.trials.values()]
-    assert [(c.strategy, c.drop, c.lr, c.epochs) for c in configs] == [
+    made = [trial.options for trial in planned.planner.trials.values()]
+    assert [(o.name, o.drop, o.optimiser.lr, o.optimiser.epochs) for o in made] == [
         ("skip", 0.0, 0.01, 4),
         ("dropout", 0.3, 0.002, 4),
         ("dropout", 0.5, 0.002, 4),
@@ -64,7 +65,7 @@ def test_requests_travel_as_text(plan: Callable) -> None:
     planned = plan(strategies=["karmma", "map"])
     requests = [Request.of(trial, planned.planner.trials) for trial in planned.planner.trials.values()]
     assert unpack_requests(pack_requests(requests)) == requests
-    assert {request.start is not None for request in requests} == {True, False}
+    assert {request.init_from is not None for request in requests} == {True, False}
 
 
 def test_groups_keep_the_order_and_their_size(plan: Callable) -> None:
@@ -83,15 +84,15 @@ def test_a_group_comes_to_the_bytes_of_separate_runs_and_a_failure_stops_none(
     planned = plan(strategies=["karmma", "dropout", "skip"], seeds=[1], overrides={"dropout": {"lr": 1e4}})
     requests = [Request.of(trial, planned.planner.trials) for trial in planned.planner.trials.values()]
     group = run_group(requests, lambda path, protocol: FeatureStore.open(path), lambda request: Silent())
-    ended = {request.config.strategy: (request, outcome) for request, outcome in group}
+    ended = {request.options.name: (request, outcome) for request, outcome in group}
     assert "the loss became no number" in str(ended["dropout"][1])
     layers = {"fuse": tiny, "flags": {"store": store_copy, "seed": 1, "out": tmp_path / "alone"}}
-    alone = train_layers("karmma", layers, Silent())
+    alone = train_layers("karmma", layers, Silent(), planned.spec.recipe)
     assert alone.teacher is not None
     for strategy, path in (("karmma", alone.path), ("karmma-teacher", alone.teacher.path)):
         mine = ended[strategy][0].folder / "model.safetensors"
         assert mine.read_bytes() == (path / "model.safetensors").read_bytes()
-    states = {s.trial.config.strategy: s.state for s in planned.board(lambda standing: None).standings.values()}
+    states = {s.trial.options.name: s.state for s in planned.board(lambda standing: None).standings.values()}
     assert states == {"karmma-teacher": "finished", "karmma": "finished", "dropout": "waiting", "skip": "finished"}
 
 

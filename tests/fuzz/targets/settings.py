@@ -9,7 +9,7 @@ from target import Arrays, Target
 
 from mmcache.common.settings import read_settings, resolve
 from mmcache.extract.planning.extract_config import ExtractConfig
-from mmcache.fuse.config import make_config
+from mmcache.fuse.options.resolve import resolve_options
 from mmcache.fuse.sweep.spec import make_spec, read_spec
 from mmcache.store.ground.errors import MmcacheError
 
@@ -23,6 +23,8 @@ _SWEEP = {
     "axes": {"drop": [0.3, 0.5]},
     "fuse": {"epochs": 3, "width": 32},
     "overrides": {"karmma": {"alpha": 0.5}},
+    "recipe": "published",
+    "with_controls": True,
 }
 
 
@@ -38,7 +40,7 @@ def _settings(folder: Path) -> Arrays:
     sections = read_settings(folder / "s.yaml")
     config = resolve(ExtractConfig, {"flags": {"dataset": "epic"}, "s.yaml": sections.get("extract", {})})
     config.check()
-    make_config("dropout", {"s.yaml": sections.get("fuse", {})})
+    resolve_options("dropout", {"s.yaml": sections.get("fuse", {})})
     return []
 
 

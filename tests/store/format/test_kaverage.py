@@ -24,6 +24,7 @@ def one_by_one(row: NDArray[np.floating], k: int) -> NDArray[np.float64]:
     return np.array([group.astype(np.float64).mean(axis=0) for group in groups])
 
 
+@pytest.mark.holds("karmma", "3.2 k-average: identity for n <= k, the mean where k divides n, min(n, k) tokens")
 @PROPERTY
 @given(shape=shapes, extra=st.integers(0, 5), dtype=st.sampled_from(["float16", "float32"]))
 def test_short_sequences_stay_as_they_are(shape: tuple[int, int, int], extra: int, dtype: str) -> None:
@@ -46,6 +47,7 @@ def test_the_remainder_joins_the_last_group() -> None:
     assert k_average(tokens, 3)[0].ravel().tolist() == [2, 6, 101]
 
 
+@pytest.mark.holds("karmma", "3.2 k-average: identity for n <= k, the mean where k divides n, min(n, k) tokens")
 @PROPERTY
 @given(k=st.integers(1, 8), size=st.integers(1, 6), width=st.integers(1, 4))
 def test_the_mean_is_preserved_when_k_divides_the_length(k: int, size: int, width: int) -> None:
@@ -54,6 +56,7 @@ def test_the_mean_is_preserved_when_k_divides_the_length(k: int, size: int, widt
     np.testing.assert_allclose(short.mean(axis=1), tokens.mean(axis=1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.holds("karmma", "3.2 k-average: identity for n <= k, the mean where k divides n, min(n, k) tokens")
 @PROPERTY
 @given(shape=shapes, k=st.integers(1, 50))
 def test_the_output_has_the_lesser_of_length_and_k_tokens(shape: tuple[int, int, int], k: int) -> None:

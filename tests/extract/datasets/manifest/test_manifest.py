@@ -161,6 +161,7 @@ def test_no_table_says_where_it_was_looked_for(tmp_path: Path) -> None:
         Manifest(tmp_path)
 
 
+@pytest.mark.slow
 def test_ten_lines_and_some_videos_are_extracted_with_no_other_preparation(epic_root: Path, tmp_path: Path) -> None:
     """Whole videos and spans, a file that is not there, one without audio, a span past the end."""
     from mmcache.extract.planning.plan import make_plan
