@@ -13,6 +13,7 @@ from pathlib import Path
 from mmcache.store.ground.errors import StoreError
 
 _LOOK_EVERY_S = 0.2
+_AT_LEAST_S, _AT_FIRST_S = 0.4, 0.01  # how long, and how often, to try where no one asked to wait
 
 
 class InUseError(StoreError):
@@ -41,8 +42,9 @@ def writer_lock(folder: Path, wait_s: float = 0.0, what: str = "") -> Iterator[N
     Raises:
         InUseError: another process still holds it after `wait_s` seconds.
     """
-    # Not at once: holder_of takes the lock for a moment to find out whether it is free.
-    until = time.monotonic() + max(wait_s, _LOOK_EVERY_S)
+    # Not at once: holder_of takes the lock for a moment to find out whether it is free, and may do so again and again.
+    began = time.monotonic()
+    until = began + max(wait_s, _AT_LEAST_S)
     path = _lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -53,7 +55,7 @@ def writer_lock(folder: Path, wait_s: float = 0.0, what: str = "") -> Iterator[N
             holder = _holder(descriptor)
             os.close(descriptor)
             if time.monotonic() < until:
-                time.sleep(_LOOK_EVERY_S)
+                time.sleep(_AT_FIRST_S if time.monotonic() < began + _AT_LEAST_S else _LOOK_EVERY_S)
                 continue
             raise InUseError(f"{what} {folder}".strip(), holder) from None
         # The previous holder may have removed the file between our open and our lock.

@@ -131,10 +131,12 @@ def test_looking_who_writes_disturbs_no_writer(tmp_path: Path) -> None:
     ) as asking:
         assert asking.stdout is not None
         asking.stdout.readline()
-        for _ in range(200):
-            with writer_lock(tmp_path / "a"):
-                assert holder_of(tmp_path / "a") == str(os.getpid())
-        asking.kill()
+        try:
+            for _ in range(200):
+                with writer_lock(tmp_path / "a"):
+                    assert holder_of(tmp_path / "a") == str(os.getpid())
+        finally:
+            asking.kill()
     assert holder_of(tmp_path / "a") is None
 
 
