@@ -6,6 +6,7 @@ import io
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,8 +111,9 @@ def test_what_is_in_the_cache_is_used_without_a_network(monkeypatch: pytest.Monk
 
 
 def test_a_slow_download_takes_as_long_as_it_takes_and_is_announced_on_stderr(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of the first request of this process
     state = {"w": torch.arange(5.0)}
     data, name = published_file(state)
 
