@@ -131,7 +131,7 @@ def _default(choice: str) -> str:
 
 
 def _name(value: Any, otherwise: str) -> str:
-    """The name of a part; a value that is none is noted when its section is built."""
+    """The name of a part, or `otherwise` for a value that is not text, which _built reports as an error."""
     return value if isinstance(value, str) else otherwise
 
 

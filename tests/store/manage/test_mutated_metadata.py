@@ -236,7 +236,7 @@ def check_edits(root: Path, chosen: list[tuple[str, Place, Any]], sight: tuple[d
         for sealed in (True, False):
             put_document(root, name, document, sealed=sealed)
             found, got = judged(root, sight)
-            # In the other order of bytes, the same chunks are other numbers, and nobody can tell.
+            # In the other order of bytes, the same chunks are other numbers, and no check can detect it.
             changed = got == "other batches" and place[-1:] != ("endian",)
             unnoticed = not found and (got in ("refused", "not finite") or changed or not sealed)
             false_alarm = found and got == "same" and is_read(name)
